@@ -1,0 +1,1 @@
+"""What every room may use: clock, ids, ARNs, errors, log, settings, failpoints."""

@@ -1,0 +1,34 @@
+"""The one value that travels with every operation, through authoriser, audit hook and service."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+PrincipalKind = Literal["root", "user", "role", "anonymous"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who calls. ``arn`` is what GetCallerIdentity answers; ``id`` its ``UserId``."""
+
+    kind: PrincipalKind
+    arn: str
+    id: str
+    account: str
+    access_key_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One operation on its way.
+
+    ``action`` is ``service:Operation`` as IAM writes it (``sagemaker:CreateModel``); ``resource`` the ARN
+    that it is about, or ``*``. ``deadline`` is in seconds of the process's monotonic clock.
+    """
+
+    principal: Principal
+    account: str
+    region: str
+    action: str
+    request_id: str
+    deadline: float
+    resource: str = "*"

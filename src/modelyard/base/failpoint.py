@@ -1,0 +1,44 @@
+"""Places where a test may let the process die: each durability boundary names itself.
+
+``MODELYARD_FAILPOINTS="store.before-commit=2,objects.after-rename=1"`` kills the process with SIGKILL on
+the second visit of the first and the first visit of the second. ``NAME=error:1`` raises ``OSError``
+(ENOSPC) instead, which is how a full disk is rehearsed. Without the variable a failpoint costs one
+attribute test.
+"""
+
+import errno
+import os
+import signal
+
+_VARIABLE = "MODELYARD_FAILPOINTS"
+
+
+def _parse(text: str) -> dict[str, tuple[str, int]]:
+    armed: dict[str, tuple[str, int]] = {}
+    for entry in filter(None, text.split(",")):
+        name, _, action = entry.partition("=")
+        kind, _, count = action.rpartition(":")
+        armed[name.strip()] = (kind or "kill", int(count or 1))
+    return armed
+
+
+_armed = _parse(os.environ.get(_VARIABLE, ""))
+
+
+def failpoint(name: str) -> None:
+    """Die or fail here if the environment asks for it."""
+    if _armed:
+        _visit(name)
+
+
+def _visit(name: str) -> None:
+    if name not in _armed:
+        return
+    kind, visits = _armed[name]
+    if visits > 1:
+        _armed[name] = (kind, visits - 1)
+        return
+    if kind == "error":
+        del _armed[name]
+        raise OSError(errno.ENOSPC, f"failpoint {name}")
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,190 @@
+"""What a platform is told at its start: one frozen value, handed down; no other module reads the environment.
+
+``modelyard up`` builds it from its options and the environment and writes it to ``<home>/run/settings.json``; each
+process of the platform reads that file once.
+"""
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Every bound of the data plane, in one place."""
+
+    payload_bytes: int = 25 * MIB
+    """Largest invocation body, in and out; ``--strict`` sets AWS's modelled 6 MiB."""
+    body_budget_bytes: int = 512 * MIB
+    """All invocation bodies that one gateway holds at a time; past it requests are refused with 503."""
+    connections: int = 10_000
+    """Open client connections a gateway; past it new ones are closed at once."""
+    header_bytes: int = 64 * 1024
+    """Request line and headers together; past it 431."""
+    header_seconds: float = 20.0
+    """A client has so long to finish its headers, and between two pieces of its body."""
+    idle_seconds: float = 120.0
+    """A kept-alive connection without a request is closed after this."""
+    replica_queue: int = 1_000
+    """Requests in flight and waiting for one replica; past it 429 ThrottlingException."""
+    invocation_seconds: float = 60.0
+    """An invocation that has no answer by then is a ModelError (AWS's limit)."""
+    replica_wait_seconds: float = 10.0
+    """How long a request waits while every replica of its variant is being restarted; then 503."""
+    api_body_bytes: int = 16 * MIB
+    """Largest body of a control-plane call."""
+    artifact_bytes: int = 20 * 1024 * MIB
+    """Unpacked size of one model archive."""
+    artifact_files: int = 100_000
+    """Files in one model archive."""
+    log_stream_bytes: int = 64 * MIB
+    """Kept output of one worker or job; older lines stay, what comes after is counted and dropped."""
+    startup_seconds: float = 240.0
+    """A worker that is not ready by then failed its health check (AWS's four minutes)."""
+    drain_seconds: float = 30.0
+    """Between SIGTERM and SIGKILL of a worker."""
+    restart_attempts: int = 5
+    """Deaths of a replica before its first readiness after which the endpoint is Failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One platform."""
+
+    home: Path
+    """Where everything lives; default ``~/.modelyard``."""
+    host: str = "127.0.0.1"
+    """Address that the gateways listen on."""
+    port: int = 8650
+    """The one port."""
+    gateways: int = 1
+    """Gateway processes that share the port."""
+    account: str = "123456789012"
+    """The account of the first credentials."""
+    region: str = "us-east-1"
+    """The region where a request names none."""
+    auth: bool = True
+    """False only with ``--no-auth`` on a loopback address: signatures are neither asked for nor checked."""
+    strict_roles: bool = False
+    """Refuse a role ARN that names no role of the platform."""
+    tls_cert: Path | None = None
+    """PEM certificate chain; with ``tls_key`` the port speaks HTTPS."""
+    tls_key: Path | None = None
+    """PEM private key."""
+    limits: Limits = field(default_factory=Limits)
+    """The bounds."""
+
+    @property
+    def url(self) -> str:
+        """What ``AWS_ENDPOINT_URL`` is set to."""
+        scheme = "https" if self.tls_cert else "http"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
+
+    def to_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(asdict(self), enc_hook=str), indent=2)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Raises ``msgspec.ValidationError`` for a file that another version wrote."""
+        return msgspec.json.decode(data, type=cls, dec_hook=_decode)
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(kind)  # msgspec's way to say that a type has no decoder
+
+
+def default_home() -> Path:
+    """``$MODELYARD_HOME`` or ``~/.modelyard``."""
+    return Path(os.environ.get("MODELYARD_HOME", "~/.modelyard")).expanduser().absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The files of a platform's home, by name; nothing else spells their paths."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """Resources: SQLite."""
+        return self.root / "state.db"
+
+    @property
+    def logs_database(self) -> Path:
+        """What workers and jobs printed: SQLite."""
+        return self.root / "logs.db"
+
+    @property
+    def objects(self) -> Path:
+        """The S3 store: ``index.db``, ``data/``, ``tmp/``."""
+        return self.root / "objects"
+
+    @property
+    def artifacts(self) -> Path:
+        """Unpacked model archives, by content; shared read-only by workers; may be deleted when down."""
+        return self.root / "artifacts"
+
+    @property
+    def logs(self) -> Path:
+        """Log files of the platform's own processes, and ``raw/`` output of workers."""
+        return self.root / "logs"
+
+    @property
+    def jobs(self) -> Path:
+        """Journals of running jobs, by job id."""
+        return self.root / "jobs"
+
+    @property
+    def run(self) -> Path:
+        """Sockets, process ids, published tables."""
+        return self.root / "run"
+
+    @property
+    def processes(self) -> Path:
+        """One state file for each worker and job, which outlives the host."""
+        return self.run / "processes"
+
+    @property
+    def credentials(self) -> Path:
+        """The first access key (mode 600)."""
+        return self.root / "credentials"
+
+    @property
+    def sealing_key(self) -> Path:
+        """32 random bytes that seal session tokens (mode 600)."""
+        return self.root / "sealing.key"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the supervisor while the platform is up."""
+        return self.root / "lock"
+
+    @property
+    def settings(self) -> Path:
+        return self.run / "settings.json"
+
+    def socket(self, name: str) -> Path:
+        """Path of a process's UNIX socket: ``control``, ``objects``, ``host``."""
+        return self.run / f"{name}.sock"
+
+    def create(self) -> None:
+        """Make every folder; private to the user."""
+        for folder in (
+            self.root,
+            self.objects,
+            self.artifacts,
+            self.logs,
+            self.logs / "raw",
+            self.jobs,
+            self.run,
+            self.processes,
+        ):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""The commands; they talk to the public API like any client."""

@@ -1,0 +1,1 @@
+"""Reconcilers: from what was asked for to what is."""

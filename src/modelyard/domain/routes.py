@@ -1,0 +1,48 @@
+"""The routing table: what a gateway needs to know of an endpoint, and nothing else.
+
+Control publishes it as JSON (``routes``), a gateway decodes it into these values. Names are matched exactly.
+"""
+
+import msgspec
+
+
+class WorkerRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker of a replica: the container's name and the URI of its socket (``unix:/path``)."""
+
+    id: str
+    container: str
+    address: str
+
+
+class ReplicaRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A ready replica: its workers in the order in which a request passes them."""
+
+    id: str
+    workers: tuple[WorkerRoute, ...]
+
+
+class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant. ``replicas`` may be empty while all of them are being restarted: then requests wait."""
+
+    name: str
+    weight: float
+    replicas: tuple[ReplicaRoute, ...]
+    retry: bool = True
+    """Whether a request may be executed again after its worker died (``MODELYARD_RETRY=false`` disables it)."""
+
+
+class EndpointRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint that is invocable. ``log_group`` goes into a ModelError's text."""
+
+    name: str
+    arn: str
+    account: str
+    region: str
+    variants: tuple[VariantRoute, ...]
+    log_group: str = ""
+
+
+class RoutingTable(msgspec.Struct, frozen=True, kw_only=True):
+    """Every invocable endpoint of the platform."""
+
+    endpoints: tuple[EndpointRoute, ...] = ()

@@ -1,0 +1,1 @@
+"""Model formats: archives, loaders, decoding of bodies, encoding of answers."""

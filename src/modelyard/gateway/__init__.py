@@ -1,0 +1,1 @@
+"""Admission, routing and forwarding of everything that arrives on the one port."""

@@ -1,0 +1,1 @@
+"""Batch work that runs in a process of its own."""

@@ -1,0 +1,1 @@
+"""Where workers and jobs run, behind one small Protocol."""

@@ -1,0 +1,90 @@
+"""What control asks of whatever runs workers and jobs: start, stop, list, and a hint that something changed."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+
+class ProcessState(StrEnum):
+    """Of a worker: ``STARTING`` → ``READY`` → ``DEAD``, or ``FAILED`` before it was ready.
+
+    Of a job: ``STARTING`` → ``RUNNING`` → ``SUCCEEDED``, ``FAILED`` or ``DEAD`` (killed: start it again).
+    """
+
+    STARTING = "starting"
+    READY = "ready"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStream:
+    """Where the output of a process is found through CloudWatch Logs."""
+
+    account: str
+    region: str
+    group: str
+    stream: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """Resource limits of one process, from its instance type; 0 is unlimited."""
+
+    cpus: float = 0.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """One worker or job. ``id`` is deterministic, so that starting it again is a no-op.
+
+    ``payload`` is what the process reads (``worker.main`` and ``jobs.main`` define theirs); ``address`` the URI it
+    listens on, empty for a job.
+    """
+
+    id: str
+    kind: Literal["worker", "job"]
+    address: str = ""
+    payload: dict[str, Any] = field(default_factory=dict)
+    log: LogStream
+    caps: Caps = Caps()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process as it is. ``reason`` says why it failed or died, with its last output lines."""
+
+    id: str
+    kind: Literal["worker", "job"]
+    pid: int
+    state: ProcessState
+    address: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+
+
+class Runtime(Protocol):
+    """Idempotent; a call that cannot reach the runtime raises ``RuntimeUnavailable``."""
+
+    async def start(self, spec: ProcessSpec) -> None:
+        """Start it unless a process of this id is known, whatever its state. Returns before it is ready."""
+
+    async def stop(self, process_id: str, *, grace_seconds: float) -> None:
+        """SIGTERM now, SIGKILL after the grace; returns at once. Unknown ids are stopped already."""
+
+    async def forget(self, process_id: str) -> None:
+        """Drop the record of an ended process."""
+
+    async def list(self) -> list[Process]:
+        """All that are known, ended ones until they are forgotten."""
+
+    async def changed(self) -> None:
+        """Return when something may have changed since the last call; a hint, never a promise."""
+
+
+class RuntimeUnavailable(Exception):
+    """The host is down or restarting; what runs keeps running. Try again later."""

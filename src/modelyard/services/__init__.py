@@ -1,0 +1,1 @@
+"""AWS's operations, one method each."""

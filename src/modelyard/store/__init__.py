@@ -1,0 +1,1 @@
+"""What lasts: resources with versions, objects, logs, published tables."""

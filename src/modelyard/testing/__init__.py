@@ -1,0 +1,1 @@
+"""Fakes, a manual clock and a platform for tests."""

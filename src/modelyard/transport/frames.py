@@ -1,0 +1,128 @@
+"""Frames between gateways or jobs and workers: the I/O-free core.
+
+A frame is a fixed header, a short msgpack meta and a body::
+
+    u32 length   bytes after this field
+    u8  version  of this layout
+    u8  kind     REQUEST, ANSWER, CANCEL, GOAWAY, HELLO
+    u16 flags    SOLO: never merge with other requests
+    u64 id       chosen by the sender of the request, echoed by the answer
+    u32 number   REQUEST: remaining milliseconds; ANSWER: HTTP status
+    u32 meta     length of the meta
+    meta, body
+
+Time travels as what remains, never as a deadline: the two ends may have different clocks. Integers are little-endian.
+"""
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+VERSION = 1
+REQUEST, ANSWER, CANCEL, GOAWAY, HELLO = 1, 2, 3, 4, 5
+SOLO = 1
+_HEADER = struct.Struct("<IBBHQII")
+HEADER_SIZE = _HEADER.size
+_AFTER_LENGTH = HEADER_SIZE - 4
+
+
+class RequestMeta(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
+    """What goes with a request's body."""
+
+    content_type: str = ""
+    accept: str = ""
+    custom_attributes: str = ""
+    trace: str = ""
+    metering_id: str = ""
+    target_model: str = ""
+
+
+class AnswerMeta(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
+    """What goes with an answer's body."""
+
+    content_type: str = ""
+    custom_attributes: str = ""
+
+
+class Hello(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A worker's first frame on each connection."""
+
+    worker_id: str
+    max_batch: int
+    queue: int
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """One decoded frame; ``meta`` is still encoded, ``body`` a copy of its own."""
+
+    kind: int
+    flags: int
+    id: int
+    number: int
+    meta: bytes
+    body: bytes
+
+
+class FrameError(Exception):
+    """The peer sent what is no frame of this version, or one over the limit: the connection is closed."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_request_meta = msgspec.msgpack.Decoder(RequestMeta).decode
+decode_answer_meta = msgspec.msgpack.Decoder(AnswerMeta).decode
+decode_hello = msgspec.msgpack.Decoder(Hello).decode
+_EMPTY_META = _encode(RequestMeta())
+
+
+def encode_meta(meta: RequestMeta | AnswerMeta | Hello) -> bytes:
+    """The msgpack form of a meta; callers may keep it for requests that are alike."""
+    return _encode(meta)
+
+
+def encode_frame(
+    kind: int,
+    request_id: int,
+    *,
+    number: int = 0,
+    flags: int = 0,
+    meta: bytes = _EMPTY_META,
+    body: bytes = b"",
+) -> bytes:
+    """Header and meta and body as one piece, so that a batch of frames is one join and one write."""
+    length = _AFTER_LENGTH + len(meta) + len(body)
+    return _HEADER.pack(length, VERSION, kind, flags, request_id, number, len(meta)) + meta + body
+
+
+class FrameDecoder:
+    """Bytes in, frames out; holds at most one unfinished frame of ``limit`` bytes."""
+
+    def __init__(self, *, limit: int) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield each whole frame; raises ``FrameError``."""
+        buffer = self._buffer
+        buffer += data
+        position = 0
+        available = len(buffer)
+        try:
+            while available - position >= HEADER_SIZE:
+                length, version, kind, flags, request_id, number, meta_length = _HEADER.unpack_from(
+                    buffer, position
+                )
+                if version != VERSION:
+                    raise FrameError(f"frame version {version}, expected {VERSION}")
+                if length > self._limit or length < _AFTER_LENGTH + meta_length:
+                    raise FrameError(f"frame of {length} bytes, limit {self._limit}")
+                end = position + 4 + length
+                if end > available:
+                    return
+                meta_end = position + HEADER_SIZE + meta_length
+                meta = bytes(buffer[position + HEADER_SIZE : meta_end])
+                body = bytes(buffer[meta_end:end])
+                position = end
+                yield Frame(kind, flags, request_id, number, meta, body)
+        finally:
+            del buffer[:position]

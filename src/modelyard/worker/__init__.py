@@ -1,0 +1,1 @@
+"""Drain, predict, answer."""
