@@ -76,6 +76,8 @@ class Settings:
     """PEM certificate chain; with ``tls_key`` the port speaks HTTPS."""
     tls_key: Path | None = None
     """PEM private key."""
+    insecure: bool = False
+    """Allow an address other than loopback without TLS."""
     limits: Limits = field(default_factory=Limits)
     """The bounds."""
 
