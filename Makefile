@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-fast docs lock clean
+.PHONY: help setup clients demo check format test test-fast docs lock clean
+CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +22,16 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(STAMP)
 
+clients: $(CLIENTS) ## install the AWS CLI and the SageMaker SDK, each in an environment of its own, for the tests
+
+.cache/venvs/%/.installed: requirements/%.lock
+	$(PYTHON) -m venv .cache/venvs/$*
+	.cache/venvs/$*/bin/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r $<
+	@touch $@
+
+demo: setup ## train a model on real data, serve it, ask it, score a file with it
+	$(BIN)/python examples/demo.py
+
 check: setup ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,13 +46,16 @@ format: setup ## rewrite the code in the project's format
 test-fast: setup ## unit tests, contracts and state machines: seconds
 	$(BIN)/python -m pytest tests/unit tests/machines tests/contract tests/conformance
 
-test: setup ## every test, with real processes: minutes
+test: setup clients ## every test, with real processes: minutes
 	$(BIN)/python -m pytest
 
 lock: setup ## pin the dependencies of pyproject.toml anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra all --group dev \
 	  --generate-hashes --no-header --no-annotate --quiet --upgrade --output-file requirements/dev.lock
+	for name in aws-cli sagemaker-2 sagemaker-3; do \
+	  $(BIN)/uv pip compile requirements/$$name.in --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-annotate --quiet --upgrade --output-file requirements/$$name.lock; done
 
 clean: ## remove what the other targets made, but not your platform's home
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -170,6 +170,11 @@ class Home:
         return self.root / "lock"
 
     @property
+    def process_table(self) -> Path:
+        """Names and ids of the platform's processes, written by the supervisor."""
+        return self.run / "platform.json"
+
+    @property
     def settings(self) -> Path:
         return self.run / "settings.json"
 

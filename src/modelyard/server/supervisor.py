@@ -257,6 +257,15 @@ class Supervisor:
             )
         child.started, child.restart_at = time.monotonic(), None
         logger.info("started %s, process %d", child.name, child.process.pid)
+        self._write_process_table()
+
+    def _write_process_table(self) -> None:
+        """For ``modelyard status``: who is who."""
+        running = [c for c in self._children if c.process is not None]
+        table = {c.name: c.process.pid for c in running if c.process is not None}
+        temporary = self._home.process_table.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"supervisor": os.getpid(), **table}))
+        os.replace(temporary, self._home.process_table)
 
     def _reap(self) -> None:
         """Collect whatever ended: children of ours, and workers that were orphaned by a dead host."""

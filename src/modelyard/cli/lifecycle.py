@@ -1,0 +1,246 @@
+"""``up``, ``down``, ``status``, ``reset``, ``backup`` and ``restore``: the platform itself."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modelyard.base import log
+from modelyard.base.settings import MIB, Home, Limits, Settings, default_home
+from modelyard.cli import output
+from modelyard.cli.options import HomeOption, JsonOption
+from modelyard.cli.platform import CommandFailed, Platform, connect, describe
+from modelyard.server import backup as copies
+from modelyard.server import supervisor
+
+START_SECONDS = 60.0
+STOP_SECONDS = 90.0
+AWS_PAYLOAD_BYTES = 6 * MIB
+
+
+def up(
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 picks a free one.")
+    ] = 8650,
+    home: HomeOption = None,
+    gateways: Annotated[
+        int, typer.Option("--gateways", min=1, max=64, help="Gateway processes.")
+    ] = 1,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when it is ready.")
+    ] = False,
+    account: Annotated[str, typer.Option("--account", help="AWS account id.")] = "123456789012",
+    region: Annotated[
+        str, typer.Option("--region", help="Region where a request names none.")
+    ] = "us-east-1",
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Do not check signatures; loopback only.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="AWS's modelled payload limit of 6 MiB.")
+    ] = False,
+    strict_roles: Annotated[
+        bool, typer.Option("--strict-roles", help="Refuse unknown role ARNs.")
+    ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="PEM chain: speak HTTPS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM private key.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")
+    ] = False,
+) -> None:
+    """Start a platform. It runs until Ctrl-C, or with [bold]--detach[/] until [bold]modelyard down[/]."""
+    if len(account) != 12 or not account.isdigit():
+        raise CommandFailed(f"--account {account!r} is not 12 digits.")
+    settings = Settings(
+        home=home.absolute() if home else default_home(),
+        host=host,
+        port=port,
+        gateways=gateways,
+        account=account,
+        region=region,
+        auth=not no_auth,
+        strict_roles=strict_roles,
+        tls_cert=tls_cert.absolute() if tls_cert else None,
+        tls_key=tls_key.absolute() if tls_key else None,
+        insecure=insecure,
+        limits=replace(Limits(), payload_bytes=AWS_PAYLOAD_BYTES) if strict else Limits(),
+    )
+    try:
+        if detach:
+            _start_detached(settings)
+        else:
+            log.configure("supervisor", level="WARNING")
+            supervisor.run(settings, on_ready=_announce)
+    except supervisor.StartRefused as refusal:
+        raise CommandFailed(str(refusal)) from refusal
+
+
+def _announce(settings: Settings) -> None:
+    output.notes.print(f"Modelyard is ready on [bold]{settings.url}[/] (home {settings.home}).")
+    output.notes.print("Use it from another terminal: eval $(modelyard env)   Stop: Ctrl-C")
+
+
+def _start_detached(settings: Settings) -> None:
+    supervisor.check(settings)
+    home = Home(settings.home)
+    if supervisor.running_pid(home) is not None:
+        raise CommandFailed(
+            f"A platform is running on {home.root} already.",
+            "See it with `modelyard status`, stop it with `modelyard down`.",
+        )
+    home.create()
+    wanted = home.run / "wanted.json"
+    wanted.write_bytes(settings.to_json())
+    home.settings.unlink(missing_ok=True)  # It comes back with the real port when that is bound.
+    with (home.logs / "supervisor.log").open("ab") as file:
+        begin = file.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "modelyard.server.supervisor", str(wanted)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd="/",
+        )
+    settings = _wait_until_ready(process, home, begin)
+    output.notes.print(f"Modelyard is ready on [bold]{settings.url}[/] (home {settings.home}).")
+    output.notes.print("Next: eval $(modelyard env)   or   modelyard deploy MODEL --name NAME")
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], home: Home, begin: int) -> Settings:
+    """The settings with the port that was bound. Raises ``CommandFailed`` with what the log says."""
+    deadline = time.monotonic() + START_SECONDS
+    with output.notes.status("Starting Modelyard …"):
+        while process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(FileNotFoundError):
+                settings = Settings.from_json(home.settings.read_bytes())
+                if supervisor.is_ready(settings):
+                    return settings
+            time.sleep(0.02)
+    with (home.logs / "supervisor.log").open("rb") as file:
+        file.seek(begin)
+        said = file.read()[-2000:].decode("utf-8", "replace").strip()
+    if process.poll() is None:
+        process.terminate()
+        said = f"It was not ready after {START_SECONDS:.0f} s.\n{said}"
+    raise CommandFailed(said or "The platform ended at its start.", f"Logs: {home.logs}")
+
+
+def down(home: HomeOption = None) -> None:
+    """Stop the platform: finish requests, drain workers, keep all data."""
+    root = Home(home or default_home())
+    pid = supervisor.running_pid(root)
+    if pid is None:
+        output.notes.print(f"No platform is running on {root.root}.")
+        return
+    if pid == 0:
+        raise CommandFailed("The platform is starting.", "Try again in a second.")
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    with output.notes.status("Stopping …"):
+        while supervisor.running_pid(root) is not None:
+            if time.monotonic() > deadline:
+                raise CommandFailed(
+                    f"Process {pid} still runs after {STOP_SECONDS:.0f} s.", f"Logs: {root.logs}"
+                )
+            time.sleep(0.05)
+    output.notes.print("Stopped.")
+
+
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show whether the platform runs, its processes and what they use. Exit status 3: it is down."""
+    root = Home(home or default_home())
+    pid = supervisor.running_pid(root)
+    if pid is None:
+        if as_json:
+            output.print_json({"state": "down", "home": str(root.root)})
+        else:
+            output.console.print(f"No platform is running on {root.root}.")
+        raise typer.Exit(3)
+    platform = describe(root)
+    health = _health(platform)
+    if as_json:
+        output.print_json({"state": "running", "pid": pid, "url": platform.url, **health})
+        return
+    rows: list[tuple[object, ...]] = [
+        ("Address", platform.url),
+        ("Home", root.root),
+        ("Account, region", f"{platform.settings.account}, {platform.settings.region}"),
+        ("Signatures", "verified" if platform.settings.auth else "not checked (--no-auth)"),
+        *((name, text) for name, text in health.get("facts", {}).items()),
+    ]
+    output.print_table(("", ""), rows, empty="")
+    output.console.print()
+    output.print_table(
+        ("PROCESS", "STATE", "PID", "MEMORY (PSS)"),
+        [
+            (p["name"], p["state"], p["pid"], f"{p['memory'] / MIB:.0f} MiB")
+            for p in health["processes"]
+        ],
+        empty="",
+    )
+
+
+def _health(platform: Platform) -> dict[str, Any]:
+    """What control says of the platform; it counts processes even when it has no model to show."""
+    request = urllib.request.Request(f"{platform.url}/_modelyard/status")  # noqa: S310 - our own URL
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own URL
+            health: dict[str, Any] = json.load(answer)
+            return health
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise CommandFailed(
+            f"The platform runs, but its control process does not answer: {error}",
+            f"Logs: {platform.home.logs}",
+        ) from error
+
+
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Empty a running platform: every resource, object, log line and worker. For test suites."""
+    platform = connect(home)
+    if not yes:
+        typer.confirm(f"Delete everything in the platform at {platform.url}?", abort=True)
+    platform.post("/_modelyard/reset")
+    output.notes.print("The platform is empty.")
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="The file to write, such as modelyard.tar.")],
+    home: HomeOption = None,
+) -> None:
+    """Save resources, objects and credentials of a platform, running or not, to one file."""
+    root = Home(home or default_home())
+    try:
+        size = copies.backup(root, target)
+    except copies.BackupFailed as failure:
+        raise CommandFailed(str(failure)) from failure
+    output.notes.print(f"Saved {root.root} to {target} ({size / MIB:.1f} MiB).")
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="A file that modelyard backup wrote.")],
+    home: HomeOption = None,
+) -> None:
+    """Bring a backup back into an empty home, or into the home of a running platform."""
+    root = Home(home or default_home())
+    try:
+        copies.restore(root, source)
+    except copies.BackupFailed as failure:
+        raise CommandFailed(str(failure)) from failure
+    output.notes.print(f"Restored {source} into {root.root}. Start it: modelyard up --detach")
