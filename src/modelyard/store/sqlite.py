@@ -1,0 +1,409 @@
+"""The resource store on SQLite, through SQLAlchemy Core, so that PostgreSQL can take its place.
+
+::
+
+    write() ──► bounded queue ──► writer thread: [savepoint … savepoint] one COMMIT (fsync) ──► loop: answers, listeners
+    get(), list() ──► reader connection, on the caller's thread
+
+Group commit: all writes that wait are applied one after the other, each within a savepoint of its own, and made
+durable by one COMMIT. One write's conflict rolls back its savepoint and touches no other; a full disk fails the whole
+group and nothing of it is applied. An answer is given only after the COMMIT, so the reader connection, which begins a
+new snapshot with every statement, sees all that was acknowledged.
+"""
+
+import asyncio
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    MetaData,
+    NullPool,
+    Row,
+    String,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy import (
+    Delete as SqlDelete,
+)
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from modelyard.base.clock import Clock
+from modelyard.base.errors import ServiceError
+from modelyard.base.failpoint import failpoint
+from modelyard.store.migrations import Migration, migrate
+from modelyard.store.resources import (
+    AlreadyExists,
+    Change,
+    Create,
+    Delete,
+    Key,
+    Resource,
+    Update,
+    VersionConflict,
+)
+
+_QUEUE_LIMIT = 10_000
+_GROUP_LIMIT = 512
+_BUSY_MILLISECONDS = 10_000
+
+_metadata = MetaData()
+_resources = Table(
+    "resources",
+    _metadata,
+    Column("kind", String, primary_key=True),
+    Column("account", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    # The name as it is compared: lower-cased for the kinds in ``case_blind``.
+    Column("identity", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("status", Text, nullable=False),
+)
+# The highest version ever given, which outlives the resources: a name that is deleted and created again
+# never meets a version that an old reader still holds.
+_counter = Table("counter", _metadata, Column("version", Integer, nullable=False))
+_COLUMNS = tuple(column for column in _resources.c if column.name != "identity")
+
+
+def _create_tables(connection: Connection) -> None:
+    _metadata.create_all(connection)
+    connection.execute(insert(_counter).values(version=0))
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create_tables,)
+"""Format 1 is the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Encoded:
+    """A change with its JSON as text, made on the caller's thread, so that later edits of its dicts do no harm."""
+
+    change: Change
+    spec: str | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Write:
+    """A waiting write; ``changes`` None empties the store."""
+
+    changes: Sequence[_Encoded] | None
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Sequence[Row[Any]]]
+
+
+Outcome = Sequence[Row[Any]] | Exception
+
+
+class SqliteResourceStore:
+    """``ResourceStore`` in one file. Reads and ``write`` belong to one event loop.
+
+    ``case_blind`` are the kinds whose names may not differ by case alone; it must not change over a database's life.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        case_blind: Collection[str] = frozenset({"endpoint"}),
+        queue_limit: int = _QUEUE_LIMIT,
+        migrations: Sequence[Migration] = MIGRATIONS,
+    ) -> None:
+        """Open or create. Raises ``FormatTooNew``."""
+        self._path = path
+        self._clock = clock
+        self._case_blind = frozenset(case_blind)
+        self._listeners: list[Callable[[Key], None]] = []
+        self._queue: queue.Queue[_Write | None] = queue.Queue(maxsize=queue_limit)
+        self._closed = False
+        # It holds secrets of access keys; SQLite gives its companions (-wal, -shm) the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._writer = _open(path, writes=True).connect()
+        with self._writer.begin():
+            migrate(self._writer, migrations)
+            self._version: int = self._writer.execute(select(_counter.c.version)).scalar_one()
+        self._reader = _open(path, writes=False).connect()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def get(self, key: Key) -> Resource | None:
+        """The resource, or None."""
+        row = self._reader.execute(_where(select(*_COLUMNS), key, self._identity(key))).first()
+        return None if row is None else _resource(row)
+
+    def list(
+        self, kind: str, *, account: str | None = None, region: str | None = None
+    ) -> Sequence[Resource]:
+        """All of a kind, by name; of all accounts and regions unless given."""
+        statement = select(*_COLUMNS).where(_resources.c.kind == kind)
+        if account is not None:
+            statement = statement.where(_resources.c.account == account)
+        if region is not None:
+            statement = statement.where(_resources.c.region == region)
+        found = [_resource(row) for row in self._reader.execute(statement)]
+        # Sorted here, because databases disagree about the order of texts.
+        return sorted(found, key=lambda one: (one.key.name, one.key.account, one.key.region))
+
+    async def write(self, *changes: Change) -> Sequence[Resource]:
+        """Apply all or none; durable on return. The written resources in order (of a Delete: as it was).
+
+        Raises ``AlreadyExists``, ``VersionConflict``, or a ``ServiceError`` of fault ``server`` when nothing was
+        written. A caller that is cancelled while it waits may or may not have written.
+        """
+        if not changes:
+            return ()
+        rows = await self._submit([_encode(change) for change in changes])
+        return [_resource(row) for row in rows]
+
+    async def clear(self) -> None:
+        """Delete everything, at once; versions go on rising."""
+        await self._submit(None)
+
+    def subscribe(self, listener: Callable[[Key], None]) -> None:
+        """Call ``listener`` on the event loop after each committed change; it must not raise."""
+        self._listeners.append(listener)
+
+    def backup(self, target: Path) -> None:
+        """Copy a consistent state to ``target`` while the store is in use. Blocking: call it in a thread."""
+        with (
+            closing(sqlite3.connect(self._path)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+
+    def close(self) -> None:
+        """Finish the writes that wait, and close; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        self._reader.close()
+        self._writer.close()
+
+    def _identity(self, key: Key) -> str:
+        return key.name.lower() if key.kind in self._case_blind else key.name
+
+    async def _submit(self, changes: Sequence[_Encoded] | None) -> Sequence[Row[Any]]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Sequence[Row[Any]]] = loop.create_future()
+        if self._closed:
+            raise _failure("the platform is shutting down", status=503)
+        try:
+            self._queue.put_nowait(_Write(changes=changes, loop=loop, answer=answer))
+        except queue.Full:
+            raise _failure("too many writes are waiting", status=503) from None
+        return await answer
+
+    # What follows, up to _deliver, runs on the writer thread.
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            ending = False
+            while len(group) < _GROUP_LIMIT and not ending:
+                try:
+                    more = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    ending = True
+                else:
+                    group.append(more)
+            for write, outcome in zip(group, self._commit(group), strict=True):
+                with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                    write.loop.call_soon_threadsafe(self._deliver, write, outcome)
+            if ending:
+                return
+
+    def _commit(self, group: Sequence[_Write]) -> Sequence[Outcome]:
+        before = self._version
+        try:
+            with self._writer.begin():
+                outcomes = [self._apply(write) for write in group]
+                if self._version != before:
+                    self._writer.execute(update(_counter).values(version=self._version))
+                failpoint("store.before-commit")
+        except (SQLAlchemyError, OSError) as error:
+            self._version = before
+            return [_failure(str(getattr(error, "orig", None) or error))] * len(group)
+        with suppress(
+            OSError
+        ):  # what is committed stays committed; only a kill means something here
+            failpoint("store.after-commit")
+        return outcomes
+
+    def _apply(self, write: _Write) -> Outcome:
+        before = self._version
+        try:
+            with self._writer.begin_nested():
+                if write.changes is None:
+                    self._version += 1
+                    return self._writer.execute(delete(_resources).returning(*_COLUMNS)).all()
+                return [self._change(encoded) for encoded in write.changes]
+        except (AlreadyExists, VersionConflict) as error:
+            self._version = before
+            return error
+
+    def _change(self, encoded: _Encoded) -> Row[Any]:
+        change, key = encoded.change, encoded.change.key
+        identity = self._identity(key)
+        self._version += 1
+        match change:
+            case Create():
+                return self._insert(encoded, identity)
+            case Update():
+                values: dict[str, Any] = {"version": self._version, "updated_at": self._clock.now()}
+                values |= {
+                    name: text
+                    for name, text in (("spec", encoded.spec), ("status", encoded.status))
+                    if text is not None
+                }
+                statement = _where(update(_resources), key, identity).where(
+                    _resources.c.version == change.version
+                )
+                row = self._writer.execute(statement.values(**values).returning(*_COLUMNS)).first()
+            case Delete():
+                removal: SqlDelete = _where(delete(_resources), key, identity)
+                if change.version is not None:
+                    removal = removal.where(_resources.c.version == change.version)
+                row = self._writer.execute(removal.returning(*_COLUMNS)).first()
+        if row is None:
+            raise VersionConflict(key)
+        return row
+
+    def _insert(self, encoded: _Encoded, identity: str) -> Row[Any]:
+        key = encoded.change.key
+        now = self._clock.now()
+        values = {
+            "kind": key.kind,
+            "account": key.account,
+            "region": key.region,
+            "identity": identity,
+            "name": key.name,
+            "version": self._version,
+            "created_at": now,
+            "updated_at": now,
+            "spec": encoded.spec,
+            "status": encoded.status,
+        }
+        try:
+            statement = insert(_resources).values(**values).returning(*_COLUMNS)
+            return self._writer.execute(statement).one()
+        except IntegrityError:
+            raise AlreadyExists(key) from None
+
+    def _deliver(self, write: _Write, outcome: Outcome) -> None:
+        """On the loop. Listeners come before the waiter, which resumes in a later turn."""
+        waits = (
+            not write.answer.done()
+        )  # a cancelled caller has gone; its change is committed all the same
+        if isinstance(outcome, Exception):
+            if waits:
+                write.answer.set_exception(outcome)
+            return
+        if waits:
+            write.answer.set_result(outcome)
+        for row in outcome:
+            for listener in self._listeners:
+                listener(_key(row))
+
+
+def _open(path: Path, *, writes: bool) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: object) -> None:
+        # Python's module would begin transactions by itself, and too late for savepoints.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    if writes:
+        event.listen(engine, "begin", _begin)
+        return engine
+    # A reader holds no snapshot from one statement to the next.
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _where(statement: Any, key: Key, identity: str) -> Any:
+    """Of select, update or delete: the one row of ``key``, whose name must match with its case."""
+    return statement.where(
+        _resources.c.kind == key.kind,
+        _resources.c.account == key.account,
+        _resources.c.region == key.region,
+        _resources.c.identity == identity,
+        _resources.c.name == key.name,
+    )
+
+
+def _encode(change: Change) -> _Encoded:
+    match change:
+        case Create():
+            return _Encoded(change=change, spec=_json(change.spec), status=_json(change.status))
+        case Update():
+            return _Encoded(
+                change=change,
+                spec=None if change.spec is None else _json(change.spec),
+                status=None if change.status is None else _json(change.status),
+            )
+        case Delete():
+            return _Encoded(change=change)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _key(row: Row[Any]) -> Key:
+    return Key(kind=row.kind, account=row.account, region=row.region, name=row.name)
+
+
+def _resource(row: Row[Any]) -> Resource:
+    return Resource(
+        key=_key(row),
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        spec=msgspec.json.decode(row.spec),
+        status=msgspec.json.decode(row.status),
+    )
+
+
+def _failure(reason: str, *, status: int = 500) -> ServiceError:
+    code = "InternalFailure" if status == 500 else "ServiceUnavailable"
+    return ServiceError(code, f"The state could not be saved: {reason}.", status=status)
