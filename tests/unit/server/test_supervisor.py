@@ -1,0 +1,40 @@
+"""What the supervisor refuses before it starts anything."""
+
+from pathlib import Path
+
+import pytest
+
+from modelyard.base.settings import Settings
+from modelyard.server import supervisor
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_no_auth_is_allowed_on_loopback(host: str, tmp_path: Path) -> None:
+    supervisor.check(Settings(home=tmp_path, host=host, auth=False))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "::", "example.com"])
+def test_no_auth_is_refused_elsewhere_even_with_insecure(host: str, tmp_path: Path) -> None:
+    with pytest.raises(supervisor.StartRefused, match="--no-auth is for loopback"):
+        supervisor.check(Settings(home=tmp_path, host=host, auth=False, insecure=True))
+
+
+def test_an_address_that_others_reach_needs_tls_or_a_word(tmp_path: Path) -> None:
+    with pytest.raises(supervisor.StartRefused, match="--insecure"):
+        supervisor.check(Settings(home=tmp_path, host="0.0.0.0"))
+    supervisor.check(Settings(home=tmp_path, host="0.0.0.0", insecure=True))
+
+
+def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
+    with pytest.raises(supervisor.StartRefused, match="go together"):
+        supervisor.check(Settings(home=tmp_path, tls_cert=tmp_path / "cert.pem"))
+
+
+def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "cert.pem"
+    with pytest.raises(supervisor.StartRefused, match=str(missing)):
+        supervisor.check(Settings(home=tmp_path, tls_cert=missing, tls_key=missing))
+
+
+def test_a_home_that_was_never_used_has_no_platform(tmp_path: Path) -> None:
+    assert supervisor.running_pid(supervisor.Home(tmp_path)) is None
