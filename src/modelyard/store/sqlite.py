@@ -36,15 +36,14 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     create_engine,
     delete,
     event,
+    func,
     insert,
     select,
     update,
-)
-from sqlalchemy import (
-    Delete as SqlDelete,
 )
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -87,6 +86,33 @@ _resources = Table(
 # never meets a version that an old reader still holds.
 _counter = Table("counter", _metadata, Column("version", Integer, nullable=False))
 _COLUMNS = tuple(column for column in _resources.c if column.name != "identity")
+
+# Statements are built once: SQLAlchemy takes longer to build one than SQLite to run it.
+_IS_KEY = (
+    _resources.c.kind == bindparam("of_kind"),
+    _resources.c.account == bindparam("of_account"),
+    _resources.c.region == bindparam("of_region"),
+    _resources.c.identity == bindparam("of_identity"),
+    _resources.c.name == bindparam("of_name"),
+)
+_IS_VERSION = _resources.c.version == bindparam("of_version")
+_SELECT = select(*_COLUMNS).where(*_IS_KEY)
+_INSERT = insert(_resources).returning(*_COLUMNS)
+_UPDATE = (
+    update(_resources)
+    .where(*_IS_KEY, _IS_VERSION)
+    .values(
+        version=bindparam("new_version"),
+        updated_at=bindparam("now"),
+        spec=func.coalesce(bindparam("new_spec", type_=Text), _resources.c.spec),
+        status=func.coalesce(bindparam("new_status", type_=Text), _resources.c.status),
+    )
+    .returning(*_COLUMNS)
+)
+_DELETE = delete(_resources).where(*_IS_KEY).returning(*_COLUMNS)
+_DELETE_VERSION = delete(_resources).where(*_IS_KEY, _IS_VERSION).returning(*_COLUMNS)
+_DELETE_ALL = delete(_resources).returning(*_COLUMNS)
+_SAVE_COUNTER = update(_counter).values(version=bindparam("new_version"))
 
 
 def _create_tables(connection: Connection) -> None:
@@ -153,7 +179,7 @@ class SqliteResourceStore:
 
     def get(self, key: Key) -> Resource | None:
         """The resource, or None."""
-        row = self._reader.execute(_where(select(*_COLUMNS), key, self._identity(key))).first()
+        row = self._reader.execute(_SELECT, self._of(key)).first()
         return None if row is None else _resource(row)
 
     def list(
@@ -206,8 +232,14 @@ class SqliteResourceStore:
         self._reader.close()
         self._writer.close()
 
-    def _identity(self, key: Key) -> str:
-        return key.name.lower() if key.kind in self._case_blind else key.name
+    def _of(self, key: Key) -> dict[str, Any]:
+        return {
+            "of_kind": key.kind,
+            "of_account": key.account,
+            "of_region": key.region,
+            "of_identity": key.name.lower() if key.kind in self._case_blind else key.name,
+            "of_name": key.name,
+        }
 
     async def _submit(self, changes: Sequence[_Encoded] | None) -> Sequence[Row[Any]]:
         loop = asyncio.get_running_loop()
@@ -247,7 +279,7 @@ class SqliteResourceStore:
             with self._writer.begin():
                 outcomes = [self._apply(write) for write in group]
                 if self._version != before:
-                    self._writer.execute(update(_counter).values(version=self._version))
+                    self._writer.execute(_SAVE_COUNTER, {"new_version": self._version})
                 failpoint("store.before-commit")
         except (SQLAlchemyError, OSError) as error:
             self._version = before
@@ -264,48 +296,38 @@ class SqliteResourceStore:
             with self._writer.begin_nested():
                 if write.changes is None:
                     self._version += 1
-                    return self._writer.execute(delete(_resources).returning(*_COLUMNS)).all()
+                    return self._writer.execute(_DELETE_ALL).all()
                 return [self._change(encoded) for encoded in write.changes]
         except (AlreadyExists, VersionConflict) as error:
             self._version = before
             return error
 
     def _change(self, encoded: _Encoded) -> Row[Any]:
-        change, key = encoded.change, encoded.change.key
-        identity = self._identity(key)
         self._version += 1
-        match change:
+        of = self._of(encoded.change.key)
+        match encoded.change:
             case Create():
-                return self._insert(encoded, identity)
-            case Update():
-                values: dict[str, Any] = {"version": self._version, "updated_at": self._clock.now()}
-                values |= {
-                    name: text
-                    for name, text in (("spec", encoded.spec), ("status", encoded.status))
-                    if text is not None
+                return self._insert(encoded, of)
+            case Update(version=version):
+                values = of | {
+                    "of_version": version,
+                    "new_version": self._version,
+                    "now": self._clock.now(),
+                    "new_spec": encoded.spec,
+                    "new_status": encoded.status,
                 }
-                statement = _where(update(_resources), key, identity).where(
-                    _resources.c.version == change.version
-                )
-                row = self._writer.execute(statement.values(**values).returning(*_COLUMNS)).first()
-            case Delete():
-                removal: SqlDelete = _where(delete(_resources), key, identity)
-                if change.version is not None:
-                    removal = removal.where(_resources.c.version == change.version)
-                row = self._writer.execute(removal.returning(*_COLUMNS)).first()
+                row = self._writer.execute(_UPDATE, values).first()
+            case Delete(version=None):
+                row = self._writer.execute(_DELETE, of).first()
+            case Delete(version=version):
+                row = self._writer.execute(_DELETE_VERSION, of | {"of_version": version}).first()
         if row is None:
-            raise VersionConflict(key)
+            raise VersionConflict(encoded.change.key)
         return row
 
-    def _insert(self, encoded: _Encoded, identity: str) -> Row[Any]:
-        key = encoded.change.key
+    def _insert(self, encoded: _Encoded, of: dict[str, Any]) -> Row[Any]:
         now = self._clock.now()
-        values = {
-            "kind": key.kind,
-            "account": key.account,
-            "region": key.region,
-            "identity": identity,
-            "name": key.name,
+        values = {name.removeprefix("of_"): value for name, value in of.items()} | {
             "version": self._version,
             "created_at": now,
             "updated_at": now,
@@ -313,10 +335,9 @@ class SqliteResourceStore:
             "status": encoded.status,
         }
         try:
-            statement = insert(_resources).values(**values).returning(*_COLUMNS)
-            return self._writer.execute(statement).one()
+            return self._writer.execute(_INSERT, values).one()
         except IntegrityError:
-            raise AlreadyExists(key) from None
+            raise AlreadyExists(encoded.change.key) from None
 
     def _deliver(self, write: _Write, outcome: Outcome) -> None:
         """On the loop. Listeners come before the waiter, which resumes in a later turn."""
@@ -358,17 +379,6 @@ def _open(path: Path, *, writes: bool) -> Engine:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _where(statement: Any, key: Key, identity: str) -> Any:
-    """Of select, update or delete: the one row of ``key``, whose name must match with its case."""
-    return statement.where(
-        _resources.c.kind == key.kind,
-        _resources.c.account == key.account,
-        _resources.c.region == key.region,
-        _resources.c.identity == identity,
-        _resources.c.name == key.name,
-    )
 
 
 def _encode(change: Change) -> _Encoded:
