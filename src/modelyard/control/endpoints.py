@@ -1,0 +1,190 @@
+"""The reconciler of endpoints: reads the world, asks ``domain.endpoint_plan``, applies its steps in order."""
+
+import msgspec
+
+from modelyard.base.arns import sagemaker_arn
+from modelyard.base.clock import Clock
+from modelyard.base.failpoint import failpoint
+from modelyard.base.settings import Limits
+from modelyard.control.fleets import CannotPlan, Fleets, instance_id
+from modelyard.control.processes import Processes
+from modelyard.control.routes import RoutePublisher
+from modelyard.domain.endpoint_plan import (
+    Endpoint,
+    ForgetWorker,
+    Memory,
+    PublishRoutes,
+    RemoveEndpoint,
+    Rules,
+    SaveStatus,
+    StartWorker,
+    Step,
+    StopWorker,
+    plan,
+    wants_rollout,
+)
+from modelyard.domain.fleet import Fleet, Placement, placements, to_json
+from modelyard.domain.routes import EndpointRoute
+from modelyard.runtimes.runtime import LogStream
+from modelyard.store.resources import Delete, Json, Key, Resource, ResourceStore, Update
+
+_MEMORY = "control"
+
+
+class EndpointReconciler:
+    """One pass: load, plan, idempotent steps, a guarded write in the middle of them."""
+
+    def __init__(
+        self,
+        *,
+        store: ResourceStore,
+        processes: Processes,
+        routes: RoutePublisher,
+        fleets: Fleets,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._store = store
+        self._processes = processes
+        self._routes = routes
+        self._fleets = fleets
+        self._clock = clock
+        self._limits = limits
+
+    async def reconcile(self, key: Key) -> float:
+        """Seconds until the next look. Raises ``VersionConflict`` and ``RuntimeUnavailable``."""
+        resource = self._store.get(key)
+        if resource is None:
+            self._processes.claim(key, ())
+            await self._routes.set(key, None)
+            return float("inf")
+        observed = await self._processes.observed()
+        memory = endpoint_memory(resource)
+        wished = Endpoint(
+            generation=resource.spec["generation"],
+            deleting=resource.spec.get("deleting", False),
+            memory=memory,
+            proposal=await self._proposal(resource, memory),
+        )
+        rules = Rules(
+            startup_seconds=self._limits.startup_seconds,
+            restart_attempts=self._limits.restart_attempts,
+        )
+        decided = plan(wished, observed, now=self._clock.now(), rules=rules)
+        for step in decided.steps:
+            resource = await self._apply(step, resource)
+        return decided.seconds
+
+    async def _proposal(self, resource: Resource, memory: Memory) -> Fleet | str | None:
+        spec = resource.spec
+        if spec.get("deleting") or not wants_rollout(spec["generation"], memory):
+            return None
+        try:
+            return await self._fleets.plan(
+                owner=fleet_owner(resource),
+                generation=spec["generation"],
+                now=self._clock.now(),
+                config_name=spec["EndpointConfigName"],
+                variants=spec["config"]["ProductionVariants"],
+                models=spec["models"],
+            )
+        except CannotPlan as error:
+            return str(error)
+
+    async def _apply(self, step: Step, resource: Resource) -> Resource:
+        """Apply one step; the resource as it is after it."""
+        key = resource.key
+        match step:
+            case PublishRoutes(variants=variants):
+                route = None
+                if variants is not None:
+                    route = EndpointRoute(
+                        name=key.name,
+                        arn=_arn(key),
+                        account=key.account,
+                        region=key.region,
+                        variants=variants,
+                        log_group=_log_group(key),
+                    )
+                await self._routes.set(key, route)
+                failpoint("endpoint.after-publish")
+            case SaveStatus():
+                resource = await self._save(step, resource)
+                failpoint("endpoint.after-save")
+            case StartWorker(placement=placement):
+                await self._processes.start(
+                    self._fleets.worker(
+                        placement, arn=_arn(key), log=_log_stream(resource, placement)
+                    )
+                )
+                failpoint("endpoint.after-start")
+            case StopWorker(id=worker):
+                await self._processes.stop(worker, grace_seconds=self._limits.drain_seconds)
+            case ForgetWorker(id=worker):
+                await self._processes.forget(worker)
+            case RemoveEndpoint():
+                failpoint("endpoint.before-remove")
+                await self._store.write(Delete(key=key, version=resource.version))
+        return resource
+
+    async def _save(self, step: SaveStatus, resource: Resource) -> Resource:
+        """Write the status if it says anything new; claim the processes that it names."""
+        self._processes.claim(resource.key, worker_ids(step.memory))
+        before = resource.status
+        status: Json = {
+            **before,
+            "EndpointStatus": step.endpoint_status,
+            "generation": step.generation,
+            "variants": step.variants,
+            "config_name": step.config_name
+            or before.get("config_name")
+            or resource.spec["EndpointConfigName"],
+            _MEMORY: to_json(step.memory),
+        }
+        status.pop("FailureReason", None)
+        if step.failure_reason:
+            status["FailureReason"] = step.failure_reason
+        if status == before:
+            return resource
+        if status["EndpointStatus"] != before.get("EndpointStatus"):
+            status["last_modified"] = self._clock.now()
+        update = Update(key=resource.key, version=resource.version, status=status)
+        (written,) = await self._store.write(update)
+        return written
+
+
+def endpoint_memory(resource: Resource) -> Memory:
+    """What the last pass remembered."""
+    return msgspec.convert(resource.status.get(_MEMORY, {}), Memory)
+
+
+def worker_ids(memory: Memory) -> set[str]:
+    """Every worker that the endpoint still has a use for, or still has to stop."""
+    ids = set(memory.retired)
+    for fleet in (memory.serving, memory.target):
+        if fleet is not None:
+            ids.update(placement.id for placement in placements(fleet, memory.slots))
+    return ids
+
+
+def fleet_owner(resource: Resource) -> str:
+    """An endpoint of the same name that is created later is another one."""
+    key = resource.key
+    return f"{key.kind}/{key.account}/{key.region}/{key.name}@{resource.created_at!r}"
+
+
+def _arn(key: Key) -> str:
+    return sagemaker_arn(key.region, key.account, "endpoint", key.name)
+
+
+def _log_group(key: Key) -> str:
+    return f"/aws/sagemaker/Endpoints/{key.name}"
+
+
+def _log_stream(resource: Resource, placement: Placement) -> LogStream:
+    instance = instance_id(placement, fleet_owner(resource))
+    stream = f"{placement.variant.name}/{instance}"
+    if len(placement.variant.containers) > 1:
+        stream += f"/{placement.container.name}"
+    key = resource.key
+    return LogStream(account=key.account, region=key.region, group=_log_group(key), stream=stream)

@@ -1,0 +1,217 @@
+"""From specs to things that can be started: fleets from configs and models, process specs from placements.
+
+An artifact is pinned when its fleet is planned, by a hard link under the artifacts: whatever is uploaded to its key or
+deleted later, a worker that has to be started again loads the very same bytes.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from modelyard.base.settings import Home, Limits
+from modelyard.domain.fleet import Container, Fleet, ModelData, Placement, Variant, short_id
+from modelyard.runtimes.runtime import Caps, LogStream, ProcessSpec
+from modelyard.store.resources import Json
+
+_MAX_BATCH = 256
+_S3_URI = re.compile(r"s3://([^/]+)/(.+)", re.DOTALL)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class StoredObject(Protocol):
+    """``store.objects.ObjectInfo``, as far as it matters here."""
+
+    @property
+    def etag(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def path(self) -> Path: ...
+
+
+class ObjectReader(Protocol):
+    """``store.objects.ObjectStore``, as far as it matters here; blocking."""
+
+    def head(self, bucket: str, key: str) -> StoredObject | None: ...
+
+
+class CannotPlan(Exception):
+    """A fleet that cannot exist; the text is the endpoint's or job's ``FailureReason``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """What images and instance types stand for."""
+
+    runtime_of: Callable[[str], str]
+    """Image URI to the name of a built-in runtime; raises ``LookupError`` with the reason."""
+    caps_of: Callable[[str], Caps]
+    """Instance type to its resources."""
+
+
+class Fleets:
+    """Plans fleets and describes their workers."""
+
+    def __init__(
+        self,
+        *,
+        objects: ObjectReader,
+        home: Home,
+        limits: Limits,
+        catalogue: Catalogue,
+        address_of: Callable[[str], str],
+    ) -> None:
+        self._objects = objects
+        self._home = home
+        self._limits = limits
+        self._catalogue = catalogue
+        self._address_of = address_of
+
+    async def plan(
+        self,
+        *,
+        owner: str,
+        generation: int,
+        now: float,
+        config_name: str,
+        variants: Sequence[Json],
+        models: Mapping[str, Json],
+    ) -> Fleet:
+        """The fleet of these production variants. Raises ``CannotPlan``."""
+        planned = [await self._variant(variant, models) for variant in variants]
+        return Fleet(
+            owner=owner,
+            generation=generation,
+            created_at=now,
+            config_name=config_name,
+            variants=tuple(planned),
+        )
+
+    async def _variant(self, variant: Json, models: Mapping[str, Json]) -> Variant:
+        name = variant.get("VariantName", "AllTraffic")
+        model = models.get(variant["ModelName"])
+        if model is None:
+            raise CannotPlan(f"Variant {name}: could not find model {variant['ModelName']}.")
+        containers = [
+            await self._container(container, container_name, f"Variant {name}")
+            for container_name, container in _named_containers(model)
+        ]
+        startup = variant.get("ContainerStartupHealthCheckTimeoutInSeconds") or 0
+        return Variant(
+            name=name,
+            instance_type=variant.get("InstanceType", ""),
+            count=variant.get("InitialInstanceCount") or 1,
+            weight=float(variant.get("InitialVariantWeight", 1.0)),
+            containers=tuple(containers),
+            startup_seconds=float(startup),
+        )
+
+    async def _container(self, container: Json, name: str, place: str) -> Container:
+        image = container.get("Image", "")
+        try:
+            runtime = self._catalogue.runtime_of(image)
+        except LookupError as error:
+            raise CannotPlan(f"{place}, container {name}: {error.args[0]}") from None
+        source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
+        uri = container.get("ModelDataUrl") or source.get("S3Uri") or ""
+        data = await asyncio.to_thread(self._pin, uri, f"{place}, container {name}")
+        return Container(
+            name=name,
+            image=image,
+            runtime=runtime,
+            environment=dict(container.get("Environment") or {}),
+            data=data,
+        )
+
+    def _pin(self, uri: str, place: str) -> ModelData:
+        if not uri:
+            return ModelData()
+        match = _S3_URI.fullmatch(uri)
+        stored = self._objects.head(match[1], match[2]) if match else None
+        if match is None or stored is None:
+            raise CannotPlan(f"{place}: could not find model data at {uri}.")
+        name = match[2].rpartition("/")[2]
+        key = _UNSAFE.sub("_", f"{stored.etag.strip(chr(34))}-{stored.size}")
+        path = pin_folder(self._home, key) / _UNSAFE.sub("_", name)
+        try:
+            _link(Path(stored.path), path)
+        except FileNotFoundError:
+            raise CannotPlan(f"{place}: model data at {uri} was deleted.") from None
+        return ModelData(uri=uri, path=str(path), key=key, name=name)
+
+    def worker(
+        self,
+        placement: Placement,
+        *,
+        arn: str,
+        log: LogStream,
+        environment: Mapping[str, str] | None = None,
+        payload_bytes: int = 0,
+    ) -> ProcessSpec:
+        """What the runtime is told; a fair share of the instance for each of a replica's containers."""
+        container = placement.container
+        caps = self._catalogue.caps_of(placement.variant.instance_type)
+        share = len(placement.variant.containers)
+        limits = self._limits
+        return ProcessSpec(
+            id=placement.id,
+            kind="worker",
+            address=self._address_of(placement.id),
+            log=log,
+            caps=Caps(cpus=caps.cpus / share, memory_bytes=caps.memory_bytes // share),
+            payload={
+                "model": {
+                    "path": container.data.path,
+                    "key": container.data.key,
+                    "name": container.data.name,
+                },
+                "image": container.runtime,
+                "environment": {**container.environment, **(environment or {})},
+                "artifacts": str(self._home.artifacts),
+                "max_batch": _MAX_BATCH,
+                "queue": limits.replica_queue,
+                "limits": {
+                    "payload_bytes": payload_bytes or limits.payload_bytes,
+                    "artifact_bytes": limits.artifact_bytes,
+                    "artifact_files": limits.artifact_files,
+                    "invocation_seconds": limits.invocation_seconds,
+                },
+                "arn": arn,
+                "container": container.name,
+            },
+        )
+
+
+def pin_folder(home: Home, key: str) -> Path:
+    """Where the artifact of this content is kept for those who need it."""
+    return home.artifacts / ".pinned" / key
+
+
+def instance_id(placement: Placement, owner: str) -> str:
+    """The name of a replica in log streams, in the form of AWS's instance ids."""
+    place = short_id(owner, placement.slot.rpartition("/")[0])
+    return f"i-{place[:17]}"
+
+
+def _named_containers(model: Json) -> list[tuple[str, Json]]:
+    """In the order in which a request passes them. AWS calls the only one of a model *primary*."""
+    primary = model.get("PrimaryContainer")
+    containers = [primary] if primary else list(model.get("Containers") or [])
+    names = ["primary"] if len(containers) == 1 else [f"container-{n + 1}" for n in range(15)]
+    return [
+        (container.get("ContainerHostname") or name, container)
+        for name, container in zip(names, containers, strict=False)
+    ]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Keep ``source`` under another name too; raises ``FileNotFoundError`` if it is gone."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return  # the same content, pinned before

@@ -1,0 +1,244 @@
+"""A fleet: the workers that one version of an endpoint, or one transform job, needs, and what became of each.
+
+A fleet has variants, a variant has replicas, a replica is an ordered list of workers, one for each container of the
+model. The place of one worker in its fleet is a *slot*; whatever runs in it has an id made from the slot and the number
+of the attempt, so that a controller that was killed in the middle finds again what it started. These values are kept
+as JSON in a resource's status; everything here is pure.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+WorkerState = Literal["starting", "ready", "running", "succeeded", "failed", "dead"]
+DELAY_SECONDS_MAX = 60.0
+REASON_CHARACTERS = 1024
+_STABLE_SECONDS = 60.0
+_NO_STATES: tuple[WorkerState, ...] = ("succeeded", "dead")
+
+
+class ModelData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model's artifact as it was when the fleet was planned: a later upload to its key changes nothing."""
+
+    uri: str = ""
+    path: str = ""
+    key: str = ""
+    name: str = ""
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One container of a model; ``runtime`` is the built-in runtime that its image stands for."""
+
+    name: str
+    image: str
+    runtime: str
+    environment: dict[str, str] = {}
+    data: ModelData = ModelData()
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``count`` replicas of one model; ``startup_seconds`` 0 means the platform's limit."""
+
+    name: str
+    instance_type: str
+    count: int
+    weight: float
+    containers: tuple[Container, ...]
+    startup_seconds: float = 0.0
+
+    @property
+    def retry(self) -> bool:
+        """Whether a request may be executed again after a worker's death."""
+        return not any(
+            container.environment.get("MODELYARD_RETRY", "").lower() in ("false", "0", "no")
+            for container in self.containers
+        )
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``owner`` tells apart what merely bears the same name: the ARN and when it was created."""
+
+    owner: str
+    generation: int
+    created_at: float
+    variants: tuple[Variant, ...]
+    config_name: str = ""
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a slot remembers: which attempt it is at, deaths in a row, when this attempt starts or started."""
+
+    attempt: int = 0
+    deaths: int = 0
+    start_at: float = 0.0
+
+
+Slots = dict[str, Slot]
+FIRST_ATTEMPT = Slot()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A process as the runtime reports it."""
+
+    state: WorkerState
+    address: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """The worker that belongs into a slot now."""
+
+    id: str
+    slot: str
+    replica: int
+    variant: Variant
+    container: Container
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A worker that did not live: ``deterministic`` if starting it again would end the same way."""
+
+    placement: Placement
+    reason: str
+    deterministic: bool
+    deaths: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Look:
+    """What a fleet needs now; ``slots`` are to be remembered before ``start`` is acted upon."""
+
+    slots: Slots
+    start: list[Placement] = field(default_factory=list)
+    ready: list[Placement] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    retired: list[str] = field(default_factory=list)
+    size: int = 0
+    wake_at: float = float("inf")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every worker of the fleet is ready."""
+        return len(self.ready) == self.size
+
+
+def short_id(*parts: object) -> str:
+    """A name for a process or folder that depends on nothing but ``parts``; short, for socket paths."""
+    text = "\0".join(str(part) for part in parts)
+    return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()
+
+
+def placements(fleet: Fleet, slots: Mapping[str, Slot]) -> Iterator[Placement]:
+    """Each slot's worker, by variant, replica and container."""
+    for variant in fleet.variants:
+        for replica in range(variant.count):
+            for position, container in enumerate(variant.containers):
+                slot = f"{fleet.generation}/{variant.name}/{replica}/{position}"
+                attempt = slots.get(slot, FIRST_ATTEMPT).attempt
+                yield Placement(
+                    id=short_id(fleet.owner, slot, attempt),
+                    slot=slot,
+                    replica=replica,
+                    variant=variant,
+                    container=container,
+                )
+
+
+def look_at(
+    fleet: Fleet,
+    slots: Mapping[str, Slot],
+    observed: Mapping[str, Observed],
+    *,
+    now: float,
+    startup_seconds: float,
+    forgiving: bool,
+) -> Look:
+    """Compare a fleet with what runs. A ``forgiving`` look forgets old deaths of a worker that lived for long."""
+    look = Look(slots=dict(slots))
+    for placement in placements(fleet, slots):
+        look.size += 1
+        slot = slots.get(placement.slot, FIRST_ATTEMPT)
+        worker = observed.get(placement.id)
+        if worker is None:
+            _start(look, placement, slot, now=now)
+        elif worker.state == "ready":
+            look.ready.append(placement)
+        else:
+            limit = placement.variant.startup_seconds or startup_seconds
+            loss = _loss(placement, slot, worker, now=now, startup_seconds=limit)
+            if loss is None:
+                look.wake_at = min(look.wake_at, slot.start_at + limit)
+            else:
+                _replace(look, loss, slot, now=now, forgiving=forgiving)
+    return look
+
+
+def delay_seconds(deaths: int) -> float:
+    """Wait before the next attempt: none after the first death, then 1, 2, 4… seconds up to a minute."""
+    return 0.0 if deaths <= 1 else min(DELAY_SECONDS_MAX, 2.0 ** (min(deaths, 10) - 2))
+
+
+def limited_reason(text: str) -> str:
+    """A ``FailureReason`` of at most 1,024 characters that keeps its start and its end, where the error stands."""
+    if len(text) <= REASON_CHARACTERS:
+        return text
+    head = REASON_CHARACTERS // 3
+    return f"{text[:head]} … {text[-(REASON_CHARACTERS - head - 3) :]}"
+
+
+def describe_loss(loss: Loss) -> str:
+    """The sentence that a user reads as the endpoint's or job's ``FailureReason``."""
+    place = loss.placement
+    attempts = f" after {loss.deaths} attempts" if loss.deaths > 1 else ""
+    return limited_reason(
+        f"Variant {place.variant.name}, container {place.container.name}: {loss.reason}{attempts}"
+    )
+
+
+def to_json(value: Any) -> Any:
+    """These values as they are kept in a status."""
+    return msgspec.to_builtins(value)
+
+
+def _start(look: Look, placement: Placement, slot: Slot, *, now: float) -> None:
+    # A clock that was set back must not postpone a start for longer than the longest delay.
+    if now >= slot.start_at or slot.start_at - now > DELAY_SECONDS_MAX:
+        look.start.append(placement)
+        look.slots[placement.slot] = msgspec.structs.replace(slot, start_at=now)
+    else:
+        look.wake_at = min(look.wake_at, slot.start_at)
+
+
+def _loss(
+    placement: Placement, slot: Slot, worker: Observed, *, now: float, startup_seconds: float
+) -> Loss | None:
+    deaths = slot.deaths + 1
+    if worker.state == "failed":
+        reason = worker.reason or "the model could not be loaded"
+        return Loss(placement=placement, reason=reason, deterministic=True, deaths=deaths)
+    if worker.state in _NO_STATES:
+        reason = worker.reason or "the worker ended before it was ready"
+        return Loss(placement=placement, reason=reason, deterministic=False, deaths=deaths)
+    if now - slot.start_at >= startup_seconds:
+        reason = f"the worker did not pass the ping health check within {startup_seconds:g} seconds"
+        return Loss(placement=placement, reason=reason, deterministic=True, deaths=deaths)
+    return None
+
+
+def _replace(look: Look, loss: Loss, slot: Slot, *, now: float, forgiving: bool) -> None:
+    lived = now - slot.start_at
+    stable = max(_STABLE_SECONDS, 2 * delay_seconds(slot.deaths))
+    deaths = 1 if forgiving and lived > stable else slot.deaths + 1
+    start_at = now + delay_seconds(deaths)
+    look.losses.append(loss)
+    look.retired.append(loss.placement.id)
+    look.slots[loss.placement.slot] = Slot(
+        attempt=slot.attempt + 1, deaths=deaths, start_at=start_at
+    )
+    look.wake_at = min(look.wake_at, start_at)
