@@ -1,0 +1,26 @@
+"""Read, decide, write with the version that was read; and once more if somebody else was faster."""
+
+from collections.abc import Callable
+
+from modelyard.base.errors import ServiceError
+from modelyard.store.resources import Delete, Key, Resource, ResourceStore, Update, VersionConflict
+
+ATTEMPTS = 20
+
+
+async def change(
+    store: ResourceStore, key: Key, decide: Callable[[Resource | None], Update | Delete]
+) -> Resource:
+    """Apply what ``decide`` makes of the current resource; it may be asked again, and raises to refuse.
+
+    Raises ``ServiceUnavailable`` when others keep winning, which AWS's clients retry.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            (written,) = await store.write(decide(store.get(key)))
+        except VersionConflict:
+            continue
+        return written
+    raise ServiceError(
+        "ServiceUnavailable", f"Too many writers compete for {key.kind} {key.name}.", status=503
+    )

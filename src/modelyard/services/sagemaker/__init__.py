@@ -1,0 +1,1 @@
+"""SageMaker's control plane, a module for each family of resources."""

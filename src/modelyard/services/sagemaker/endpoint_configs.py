@@ -1,0 +1,195 @@
+"""Endpoint configs: immutable descriptions of variants, each a model and the instances that serve it."""
+
+from collections.abc import Mapping, Sequence
+
+from modelyard.base.call import Call
+from modelyard.base.errors import Unsupported, ValidationError
+from modelyard.domain.listing import SortKey
+from modelyard.services.members import (
+    EXECUTED,
+    RECORDED,
+    REFUSED,
+    Members,
+    check,
+    only,
+    present,
+    refused_unless,
+)
+from modelyard.services.sagemaker.resources import (
+    Moment,
+    Roles,
+    arn_of,
+    create,
+    find,
+    key_of,
+    list_page,
+    list_query,
+    missing,
+    resources_of,
+)
+from modelyard.store.resources import Create, Delete, Json, Resource, ResourceStore, VersionConflict
+
+KIND = "endpoint-config"
+
+MEMBERS: Mapping[str, Members] = {
+    "CreateEndpointConfig": {
+        "EndpointConfigName": EXECUTED,
+        "ProductionVariants": {
+            "VariantName": EXECUTED,
+            "ModelName": EXECUTED,
+            "InitialInstanceCount": EXECUTED,
+            "InstanceType": EXECUTED,
+            "InstancePools": REFUSED,
+            "VariantInstanceProvisionTimeoutInSeconds": RECORDED,
+            "InitialVariantWeight": EXECUTED,
+            "AcceleratorType": REFUSED,
+            "CoreDumpConfig": REFUSED,
+            "ServerlessConfig": REFUSED,
+            "VolumeSizeInGB": RECORDED,
+            "ModelDataDownloadTimeoutInSeconds": RECORDED,
+            "ContainerStartupHealthCheckTimeoutInSeconds": EXECUTED,
+            "EnableSSMAccess": REFUSED,
+            "ManagedInstanceScaling": refused_unless(
+                lambda scaling: scaling.get("Status") == "DISABLED", "Status DISABLED"
+            ),
+            "RoutingConfig": {
+                "RoutingStrategy": only("LEAST_OUTSTANDING_REQUESTS"),
+                "PrefixAwareRoutingConfig": REFUSED,
+            },
+            "InferenceAmiVersion": RECORDED,
+            "CapacityReservationConfig": REFUSED,
+            "AcceleratorPartitionLayouts": REFUSED,
+        },
+        "DataCaptureConfig": refused_unless(
+            lambda capture: capture.get("EnableCapture") is False, "EnableCapture false"
+        ),
+        "Tags": EXECUTED,
+        "KmsKeyId": REFUSED,
+        "AsyncInferenceConfig": REFUSED,
+        "ExplainerConfig": REFUSED,
+        "ShadowProductionVariants": REFUSED,
+        "ExecutionRoleArn": RECORDED,
+        "VpcConfig": REFUSED,
+        "EnableNetworkIsolation": REFUSED,
+        "MetricsConfig": REFUSED,
+        "CrossRegionTrafficConfig": REFUSED,
+    }
+}
+
+
+class EndpointConfigs:
+    """CreateEndpointConfig, DescribeEndpointConfig, ListEndpointConfigs, DeleteEndpointConfig."""
+
+    def __init__(self, *, store: ResourceStore, roles: Roles) -> None:
+        self._store = store
+        self._roles = roles
+
+    async def create_endpoint_config(
+        self,
+        call: Call,
+        *,
+        endpoint_config_name: str,
+        production_variants: Sequence[Json],
+        data_capture_config: Json | None = None,
+        tags: Sequence[Json] | None = None,
+        kms_key_id: str | None = None,
+        async_inference_config: Json | None = None,
+        explainer_config: Json | None = None,
+        shadow_production_variants: Sequence[Json] | None = None,
+        execution_role_arn: str | None = None,
+        vpc_config: Json | None = None,
+        enable_network_isolation: bool | None = None,
+        metrics_config: Json | None = None,
+        cross_region_traffic_config: Json | None = None,
+    ) -> Json:
+        spec = present(
+            {
+                "EndpointConfigName": endpoint_config_name,
+                "ProductionVariants": list(production_variants),
+                "DataCaptureConfig": data_capture_config,
+                "Tags": list(tags or []),
+                "KmsKeyId": kms_key_id,
+                "AsyncInferenceConfig": async_inference_config,
+                "ExplainerConfig": explainer_config,
+                "ShadowProductionVariants": shadow_production_variants,
+                "ExecutionRoleArn": execution_role_arn,
+                "VpcConfig": vpc_config,
+                "EnableNetworkIsolation": enable_network_isolation,
+                "MetricsConfig": metrics_config,
+                "CrossRegionTrafficConfig": cross_region_traffic_config,
+            }
+        )
+        check("CreateEndpointConfig", MEMBERS["CreateEndpointConfig"], spec)
+        self._check_variants(call, spec["ProductionVariants"])
+        self._roles.check(call, execution_role_arn)
+        change = Create(key=key_of(call, KIND, endpoint_config_name), spec=spec)
+        return {"EndpointConfigArn": await create(self._store, change)}
+
+    async def describe_endpoint_config(self, call: Call, *, endpoint_config_name: str) -> Json:
+        resource = find(self._store, key_of(call, KIND, endpoint_config_name))
+        spec = {name: value for name, value in resource.spec.items() if name != "Tags"}
+        return {
+            "EnableNetworkIsolation": False,
+            **spec,
+            "ProductionVariants": [
+                {"InitialVariantWeight": 1.0, **variant} for variant in spec["ProductionVariants"]
+            ],
+            "EndpointConfigArn": arn_of(resource.key),
+            "CreationTime": resource.created_at,
+        }
+
+    async def list_endpoint_configs(
+        self,
+        call: Call,
+        *,
+        sort_by: SortKey | None = None,
+        sort_order: str | None = None,
+        next_token: str | None = None,
+        max_results: int | None = None,
+        name_contains: str | None = None,
+        creation_time_before: Moment = None,
+        creation_time_after: Moment = None,
+    ) -> Json:
+        query = list_query(
+            call,
+            sort_by=sort_by,
+            sort_order=sort_order,
+            next_token=next_token,
+            max_results=max_results,
+            name_contains=name_contains,
+            creation_time_before=creation_time_before,
+            creation_time_after=creation_time_after,
+        )
+        found = resources_of(self._store, call, KIND)
+        return list_page(found, query, summaries="EndpointConfigs", summarise=_summary)
+
+    async def delete_endpoint_config(self, call: Call, *, endpoint_config_name: str) -> None:
+        """Endpoints have copies of their own: one that uses the config is not disturbed."""
+        key = key_of(call, KIND, endpoint_config_name)
+        try:
+            await self._store.write(Delete(key=key))
+        except VersionConflict:
+            raise missing(key) from None
+
+    def _check_variants(self, call: Call, variants: Sequence[Json]) -> None:
+        names = [variant["VariantName"] for variant in variants]
+        if len(set(names)) < len(names):
+            raise ValidationError("Production variants must have different names.")
+        for variant in variants:
+            where = f"production variant {variant['VariantName']}"
+            if "ModelName" not in variant:
+                raise Unsupported(
+                    f"Modelyard does not execute inference components yet: {where} names no model."
+                )
+            for member in ("InstanceType", "InitialInstanceCount"):
+                if member not in variant:
+                    raise ValidationError(f"{member} is required for {where}.")
+            find(self._store, key_of(call, "model", variant["ModelName"]))
+
+
+def _summary(resource: Resource) -> Json:
+    return {
+        "EndpointConfigName": resource.key.name,
+        "EndpointConfigArn": arn_of(resource.key),
+        "CreationTime": resource.created_at,
+    }

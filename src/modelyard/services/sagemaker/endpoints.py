@@ -1,0 +1,327 @@
+"""Endpoints: what is wished for. The services write it; ``control`` makes it so and moves the statuses on.
+
+An endpoint keeps copies of its config and models, so that deleting these disturbs nothing. Each write that changes
+what should run raises ``generation``, which tells the reconciler that there is something to roll out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from modelyard.base.call import Call
+from modelyard.base.clock import Clock
+from modelyard.base.errors import ValidationError
+from modelyard.domain.listing import SortKey
+from modelyard.services.changes import change
+from modelyard.services.members import (
+    EXECUTED,
+    REFUSED,
+    Members,
+    check,
+    only,
+    present,
+    refused_unless,
+)
+from modelyard.services.sagemaker.resources import (
+    Moment,
+    arn_of,
+    create,
+    find,
+    key_of,
+    list_page,
+    list_query,
+    missing,
+    resources_of,
+)
+from modelyard.store.resources import Create, Json, Key, Resource, ResourceStore, Update
+
+KIND = "endpoint"
+_IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+
+_DEPLOYMENT: Members = {
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": {
+            "Type": only("ALL_AT_ONCE"),
+            "WaitIntervalInSeconds": only(0),
+            "CanarySize": REFUSED,
+            "LinearStepSize": REFUSED,
+        },
+        "TerminationWaitInSeconds": only(0),
+        "MaximumExecutionTimeoutInSeconds": REFUSED,
+    },
+    "RollingUpdatePolicy": REFUSED,
+    "AutoRollbackConfiguration": refused_unless(
+        lambda rollback: not rollback.get("Alarms"), "no alarms"
+    ),
+}
+MEMBERS: Mapping[str, Members] = {
+    "CreateEndpoint": {
+        "EndpointName": EXECUTED,
+        "EndpointConfigName": EXECUTED,
+        "DeploymentConfig": _DEPLOYMENT,
+        "Tags": EXECUTED,
+    },
+    "UpdateEndpoint": {
+        "EndpointName": EXECUTED,
+        "EndpointConfigName": EXECUTED,
+        "RetainAllVariantProperties": EXECUTED,
+        "ExcludeRetainedVariantProperties": EXECUTED,
+        "DeploymentConfig": _DEPLOYMENT,
+        "RetainDeploymentConfig": EXECUTED,
+    },
+    "UpdateEndpointWeightsAndCapacities": {
+        "EndpointName": EXECUTED,
+        "DesiredWeightsAndCapacities": {
+            "VariantName": EXECUTED,
+            "DesiredWeight": EXECUTED,
+            "DesiredInstanceCount": refused_unless(lambda count: count >= 1, "1 or more"),
+            "ServerlessUpdateConfig": REFUSED,
+        },
+    },
+}
+
+
+class Endpoints:
+    """Create, Describe, List, Update and Delete an Endpoint; UpdateEndpointWeightsAndCapacities."""
+
+    def __init__(self, *, store: ResourceStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def create_endpoint(
+        self,
+        call: Call,
+        *,
+        endpoint_name: str,
+        endpoint_config_name: str,
+        deployment_config: Json | None = None,
+        tags: Sequence[Json] | None = None,
+    ) -> Json:
+        given = present({"DeploymentConfig": deployment_config})
+        check("CreateEndpoint", MEMBERS["CreateEndpoint"], given)
+        config, models = self._copies(call, endpoint_config_name)
+        new = Create(
+            key=key_of(call, KIND, endpoint_name),
+            spec={
+                "EndpointConfigName": endpoint_config_name,
+                "Tags": list(tags or []),
+                "config": config,
+                "models": models,
+                "generation": 1,
+                "deleting": False,
+                "update": given,
+            },
+            status={
+                "EndpointStatus": "Creating",
+                "generation": 0,
+                "variants": [],
+                "config_name": endpoint_config_name,
+                "last_modified": self._clock.now(),
+            },
+        )
+        return {"EndpointArn": await create(self._store, new)}
+
+    async def describe_endpoint(self, call: Call, *, endpoint_name: str) -> Json:
+        resource = find(self._store, key_of(call, KIND, endpoint_name))
+        spec, status = resource.spec, resource.status
+        return present(
+            {
+                "EndpointName": resource.key.name,
+                "EndpointArn": arn_of(resource.key),
+                "EndpointConfigName": status.get("config_name") or spec["EndpointConfigName"],
+                "ProductionVariants": status.get("variants") or None,
+                "EndpointStatus": status["EndpointStatus"],
+                "FailureReason": status.get("FailureReason"),
+                "CreationTime": resource.created_at,
+                "LastModifiedTime": _modified(resource),
+                "LastDeploymentConfig": spec["update"].get("DeploymentConfig"),
+            }
+        )
+
+    async def list_endpoints(
+        self,
+        call: Call,
+        *,
+        sort_by: SortKey | None = None,
+        sort_order: str | None = None,
+        next_token: str | None = None,
+        max_results: int | None = None,
+        name_contains: str | None = None,
+        creation_time_before: Moment = None,
+        creation_time_after: Moment = None,
+        last_modified_time_before: Moment = None,
+        last_modified_time_after: Moment = None,
+        status_equals: str | None = None,
+    ) -> Json:
+        query = list_query(
+            call,
+            sort_by=sort_by,
+            sort_order=sort_order,
+            next_token=next_token,
+            max_results=max_results,
+            name_contains=name_contains,
+            creation_time_before=creation_time_before,
+            creation_time_after=creation_time_after,
+            last_modified_time_before=last_modified_time_before,
+            last_modified_time_after=last_modified_time_after,
+            status_equals=status_equals,
+        )
+        return list_page(
+            resources_of(self._store, call, KIND),
+            query,
+            summaries="Endpoints",
+            summarise=_summary,
+            status_of=_status,
+            modified_of=_modified,
+        )
+
+    async def update_endpoint(
+        self,
+        call: Call,
+        *,
+        endpoint_name: str,
+        endpoint_config_name: str,
+        retain_all_variant_properties: bool | None = None,
+        exclude_retained_variant_properties: Sequence[Json] | None = None,
+        deployment_config: Json | None = None,
+        retain_deployment_config: bool | None = None,
+    ) -> Json:
+        """Roll out another config, all at once: traffic moves when all of the new fleet is ready."""
+        given = present({"DeploymentConfig": deployment_config})
+        check("UpdateEndpoint", MEMBERS["UpdateEndpoint"], given)
+        excluded = {one["VariantPropertyType"] for one in exclude_retained_variant_properties or ()}
+
+        def spec_of(before: Json) -> Json:
+            config, models = self._copies(call, endpoint_config_name)
+            if retain_all_variant_properties:
+                config = _retained(config, before["config"], excluded)
+            update = before["update"] if retain_deployment_config and not given else given
+            return {
+                **before,
+                "EndpointConfigName": endpoint_config_name,
+                "config": config,
+                "models": models,
+                "update": update,
+            }
+
+        return await self._roll_out(key_of(call, KIND, endpoint_name), spec_of)
+
+    async def update_endpoint_weights_and_capacities(
+        self,
+        call: Call,
+        *,
+        endpoint_name: str,
+        desired_weights_and_capacities: Sequence[Json],
+    ) -> Json:
+        """Change weights and instance counts; executed as a roll-out, so capacity never drops."""
+        operation = "UpdateEndpointWeightsAndCapacities"
+        members = {"DesiredWeightsAndCapacities": list(desired_weights_and_capacities)}
+        check(operation, MEMBERS[operation], members)
+
+        def spec_of(before: Json) -> Json:
+            return {**before, "config": _desired(before["config"], desired_weights_and_capacities)}
+
+        return await self._roll_out(key_of(call, KIND, endpoint_name), spec_of)
+
+    async def delete_endpoint(self, call: Call, *, endpoint_name: str) -> None:
+        """Accepted at once; the endpoint is gone when its workers are."""
+        key = key_of(call, KIND, endpoint_name)
+
+        def decide(resource: Resource | None) -> Update:
+            resource = _settled(key, resource)
+            return Update(
+                key=key,
+                version=resource.version,
+                spec={**resource.spec, "deleting": True},
+                status=self._moved(resource, "Deleting"),
+            )
+
+        await change(self._store, key, decide)
+
+    async def _roll_out(self, key: Key, spec_of: Callable[[Json], Json]) -> Json:
+        def decide(resource: Resource | None) -> Update:
+            resource = _settled(key, resource)
+            if _status(resource) == "Failed":
+                raise ValidationError(
+                    f'Cannot update endpoint "{arn_of(key)}": it has failed and can only be deleted.'
+                )
+            spec = spec_of(resource.spec)
+            return Update(
+                key=key,
+                version=resource.version,
+                spec={**spec, "generation": resource.spec["generation"] + 1},
+                status=self._moved(resource, "Updating"),
+            )
+
+        await change(self._store, key, decide)
+        return {"EndpointArn": arn_of(key)}
+
+    def _copies(self, call: Call, config_name: str) -> tuple[Json, dict[str, Json]]:
+        """The config and its models as they are now. Raises ``ValidationError`` for a missing one."""
+        config = find(self._store, key_of(call, "endpoint-config", config_name)).spec
+        names = {variant["ModelName"] for variant in config["ProductionVariants"]}
+        models = {name: find(self._store, key_of(call, "model", name)).spec for name in names}
+        return config, models
+
+    def _moved(self, resource: Resource, status: str) -> Json:
+        kept = {name: value for name, value in resource.status.items() if name != "FailureReason"}
+        return {**kept, "EndpointStatus": status, "last_modified": self._clock.now()}
+
+
+def _settled(key: Key, resource: Resource | None) -> Resource:
+    """Refuse what is missing or on its way."""
+    if resource is None:
+        raise missing(key)
+    if _status(resource) in _IN_PROGRESS:
+        raise ValidationError(f'Cannot update in-progress endpoint "{arn_of(key)}".')
+    return resource
+
+
+def _status(resource: Resource) -> str:
+    status: str = resource.status["EndpointStatus"]
+    return status
+
+
+def _modified(resource: Resource) -> float:
+    modified: float = resource.status.get("last_modified", resource.created_at)
+    return modified
+
+
+def _summary(resource: Resource) -> Json:
+    return {
+        "EndpointName": resource.key.name,
+        "EndpointArn": arn_of(resource.key),
+        "CreationTime": resource.created_at,
+        "LastModifiedTime": _modified(resource),
+        "EndpointStatus": _status(resource),
+    }
+
+
+def _retained(config: Json, serving: Json, excluded: set[str]) -> Json:
+    """The new config with the weights and counts that variants of the same name have now."""
+    kept = {"DesiredWeight": "InitialVariantWeight", "DesiredInstanceCount": "InitialInstanceCount"}
+    members = [member for name, member in kept.items() if name not in excluded]
+    now = {variant["VariantName"]: variant for variant in serving["ProductionVariants"]}
+    variants = [
+        variant
+        | {
+            member: now[variant["VariantName"]][member]
+            for member in members
+            if member in now.get(variant["VariantName"], {})
+        }
+        for variant in config["ProductionVariants"]
+    ]
+    return {**config, "ProductionVariants": variants}
+
+
+def _desired(config: Json, desires: Sequence[Json]) -> Json:
+    variants = {variant["VariantName"]: variant for variant in config["ProductionVariants"]}
+    for desire in desires:
+        name = desire["VariantName"]
+        if name not in variants:
+            raise ValidationError(f"Could not find variant {name} in the endpoint.")
+        variants[name] = variants[name] | present(
+            {
+                "InitialVariantWeight": desire.get("DesiredWeight"),
+                "InitialInstanceCount": desire.get("DesiredInstanceCount"),
+            }
+        )
+    return {**config, "ProductionVariants": list(variants.values())}
