@@ -1,0 +1,158 @@
+"""Members that travel outside the body in ``rest-json`` and ``rest-xml``: URI, query, headers, status."""
+
+import base64
+import binascii
+import functools
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from botocore.model import OperationModel, Shape
+
+from modelyard.base.errors import ServiceError
+from modelyard.wire import scalars
+
+_LABEL = re.compile(r"\{([^}]+)\}")
+
+
+def split_target(uri: str) -> tuple[str, str]:
+    """Raw path and raw query of a request target."""
+    path, _, query = uri.partition("?")
+    return path or "/", query
+
+
+@functools.cache
+def path_pattern(request_uri: str) -> re.Pattern[str]:
+    """A model's URI as a pattern over raw paths; ``{Key+}`` takes slashes, an empty one too."""
+    path = request_uri.partition("?")[0]
+    parts, position = [], 0
+    for match in _LABEL.finditer(path):
+        parts.append(re.escape(path[position : match.start()]))
+        name = match[1].rstrip("+")
+        parts.append(f"(?P<{name}>.+)" if match[1].endswith("+") else f"(?P<{name}>[^/]+)")
+        position = match.end()
+    parts.append(re.escape(path[position:]))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def decode(operation: OperationModel, *, uri: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """All members of the input that are bound to something other than the body."""
+    shape = operation.input_shape
+    if shape is None:
+        return {}
+    path, query = split_target(uri)
+    match = path_pattern(operation.http["requestUri"]).fullmatch(path)
+    labels = match.groupdict() if match else {}
+    queries: dict[str, list[str]] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        queries.setdefault(name, []).append(text)
+    decoded: dict[str, Any] = {}
+    taken: set[str] = set()
+    for name, member in shape.members.items():
+        location = member.serialization.get("location")
+        wire_name = member.serialization.get("name", name)
+        value: Any = None
+        if location == "uri" and wire_name in labels:
+            value = _text(member, unquote(labels[wire_name]), "iso8601", name)
+        elif location == "querystring" and member.type_name != "map":
+            taken.add(wire_name)
+            value = _from_query(member, queries.get(wire_name), name)
+        elif location == "header":
+            value = _from_header(member, headers.get(wire_name.lower()), name)
+        elif location == "headers":
+            prefix = wire_name.lower()
+            value = {
+                k[len(prefix) :]: v for k, v in headers.items() if k.startswith(prefix)
+            } or None
+        if value is not None:
+            decoded[name] = value
+    for name, member in shape.members.items():
+        if member.serialization.get("location") == "querystring" and member.type_name == "map":
+            decoded[name] = _rest_of_query(member, queries, taken)
+    return decoded
+
+
+def _rest_of_query(member: Any, queries: dict[str, list[str]], taken: set[str]) -> dict[str, Any]:
+    is_lists = member.value.type_name == "list"
+    return {k: v if is_lists else v[0] for k, v in queries.items() if k not in taken}
+
+
+def _from_query(member: Any, values: list[str] | None, name: str) -> Any:
+    if values is None:
+        return None
+    if member.type_name == "list":
+        return [_text(member.member, value, "iso8601", name) for value in values]
+    return _text(member, values[0], "iso8601", name)
+
+
+def _from_header(member: Any, value: str | None, name: str) -> Any:
+    if value is None:
+        return None
+    if member.type_name == "list":
+        items = _split_header_list(value, dated=member.member.type_name == "timestamp")
+        return [_text(member.member, item, "rfc822", name) for item in items]
+    if member.serialization.get("jsonvalue"):
+        try:
+            return json.loads(base64.b64decode(value, validate=True))
+        except (ValueError, binascii.Error) as error:
+            raise _refused(name, "is no JSON in base64") from error
+    return _text(member, value, "rfc822", name)
+
+
+def _split_header_list(value: str, *, dated: bool) -> list[str]:
+    if dated:  # An HTTP date holds a comma of its own.
+        parts = value.split(",")
+        return [",".join(pair).strip() for pair in zip(parts[::2], parts[1::2], strict=False)]
+    quoted = re.findall(r'"((?:[^"\\]|\\.)*)"|([^",][^,]*)', value)
+    return [
+        (one or other).strip().replace('\\"', '"') for one, other in quoted if one or other.strip()
+    ]
+
+
+def _text(shape: Shape, value: str, style: str, name: str) -> Any:
+    try:
+        return scalars.decode_text(shape, value, timestamp_format=style)
+    except scalars.Malformed as error:
+        raise _refused(name, str(error)) from error
+
+
+def _refused(name: str, reason: str) -> ServiceError:
+    return ServiceError("SerializationException", f"{name}: {reason}")
+
+
+def encode(shape: Any, result: Mapping[str, Any]) -> tuple[int | None, dict[str, str]]:
+    """Status (None: the model's) and headers of an output."""
+    status: int | None = None
+    headers: dict[str, str] = {}
+    for name, member in shape.members.items():
+        value = result.get(name)
+        location = member.serialization.get("location")
+        if value is None or location is None:
+            continue
+        wire_name = member.serialization.get("name", name)
+        if location == "statusCode":
+            status = int(value)
+        elif location == "headers":
+            headers |= {f"{wire_name}{key}": str(item) for key, item in value.items()}
+        elif location == "header":
+            headers[wire_name] = _header(member, value)
+    return status, headers
+
+
+def _header(member: Any, value: Any) -> str:
+    if member.type_name == "list":
+        return ",".join(
+            _quoted(scalars.encode_text(member.member, i, timestamp_format="rfc822")) for i in value
+        )
+    if member.serialization.get("jsonvalue"):
+        return base64.b64encode(json.dumps(value).encode()).decode()
+    return scalars.encode_text(member, value, timestamp_format="rfc822")
+
+
+def _quoted(text: str) -> str:
+    if '"' in text or ("," in text and not text[:3].isalpha()):
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return text
