@@ -46,7 +46,7 @@ def operations() -> Iterator[Any]:
                 )
 
 
-@pytest.mark.parametrize(("method", "operation"), operations())
+@pytest.mark.parametrize(("method", "operation"), list(operations()))
 def test_a_method_takes_the_operations_members(
     method: Any, operation: OperationModel | None
 ) -> None:
