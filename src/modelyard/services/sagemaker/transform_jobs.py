@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from modelyard.base.call import Call
-from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.domain.listing import SortKey
 from modelyard.services.changes import change
@@ -86,9 +85,8 @@ MEMBERS: Mapping[str, Members] = {
 class TransformJobs:
     """CreateTransformJob, DescribeTransformJob, ListTransformJobs, StopTransformJob."""
 
-    def __init__(self, *, store: ResourceStore, clock: Clock) -> None:
+    def __init__(self, *, store: ResourceStore) -> None:
         self._store = store
-        self._clock = clock
 
     async def create_transform_job(
         self,
