@@ -1,0 +1,37 @@
+"""Images and the built-in runtimes that stand for them: one readable table.
+
+An image URI is matched by its repository name; account, region, registry and tag are ignored, so that the addresses which
+the SageMaker SDK looks up for its framework containers work unchanged. Any other image needs a container runtime.
+"""
+
+RUNTIMES: dict[str, str] = {
+    "modelyard/python": "auto",
+    "modelyard/onnx": "onnx",
+    "modelyard/sklearn": "sklearn",
+    "modelyard/xgboost": "xgboost",
+    "modelyard/lightgbm": "lightgbm",
+    "sagemaker-scikit-learn": "sklearn",
+    "sagemaker-xgboost": "xgboost",
+    "xgboost": "xgboost",
+    "pytorch-inference": "pytorch",
+    "huggingface-pytorch-inference": "pytorch",
+    "tensorflow-inference": "tensorflow",
+    "mxnet-inference": "mxnet",
+}
+"""Repository name to runtime. ``auto`` decides by the model's files."""
+
+
+def repository(uri: str) -> str:
+    """``683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1`` is ``sagemaker-xgboost``."""
+    name = uri.partition("@")[0]
+    registry, slash, rest = name.partition("/")
+    if slash and ("." in registry or ":" in registry or registry == "localhost"):
+        name = rest
+    head, _, last = name.rpartition("/")
+    last = last.partition(":")[0]
+    return f"{head}/{last}" if head else last
+
+
+def runtime_of(uri: str) -> str | None:
+    """The built-in runtime of an image, None for one that needs a container runtime."""
+    return RUNTIMES.get(repository(uri))
