@@ -8,12 +8,13 @@ Events of a stream are in the order of their times, and of their arrival where t
 events is written as ``f/<ms>-<id>`` (what follows) or ``b/<ms>-<id>`` (what comes before).
 """
 
+import fcntl
 import os
 import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -135,16 +136,18 @@ class LogStore:
         self._clock = clock
         self._limit = limit_bytes
         self._lock = threading.Lock()
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._connection = sqlite3.connect(
-            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        with self._lock, _explained():
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-        with self._writing() as connection:
-            _migrate(connection)
+        with _alone(path), ExitStack() as undo:
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            undo.callback(self._connection.close)
+            with self._lock, _explained():
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+                self._connection.execute("PRAGMA foreign_keys = ON")
+            with self._writing() as connection:
+                _migrate(connection)
+            undo.pop_all()
 
     def close(self) -> None:
         """Idempotent."""
@@ -319,6 +322,19 @@ class LogStore:
                 if excess <= 0:
                     break
             _delete_up_to(connection, last)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Processes that start together open one after the other: SQLite does not wait for its change to WAL.
+
+    The lock is a file of its own, because closing any descriptor of a database drops SQLite's locks on it.
+    """
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        yield
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,13 +167,16 @@ class SqliteResourceStore:
         self._listeners: list[Callable[[Key], None]] = []
         self._queue: queue.Queue[_Write | None] = queue.Queue(maxsize=queue_limit)
         self._closed = False
-        # It holds secrets of access keys; SQLite gives its companions (-wal, -shm) the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._writer = _open(path, writes=True).connect()
-        with self._writer.begin():
-            migrate(self._writer, migrations)
-            self._version: int = self._writer.execute(select(_counter.c.version)).scalar_one()
-        self._reader = _open(path, writes=False).connect()
+        if not path.exists():
+            # It holds secrets of access keys; SQLite gives its companions (-wal, -shm) the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with ExitStack() as undo:
+            self._writer = undo.enter_context(_open(path, writes=True).connect())
+            with self._writer.begin():
+                migrate(self._writer, migrations)
+                self._version: int = self._writer.execute(select(_counter.c.version)).scalar_one()
+            self._reader = _open(path, writes=False).connect()
+            undo.pop_all()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
