@@ -19,7 +19,7 @@ def _anything(_value: Any) -> bool:
 
 
 def _asks_for_nothing(value: Any) -> bool:
-    return value is None or value is False or value in ("", [], {})
+    return value is False or value in ("", [], {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def refused_unless(accepts: Callable[[Any], bool], note: str) -> Member:
 
 def check(operation: str, members: Members, values: Mapping[str, Any], *, within: str = "") -> None:
     """Raise ``Unsupported`` that names the first refused member with a value that asks for something."""
-    for name, value in values.items():
+    for name, value in present(values).items():
         member = members.get(name, REFUSED)
         path = f"{within}{name}"
         if isinstance(member, Member):

@@ -41,6 +41,7 @@ TABLE: Members = {
         {"Secret": []},
         {"Secret": {}},
         {"Secret": None},
+        {"Mode": None, "Parts": None},
         {"Mode": "Plain"},
         {"Mode": 0},
         {"Capture": {"On": False}},
