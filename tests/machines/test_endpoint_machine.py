@@ -393,6 +393,8 @@ class EndpointMachine(RuleBasedStateMachine):
             self.stopped_workers_exit()
             self.world.time += min(seconds, 60.0)
         resource = self.world.resource
+        self._run(self._pass())
+        assert self.world.resource == resource, "a settled endpoint is still being written"
         routed = self.world.routed_replicas()
         if resource is None or self.status == "Failed":
             assert not self.world.processes

@@ -55,8 +55,8 @@ class EndpointReconciler:
         """Seconds until the next look. Raises ``VersionConflict`` and ``RuntimeUnavailable``."""
         resource = self._store.get(key)
         if resource is None:
-            self._processes.claim(key, ())
             await self._routes.set(key, None)
+            await self._processes.abandon(key, grace_seconds=self._limits.drain_seconds)
             return float("inf")
         observed = await self._processes.observed()
         memory = endpoint_memory(resource)

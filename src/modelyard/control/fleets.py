@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Protocol
 
 from modelyard.base.settings import Home, Limits
-from modelyard.domain.fleet import Container, Fleet, ModelData, Placement, Variant, short_id
+from modelyard.domain.fleet import (
+    Container,
+    Fleet,
+    ModelData,
+    Placement,
+    Variant,
+    place_name,
+    short_id,
+)
 from modelyard.runtimes.runtime import Caps, LogStream, ProcessSpec
 from modelyard.store.resources import Json
 
@@ -92,12 +100,12 @@ class Fleets:
         )
 
     async def _variant(self, variant: Json, models: Mapping[str, Json]) -> Variant:
-        name = variant.get("VariantName", "AllTraffic")
+        name = variant["VariantName"]
         model = models.get(variant["ModelName"])
         if model is None:
-            raise CannotPlan(f"Variant {name}: could not find model {variant['ModelName']}.")
+            raise CannotPlan(f"Could not find model {variant['ModelName']}.")
         containers = [
-            await self._container(container, container_name, f"Variant {name}")
+            await self._container(container, container_name, place_name(name, container_name))
             for container_name, container in _named_containers(model)
         ]
         startup = variant.get("ContainerStartupHealthCheckTimeoutInSeconds") or 0
@@ -115,10 +123,10 @@ class Fleets:
         try:
             runtime = self._catalogue.runtime_of(image)
         except LookupError as error:
-            raise CannotPlan(f"{place}, container {name}: {error.args[0]}") from None
+            raise CannotPlan(f"{place}: {error.args[0]}") from None
         source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
         uri = container.get("ModelDataUrl") or source.get("S3Uri") or ""
-        data = await asyncio.to_thread(self._pin, uri, f"{place}, container {name}")
+        data = await asyncio.to_thread(self._pin, uri, place)
         return Container(
             name=name,
             image=image,
@@ -143,6 +151,10 @@ class Fleets:
             raise CannotPlan(f"{place}: model data at {uri} was deleted.") from None
         return ModelData(uri=uri, path=str(path), key=key, name=name)
 
+    def address(self, worker_id: str) -> str:
+        """Where a worker of this id listens."""
+        return self._address_of(worker_id)
+
     def worker(
         self,
         placement: Placement,
@@ -151,6 +163,7 @@ class Fleets:
         log: LogStream,
         environment: Mapping[str, str] | None = None,
         payload_bytes: int = 0,
+        invocation_seconds: float = 0.0,
     ) -> ProcessSpec:
         """What the runtime is told; a fair share of the instance for each of a replica's containers."""
         container = placement.container
@@ -178,7 +191,7 @@ class Fleets:
                     "payload_bytes": payload_bytes or limits.payload_bytes,
                     "artifact_bytes": limits.artifact_bytes,
                     "artifact_files": limits.artifact_files,
-                    "invocation_seconds": limits.invocation_seconds,
+                    "invocation_seconds": invocation_seconds or limits.invocation_seconds,
                 },
                 "arn": arn,
                 "container": container.name,
@@ -214,4 +227,4 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
-        return  # the same content, pinned before
+        os.utime(target)  # the same content, pinned before; not garbage, although it may be old

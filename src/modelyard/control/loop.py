@@ -18,7 +18,7 @@ from modelyard.runtimes.runtime import RuntimeUnavailable
 from modelyard.store.resources import Key, ResourceStore, VersionConflict
 
 GARBAGE = Key(kind="garbage", account="", region="", name="")
-RESYNC_SECONDS = 30.0
+RESYNC_SECONDS = 60.0
 _CONCURRENCY = 16
 _RETRY_SECONDS_MIN = 0.1
 _RETRY_SECONDS_MAX = 60.0

@@ -18,6 +18,7 @@ class Processes:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._known: dict[str, Process] | None = None
+        self._observed: Mapping[str, Observed] | None = None
         self._entered: dict[str, int] = {}
         self._refreshes = 0
         self._lock = asyncio.Lock()
@@ -34,12 +35,15 @@ class Processes:
 
     async def observed(self) -> Mapping[str, Observed]:
         """The same as values of the domain."""
-        return {
-            process.id: Observed(
-                state=process.state.value, address=process.address, reason=process.reason
-            )
-            for process in (await self.current()).values()
-        }
+        known = await self.current()
+        if self._observed is None:
+            self._observed = {
+                process.id: Observed(
+                    state=process.state.value, address=process.address, reason=process.reason
+                )
+                for process in known.values()
+            }
+        return self._observed
 
     async def refresh(self) -> set[str]:
         """List again; the ids of those that changed, came or went."""
@@ -54,7 +58,7 @@ class Processes:
                     del self._entered[process_id]
                 elif process_id in before:
                     listed[process_id] = before[process_id]
-            self._known = listed
+            self._known, self._observed = listed, None
             self._stopping &= listed.keys()
             return {
                 process_id
@@ -69,6 +73,7 @@ class Processes:
         if spec.id not in known:
             self._entered[spec.id] = self._refreshes
             assert self._known is not None
+            self._observed = None
             self._known[spec.id] = Process(
                 id=spec.id,
                 kind=spec.kind,
@@ -88,6 +93,15 @@ class Processes:
         await self._runtime.forget(process_id)
         if self._known is not None:
             self._known.pop(process_id, None)
+            self._observed = None
+
+    async def abandon(self, owner: Key, *, grace_seconds: float) -> None:
+        """The owner is gone without a word (a reset): stop what it claimed. Whatever is missed is garbage."""
+        known = await self.current()
+        for process_id in self._owned.get(owner, frozenset()):
+            if process_id in known:
+                await self.stop(process_id, grace_seconds=grace_seconds)
+        self.claim(owner, ())
 
     async def changed(self) -> None:
         """Return when it may be worth to refresh."""

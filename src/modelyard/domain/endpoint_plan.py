@@ -340,6 +340,7 @@ def _retire(result: Plan, memory: Memory, observed: Mapping[str, Observed]) -> N
     for worker in memory.retired:
         if observed[worker].state in ("dead", "failed", "succeeded"):
             result.steps.append(ForgetWorker(id=worker))
+            result.seconds = 0.0  # then it is seen to be gone
         else:
             result.steps.append(StopWorker(id=worker))
             result.seconds = min(result.seconds, _STOP_POLL_SECONDS)

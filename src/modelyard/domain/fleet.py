@@ -196,14 +196,18 @@ def describe_loss(loss: Loss) -> str:
     """The sentence that a user reads as the endpoint's or job's ``FailureReason``."""
     place = loss.placement
     attempts = f" after {loss.deaths} attempts" if loss.deaths > 1 else ""
-    return limited_reason(
-        f"Variant {place.variant.name}, container {place.container.name}: {loss.reason}{attempts}"
-    )
+    where = place_name(place.variant.name, place.container.name)
+    return limited_reason(f"{where}: {loss.reason}{attempts}")
+
+
+def place_name(variant: str, container: str) -> str:
+    """How reasons name a place; a job's only variant has no name."""
+    return f"Variant {variant}, container {container}" if variant else f"Container {container}"
 
 
 def to_json(value: Any) -> Any:
-    """These values as they are kept in a status."""
-    return msgspec.to_builtins(value)
+    """These values exactly as they come back from a status, so that "nothing changed" can be seen."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _start(look: Look, placement: Placement, slot: Slot, *, now: float) -> None:

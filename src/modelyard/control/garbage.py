@@ -1,0 +1,130 @@
+"""What belongs to nobody any more: stray processes, artifacts, journals and routes. Looks now and then, and removes.
+
+Only what no resource names is touched, and of files only what has not changed for a while, so that a fleet
+which is being planned at the same moment keeps what it has just pinned.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelyard.base.clock import Clock
+from modelyard.base.settings import Home, Limits
+from modelyard.control.endpoints import endpoint_memory, fleet_owner, worker_ids
+from modelyard.control.fleets import pin_folder
+from modelyard.control.processes import Processes
+from modelyard.control.routes import RoutePublisher
+from modelyard.control.transform_jobs import job_folder, job_memory, process_ids
+from modelyard.domain.fleet import Fleet
+from modelyard.runtimes.runtime import ProcessState
+from modelyard.store.resources import Key, ResourceStore
+
+PERIOD_SECONDS = 60.0
+_MIN_AGE_SECONDS = 600.0
+_TRASH = ".trash-"
+_ENDED = (ProcessState.DEAD, ProcessState.FAILED, ProcessState.SUCCEEDED)
+
+
+class GarbageCollector:
+    """A reconciler without a resource of its own."""
+
+    def __init__(
+        self,
+        *,
+        store: ResourceStore,
+        processes: Processes,
+        routes: RoutePublisher,
+        clock: Clock,
+        home: Home,
+        limits: Limits,
+    ) -> None:
+        self._store = store
+        self._processes = processes
+        self._routes = routes
+        self._clock = clock
+        self._home = home
+        self._limits = limits
+
+    async def reconcile(self, key: Key) -> float:
+        """Seconds until the next look."""
+        await self._routes.retain([endpoint.key for endpoint in self._store.list("endpoint")])
+        await self._sweep_processes()
+        trash = list(self._sweep_folders())
+        await asyncio.to_thread(_remove, trash)
+        return PERIOD_SECONDS
+
+    async def _sweep_processes(self) -> None:
+        # Read after the listing: whatever is started is saved in a status before.
+        known = dict(await self._processes.current())
+        wanted: set[str] = set()
+        for endpoint in self._store.list("endpoint"):
+            wanted |= worker_ids(endpoint_memory(endpoint))
+        for job in self._store.list("transform-job"):
+            wanted |= process_ids(job_memory(job), fleet_owner(job))
+        for process in known.values():
+            if process.id in wanted:
+                continue
+            if process.state in _ENDED:
+                await self._processes.forget(process.id)
+            else:
+                await self._processes.stop(process.id, grace_seconds=self._limits.drain_seconds)
+
+    def _sweep_folders(self) -> Iterator[Path]:
+        """Rename what nobody uses, without a pause between the look and the rename."""
+        artifacts, journals = self._used()
+        pinned = pin_folder(self._home, "")
+        for folder in (*_folders(self._home.artifacts), *_folders(pinned)):
+            if folder.name.startswith(_TRASH):
+                yield folder  # of a predecessor that was killed
+            elif folder != pinned and not folder.name.startswith(artifacts):
+                yield from self._trashed(folder)
+        for folder in _folders(self._home.jobs):
+            if folder.name.startswith(_TRASH):
+                yield folder
+            elif folder not in journals:
+                yield from self._trashed(folder)
+
+    def _used(self) -> tuple[tuple[str, ...], set[Path]]:
+        """Content keys and journal folders that resources name."""
+        fleets: list[Fleet | None] = []
+        journals = set()
+        for endpoint in self._store.list("endpoint"):
+            memory = endpoint_memory(endpoint)
+            fleets += [memory.serving, memory.target]
+        for job in self._store.list("transform-job"):
+            remembered = job_memory(job)
+            fleets.append(remembered.fleet)
+            if not remembered.outcome:
+                journals.add(job_folder(self._home, job))
+        keys = {
+            container.data.key
+            for fleet in fleets
+            if fleet is not None
+            for variant in fleet.variants
+            for container in variant.containers
+            if container.data.key
+        }
+        return tuple(keys), journals
+
+    def _trashed(self, folder: Path) -> Iterator[Path]:
+        newest = max(
+            path.stat(follow_symlinks=False).st_ctime for path in (folder, *folder.iterdir())
+        )
+        if self._clock.now() - newest < _MIN_AGE_SECONDS:
+            return
+        trash = folder.with_name(f"{_TRASH}{folder.name}")
+        os.replace(folder, trash)
+        yield trash
+
+
+def _folders(parent: Path) -> list[Path]:
+    if not parent.is_dir():
+        return []
+    return [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,437 @@
+"""A transform job against a worker that speaks frames, in threads of this process."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from modelyard.jobs.journal import Journal
+from modelyard.jobs.main import EXIT_STOPPED, run_transform
+from modelyard.transport.frames import (
+    ANSWER,
+    GOAWAY,
+    HELLO,
+    REQUEST,
+    AnswerMeta,
+    Frame,
+    FrameDecoder,
+    Hello,
+    decode_request_meta,
+    encode_frame,
+    encode_meta,
+)
+
+Answered = tuple[int, bytes] | None
+Model = Callable[[Frame], Answered]
+
+
+def upper(frame: Frame) -> Answered:
+    return 200, frame.body.upper()
+
+
+class Worker:
+    """Answers with ``model``; None from it means that the worker dies."""
+
+    def __init__(self, path: Path, model: Model) -> None:
+        self.path = path
+        self.model = model
+        self.seen: list[Frame] = []
+        self.died = threading.Event()
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        return f"unix:{self.path}"
+
+    def _serve(self) -> None:
+        while not self.died.is_set():
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                self._talk(connection)
+
+    def _talk(self, connection: socket.socket) -> None:
+        hello = Hello(worker_id="w", max_batch=1, queue=10)
+        connection.sendall(encode_frame(HELLO, 0, meta=encode_meta(hello)))
+        decoder = FrameDecoder(limit=1 << 30)
+        while data := connection.recv(1 << 20):
+            for frame in decoder.feed(data):
+                if frame.kind != REQUEST:
+                    continue
+                self.seen.append(frame)
+                answered = self.model(frame)
+                if answered is None:
+                    self.died.set()
+                    self._server.close()
+                    return
+                status, body = answered
+                if status == GOAWAY:
+                    connection.sendall(encode_frame(GOAWAY, 0))
+                    return
+                meta = encode_meta(AnswerMeta(content_type="text/plain"))
+                connection.sendall(
+                    encode_frame(ANSWER, frame.id, number=status, meta=meta, body=body)
+                )
+
+    def close(self) -> None:
+        self.died.set()
+        if not self._server._closed:  # type: ignore[attr-defined]
+            with socket.socket(socket.AF_UNIX) as poke:
+                poke.settimeout(1)
+                with contextlib.suppress(OSError):
+                    poke.connect(str(self.path))
+            self._server.close()
+        self._thread.join(10)
+
+
+@dataclass(frozen=True)
+class Stored:
+    key: str
+    size: int
+    etag: str
+    path: Path
+
+
+class FakeObjects:
+    """Objects as files of one folder; keys as file names with slashes escaped."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.page_size = 3
+        self.commits: list[str] = []
+        self.open_writers = 0
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        self._path(bucket, key).write_bytes(data)
+
+    def get(self, bucket: str, key: str) -> bytes | None:
+        path = self._path(bucket, key)
+        return path.read_bytes() if path.exists() else None
+
+    def keys(self, bucket: str) -> list[str]:
+        names = [path.name for path in self.root.iterdir()]
+        return sorted(
+            name.partition("!")[2].replace("~", "/") for name in names if name.startswith(bucket)
+        )
+
+    def head(self, bucket: str, key: str) -> Stored | None:
+        path = self._path(bucket, key)
+        if not path.exists():
+            return None
+        data = path.read_bytes()
+        etag = f'"{hashlib.md5(data).hexdigest()}"'
+        return Stored(key=key, size=len(data), etag=etag, path=path)
+
+    def page(self, bucket: str, prefix: str, *, after: str) -> Sequence[Stored]:
+        keys = [key for key in self.keys(bucket) if key.startswith(prefix) and key > after]
+        heads = [self.head(bucket, key) for key in keys[: self.page_size]]
+        return [head for head in heads if head]
+
+    def writer(self, bucket: str, key: str, *, content_type: str) -> "FakeWriter":
+        self.open_writers += 1
+        return FakeWriter(self, bucket, key)
+
+    def _path(self, bucket: str, key: str) -> Path:
+        return self.root / f"{bucket}!{key.replace('/', '~')}"
+
+
+class FakeWriter:
+    def __init__(self, objects: FakeObjects, bucket: str, key: str) -> None:
+        self._objects, self._bucket, self._key = objects, bucket, key
+        self._data = b""
+
+    def write(self, data: bytes) -> None:
+        self._data += data
+
+    def commit(self) -> None:
+        self._objects.put(self._bucket, self._key, self._data)
+        self._objects.commits.append(self._key)
+        self._objects.open_writers -= 1
+
+    def abort(self) -> None:
+        self._objects.open_writers -= 1
+
+
+class Bench:
+    """Everything a job needs, and what it reported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "objects").mkdir()
+        self.objects = FakeObjects(folder / "objects")
+        self.workers: list[Worker] = []
+        self.reports: list[tuple[str, str, Any]] = []
+        self.stop = threading.Event()
+        self.spec: dict[str, Any] = {
+            "TransformInput": {
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://in/d/"}},
+                "SplitType": "Line",
+                "ContentType": "text/csv",
+            },
+            "TransformOutput": {"S3OutputPath": "s3://out/r", "Accept": "text/csv"},
+        }
+
+    def worker(self, model: Model = upper) -> Worker:
+        worker = Worker(self.folder / f"{len(self.workers)}.sock", model)
+        self.workers.append(worker)
+        return worker
+
+    def tell(self, replicas: list[list[str]]) -> None:
+        journal = self.folder / "journal"
+        journal.mkdir(exist_ok=True)
+        (journal / "new").write_bytes(msgspec.json.encode(replicas))
+        os.replace(journal / "new", journal / "replicas.json")
+
+    def run(self, *replicas: Sequence[Worker]) -> int:
+        payload = {
+            "job": "transform",
+            "journal": str(self.folder / "journal"),
+            "spec": self.spec,
+            "replicas": [[worker.address for worker in chain] for chain in replicas],
+        }
+        return run_transform(payload, self._report, objects=self.objects, stop=self.stop)
+
+    def _report(self, state: str, reason: str = "", progress: dict[str, Any] | None = None) -> None:
+        self.reports.append((state, reason, progress))
+
+    @property
+    def last(self) -> tuple[str, str, Any]:
+        return self.reports[-1]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    for worker in bench.workers:
+        worker.close()
+
+
+def test_each_object_gets_an_output_of_the_same_order(bench: Bench) -> None:
+    for number in range(10):
+        bench.objects.put("in", f"d/sub{number % 2}/{number}.csv", b"a%d\nb\nc" % number)
+    bench.objects.put("in", "d/empty.csv", b"")
+    bench.objects.put("in", "d/folder/", b"")
+    bench.objects.put("in", "elsewhere", b"x")
+    bench.spec["BatchStrategy"] = "SingleRecord"
+    bench.spec["MaxConcurrentTransforms"] = 4
+    assert bench.run([bench.worker()], [bench.worker()]) == 0
+    state, reason, progress = bench.last
+    assert (state, reason) == ("succeeded", "")
+    assert len(bench.objects.commits) == 10
+    assert bench.objects.get("out", "r/sub1/7.csv.out") == b"A7\nB\nC"
+    assert progress == {
+        "objects_total": 10,
+        "objects_done": 10,
+        "objects_failed": 0,
+        "records": 30,
+        "bytes": 60,
+    }
+
+
+def test_a_worker_is_told_content_type_accept_and_time(bench: Bench) -> None:
+    bench.objects.put("in", "d/a", b"1\n")
+    worker = bench.worker()
+    bench.run([worker])
+    (frame,) = worker.seen
+    meta = decode_request_meta(frame.meta)
+    assert (meta.content_type, meta.accept, frame.number) == ("text/csv", "text/csv", 600_000)
+
+
+def test_assembling_with_line_ends_each_answer(bench: Bench) -> None:
+    bench.objects.put("in", "d/a", b"1\n2\n3")
+    bench.spec["BatchStrategy"] = "SingleRecord"
+    bench.spec["TransformOutput"]["AssembleWith"] = "Line"
+    bench.run([bench.worker(lambda frame: (200, frame.body.strip()))])
+    assert bench.objects.get("out", "r/a.out") == b"1\n2\n3\n"
+
+
+def test_a_chain_of_containers_is_passed_in_order(bench: Bench) -> None:
+    bench.objects.put("in", "d/a", b"x\ny\n")
+    first, second = bench.worker(), bench.worker(lambda frame: (200, frame.body + b"!"))
+    bench.run([first, second])
+    assert bench.objects.get("out", "r/a.out") == b"X\nY\n!"
+    assert decode_request_meta(second.seen[0].meta).content_type == "text/plain"
+
+
+def test_a_prefix_without_objects_fails_and_is_named(bench: Bench) -> None:
+    assert bench.run([bench.worker()]) == 0
+    assert bench.last[0] == "failed"
+    assert "s3://in/d/" in bench.last[1]
+
+
+def test_a_failed_object_leaves_the_others_and_no_fragment(bench: Bench) -> None:
+    bench.objects.put("in", "d/a", b"good\n")
+    bench.objects.put("in", "d/b", b"good\nbad\n")
+    bench.objects.put("in", "d/c", b"good\n")
+    bench.spec["BatchStrategy"] = "SingleRecord"
+
+    def model(frame: Frame) -> Answered:
+        return (400, b"bad record") if b"bad" in frame.body else upper(frame)
+
+    bench.run([bench.worker(model)])
+    state, reason, progress = bench.last
+    assert state == "failed"
+    assert reason == (
+        "1 of 3 objects could not be transformed: "
+        's3://in/d/b: the model answered 400 with message "bad record"'
+    )
+    assert bench.objects.keys("out") == ["r/a.out", "r/c.out"]
+    assert bench.objects.open_writers == 0
+    assert progress["objects_failed"] == 1
+
+
+def test_a_record_over_the_payload_limit_fails_its_object(bench: Bench) -> None:
+    bench.objects.put("in", "d/a", b"x" * (1 << 20) + b"y\n")
+    bench.objects.put("in", "d/b", b"good\n")
+    bench.spec["MaxPayloadInMB"] = 1
+    bench.run([bench.worker()])
+    assert "larger than the limit of 1048576 bytes" in bench.last[1]
+    assert bench.objects.keys("out") == ["r/b.out"]
+
+
+def test_server_errors_are_tried_again_as_often_as_was_asked(bench: Bench) -> None:
+    bench.objects.put("in", "d/a", b"1\n")
+    answers = iter([(500, b"once"), (503, b"twice"), (200, b"third")])
+    bench.run([bench.worker(lambda frame: next(answers))])
+    assert bench.last[0] == "succeeded"
+    assert bench.objects.get("out", "r/a.out") == b"third"
+
+
+def test_an_object_is_given_up_after_the_retries(bench: Bench) -> None:
+    bench.objects.put("in", "d/a", b"1\n")
+    bench.spec["ModelClientConfig"] = {"InvocationsMaxRetries": 1}
+    worker = bench.worker(lambda frame: (500, b"never"))
+    bench.run([worker])
+    assert len(worker.seen) == 2
+    assert 'answered 500 with message "never" (2 attempts)' in bench.last[1]
+
+
+def test_a_busy_worker_costs_no_retry(bench: Bench) -> None:
+    bench.objects.put("in", "d/a", b"1\n")
+    bench.spec["ModelClientConfig"] = {"InvocationsMaxRetries": 0}
+    answers = iter([(429, b"full"), (GOAWAY, b""), (200, b"ok")])
+    bench.run([bench.worker(lambda frame: next(answers))])
+    assert bench.objects.get("out", "r/a.out") == b"ok"
+
+
+def test_a_model_that_does_not_answer_fails_its_object(bench: Bench) -> None:
+    bench.objects.put("in", "d/a", b"1\n")
+    bench.spec["ModelClientConfig"] = {
+        "InvocationsMaxRetries": 0,
+        "InvocationsTimeoutInSeconds": 1,
+    }
+    released = threading.Event()
+
+    def model(frame: Frame) -> Answered:
+        released.wait(10)
+        return upper(frame)
+
+    worker = bench.worker(model)
+    bench.run([worker])
+    released.set()
+    assert "did not answer within 1 seconds" in bench.last[1]
+
+
+def test_a_poison_record_kills_workers_but_no_neighbour(bench: Bench) -> None:
+    for name in ("a", "b", "c"):
+        bench.objects.put("in", f"d/{name}", b"good\nfine\nnice\n")
+    bench.objects.put("in", "d/b", b"good\npoison\nnice\n")
+    bench.spec |= {"BatchStrategy": "SingleRecord", "MaxConcurrentTransforms": 3}
+
+    def model(frame: Frame) -> Answered:
+        if b"poison" in frame.body:
+            successor = bench.worker(model)
+            bench.tell([[successor.address]])
+            return None
+        return upper(frame)
+
+    bench.run([bench.worker(model)])
+    assert bench.objects.keys("out") == ["r/a.out", "r/c.out"]
+    assert "s3://in/d/b: the model's worker died" in bench.last[1]
+    assert len(bench.workers) == 5
+    suspects = [frame.body for worker in bench.workers for frame in worker.seen if frame.flags]
+    assert suspects.count(b"poison\n") == 3
+
+
+def test_a_large_object_passes_in_payloads_and_comes_out_whole(bench: Bench) -> None:
+    data = b"".join(b"%d,%d\n" % (number, number * 7) for number in range(400_000))
+    bench.objects.put("in", "d/a", data)
+    bench.spec["MaxPayloadInMB"] = 1
+    worker = bench.worker(lambda frame: (200, frame.body))
+    bench.run([worker])
+    assert bench.objects.get("out", "r/a.out") == data
+    assert len(worker.seen) > 4
+    assert all(frame.body.endswith(b"\n") for frame in worker.seen)
+
+
+def test_a_stopped_job_stores_no_unfinished_object_and_resumes(bench: Bench) -> None:
+    for name in ("a", "b", "c"):
+        bench.objects.put("in", f"d/{name}", b"1\n")
+
+    def model(frame: Frame) -> Answered:
+        if len(bench.workers[0].seen) == 2:
+            bench.stop.set()
+        return upper(frame)
+
+    assert bench.run([bench.worker(model)]) == EXIT_STOPPED == 128 + signal.SIGTERM
+    assert bench.objects.keys("out") in (["r/a.out"], ["r/a.out", "r/b.out"])
+    assert bench.last[0] == "running"
+    assert bench.objects.open_writers == 0
+    bench.stop.clear()
+    assert bench.run([bench.worker()]) == 0
+    assert bench.last[0] == "succeeded"
+    assert bench.objects.commits == ["r/a.out", "r/b.out", "r/c.out"]
+
+
+@pytest.mark.parametrize("place", ["intend", "commit", "finish"])
+def test_each_output_is_committed_once_wherever_the_job_is_killed(
+    bench: Bench, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        bench.objects.put("in", f"d/{name}", name.encode())
+
+    class Killed(BaseException):
+        pass
+
+    target = FakeWriter if place == "commit" else Journal
+    original = getattr(target, place)
+    visits = iter([False, True])
+
+    def die_before_the_second(*arguments: Any) -> None:
+        if next(visits, False):
+            raise Killed
+        original(*arguments)
+
+    monkeypatch.setattr(target, place, die_before_the_second)
+    with pytest.raises(Killed):
+        bench.run([bench.worker()])
+    monkeypatch.undo()
+    assert bench.run([bench.worker()]) == 0
+    assert bench.last[0] == "succeeded"
+    assert bench.objects.commits == ["r/a.out", "r/b.out", "r/c.out"]
+    assert bench.last[2]["objects_done"] == 3
+
+
+def test_two_inputs_never_share_an_output(bench: Bench) -> None:
+    bench.spec["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://in/d"
+    bench.objects.put("in", "d/d-x", b"under\n")
+    bench.objects.put("in", "d-x", b"beside\n")
+    bench.run([bench.worker()])
+    assert bench.objects.get("out", "r/d-x.out") == b"UNDER\n"
+    assert "s3://in/d-x: its output would take the place of that of d/d-x" in bench.last[1]
