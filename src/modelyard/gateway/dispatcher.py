@@ -1,0 +1,384 @@
+"""From a chosen variant to an answer: replicas, queues, deadlines, retries. Nothing here knows HTTP.
+
+Every accepted invocation ends exactly once, by ``Invocation.finish``: with a container's answer, or with the error that says
+why there is none. Callers that leave are counted until their worker has answered, so that what is in flight stays true.
+"""
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from modelyard.base.errors import ServiceError
+from modelyard.domain.chain import Final, Next, after_answer
+from modelyard.domain.retry import Fate, after_loss
+from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute
+from modelyard.domain.routing import least_outstanding
+from modelyard.transport import frames
+from modelyard.transport.channel import Listener
+
+logger = logging.getLogger(__name__)
+WORKER_DIED = "The worker died while it predicted this request."
+_FULL, _EXPIRED = 429, 408
+
+VariantKey = tuple[str, str, str, str]
+"""Account, region, endpoint, variant."""
+
+
+class WorkerChannel(Protocol):
+    """``transport.channel.Channel``."""
+
+    is_ready: bool
+
+    @property
+    def in_flight(self) -> int: ...
+    def connect(self) -> None: ...
+    def close(self) -> None: ...
+    def send(
+        self, tag: object, *, remaining_ms: int, flags: int, meta: bytes, body: bytes
+    ) -> int: ...
+    def cancel(self, request_id: int) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Invocation:
+    """One accepted request. ``deadline`` is in seconds of the dispatcher's clock."""
+
+    body: bytes
+    meta: frames.RequestMeta
+    deadline: float
+    finish: Callable[[Final | ServiceError], None]
+    is_over: bool = False
+    is_suspect: bool = False
+    hop: int = 0
+    waits_until: float = 0.0
+    replica: "_Replica | None" = None
+    sent_as: int = 0
+
+    def end(self, outcome: Final | ServiceError) -> None:
+        """The one answer; a second is a bug of the caller's and does nothing."""
+        if not self.is_over:
+            self.is_over = True
+            self.finish(outcome)
+
+
+class Dispatcher:
+    """All variants of one gateway. ``now`` is monotonic seconds; ``channel`` makes a connection to a worker."""
+
+    def __init__(
+        self,
+        *,
+        channel: Callable[[str, Listener], WorkerChannel],
+        now: Callable[[], float],
+        queue_limit: int,
+        wait_seconds: float,
+    ) -> None:
+        self.channel = channel
+        self.now = now
+        self.queue_limit = queue_limit
+        self.wait_seconds = wait_seconds
+        self._pools: dict[VariantKey, _Pool] = {}
+        self._live: dict[int, tuple[_Pool, Invocation]] = {}
+        self._serial = itertools.count()
+
+    def update(self, endpoints: tuple[EndpointRoute, ...]) -> None:
+        """Take the routes of a new table: connect to new workers, let go of old ones when they are idle."""
+        wanted: dict[VariantKey, VariantRoute] = {
+            (e.account, e.region, e.name, v.name): v for e in endpoints for v in e.variants
+        }
+        for key, pool in list(self._pools.items()):
+            if key not in wanted:
+                pool.update(None)
+                del self._pools[key]
+        for key, route in wanted.items():
+            if key not in self._pools:
+                self._pools[key] = _Pool(self, route)
+            self._pools[key].update(route)
+
+    def submit(self, key: VariantKey, invocation: Invocation) -> None:
+        """Accept one invocation. Raises ``ServiceError`` to refuse it: no such variant, queue full."""
+        pool = self._pools.get(key)
+        if pool is None:
+            raise ServiceError("ServiceUnavailable", "The endpoint has no replicas.", status=503)
+        pool.admit(invocation)
+        if not invocation.is_over:
+            self._live[next(self._serial)] = (pool, invocation)
+
+    def cancel(self, invocation: Invocation) -> None:
+        """The caller has left: whatever happens to the invocation, nobody is told."""
+        invocation.is_over = True
+        _cancel_at_worker(invocation)
+
+    def tick(self) -> None:
+        """A few times a second: end what is past its deadline, and forget what has ended."""
+        now = self.now()
+        for serial, (pool, invocation) in list(self._live.items()):
+            if invocation.is_over:
+                del self._live[serial]
+            elif now >= invocation.deadline:
+                del self._live[serial]
+                invocation.end(timed_out())
+                _cancel_at_worker(invocation)
+            elif invocation.replica is None and now >= invocation.waits_until:
+                del self._live[serial]
+                pool.drop(invocation)
+                invocation.end(
+                    ServiceError(
+                        "ServiceUnavailable", "No healthy replica came back in time.", status=503
+                    )
+                )
+
+    @property
+    def in_flight(self) -> int:
+        return sum(1 for _, invocation in self._live.values() if not invocation.is_over)
+
+
+def timed_out() -> ServiceError:
+    """What a caller gets whose container did not answer in time (hosting.md, section 5)."""
+    return ServiceError(
+        "ModelError",
+        "Your invocation timed out while waiting for a response from container primary. "
+        "Review the latency metrics of the endpoint and its log, and try again.",
+        status=424,
+        members={"OriginalStatusCode": 0, "OriginalMessage": "Your invocation timed out."},
+    )
+
+
+def _cancel_at_worker(invocation: Invocation) -> None:
+    replica = invocation.replica
+    if replica is not None:
+        replica.channels[invocation.hop].cancel(invocation.sent_as)
+
+
+class _Pool:
+    """The replicas of one variant, and who waits for them."""
+
+    def __init__(self, dispatcher: Dispatcher, route: VariantRoute) -> None:
+        self.dispatcher = dispatcher
+        self._route = route
+        self._replicas: dict[str, _Replica] = {}
+        self._waiting: deque[Invocation] = deque()
+        self._suspects: deque[Invocation] = deque()
+        self._turn = 0
+
+    def update(self, route: VariantRoute | None) -> None:
+        wanted = {replica.id: replica for replica in route.replicas} if route is not None else {}
+        for replica_id, replica in list(self._replicas.items()):
+            if replica_id not in wanted:
+                del self._replicas[replica_id]
+                replica.retire()
+        for replica_id, replica_route in wanted.items():
+            if replica_id not in self._replicas:
+                self._replicas[replica_id] = _Replica(self, replica_route)
+        if route is not None:
+            self._route = route
+        else:
+            gone = ServiceError("ServiceUnavailable", "The endpoint was deleted.", status=503)
+            for invocation in (*self._waiting, *self._suspects):
+                invocation.end(gone)
+            self._waiting.clear()
+            self._suspects.clear()
+
+    def admit(self, invocation: Invocation) -> None:
+        """Raises ``ThrottlingException`` past the queue's limit."""
+        dispatcher = self.dispatcher
+        invocation.waits_until = dispatcher.now() + dispatcher.wait_seconds
+        replica = self._choose()
+        if replica is not None:
+            replica.send(invocation)
+            return
+        usable = sum(1 for replica in self._replicas.values() if replica.is_ready) or 1
+        if len(self._waiting) >= dispatcher.queue_limit * usable:
+            raise ServiceError("ThrottlingException", "Rate exceeded", status=429)
+        if any(replica.is_full for replica in self._replicas.values() if replica.is_ready):
+            raise ServiceError("ThrottlingException", "Rate exceeded", status=429)
+        self._waiting.append(invocation)
+
+    def again(self, invocation: Invocation) -> None:
+        """It was not executed: as if it had just come, but never refused."""
+        invocation.replica = None
+        invocation.hop = 0
+        if invocation.is_over:
+            return
+        invocation.waits_until = self.dispatcher.now() + self.dispatcher.wait_seconds
+        (self._suspects if invocation.is_suspect else self._waiting).append(invocation)
+        self.pump()
+
+    def lost(self, invocation: Invocation, *, executed: bool) -> None:
+        """Its worker is gone."""
+        fate = after_loss(
+            executed=executed, alone=invocation.is_suspect, may_retry=self._route.retry
+        )
+        if fate is Fate.FAIL:
+            invocation.replica = None
+            invocation.end(Final(500, "text/plain", WORKER_DIED.encode(), "primary"))
+            return
+        if fate is Fate.ALONE:
+            invocation.is_suspect = True
+        self.again(invocation)
+
+    def drop(self, invocation: Invocation) -> None:
+        for queue in (self._waiting, self._suspects):
+            if invocation in queue:
+                queue.remove(invocation)
+
+    def pump(self) -> None:
+        """Send what waits to whoever may take it. Suspects first: they block the replica that is kept for them."""
+        while self._suspects:
+            if self._suspects[0].is_over:
+                self._suspects.popleft()
+                continue
+            idle = next(
+                (r for r in self._replicas.values() if r.is_ready and r.in_flight == 0), None
+            )
+            if idle is None:
+                self._reserve()
+                break
+            idle.is_reserved = True
+            idle.send(self._suspects.popleft())
+        if not self._suspects:
+            for replica in self._replicas.values():
+                replica.is_reserved = replica.has_suspect
+        while self._waiting:
+            if self._waiting[0].is_over:
+                self._waiting.popleft()
+                continue
+            chosen = self._choose()
+            if chosen is None:
+                return
+            chosen.send(self._waiting.popleft())
+
+    def _reserve(self) -> None:
+        """Keep one replica free of new requests, so that it falls idle for the first suspect."""
+        ready = [replica for replica in self._replicas.values() if replica.is_ready]
+        if ready and not any(replica.is_reserved for replica in ready):
+            min(ready, key=lambda replica: replica.in_flight).is_reserved = True
+
+    def _choose(self) -> "_Replica | None":
+        open_ones = [
+            replica
+            for replica in self._replicas.values()
+            if replica.is_ready and not replica.is_reserved and not replica.is_full
+        ]
+        if not open_ones:
+            return None
+        self._turn += 1
+        if len(open_ones) == 1:
+            return open_ones[0]
+        place = least_outstanding([replica.in_flight for replica in open_ones], turn=self._turn)
+        return open_ones[place]
+
+    @property
+    def queue_limit(self) -> int:
+        return self.dispatcher.queue_limit
+
+
+class _Replica:
+    """One replica: a channel for each container; the listener of all of them."""
+
+    def __init__(self, pool: _Pool, route: ReplicaRoute) -> None:
+        self._pool = pool
+        self._containers = tuple(worker.container for worker in route.workers)
+        self._dispatcher = pool.dispatcher
+        self.in_flight = 0
+        self.is_reserved = False
+        self.has_suspect = False
+        self._retired = False
+        self.channels = [self._dispatcher.channel(worker.address, self) for worker in route.workers]
+        for channel in self.channels:
+            channel.connect()
+
+    @property
+    def is_ready(self) -> bool:
+        return all(channel.is_ready for channel in self.channels)
+
+    @property
+    def is_full(self) -> bool:
+        return self.in_flight >= self._pool.queue_limit
+
+    def send(self, invocation: Invocation) -> None:
+        """Begin the chain at its first container."""
+        invocation.replica = self
+        self.in_flight += 1
+        self.has_suspect = invocation.is_suspect
+        self._forward(invocation, invocation.body, invocation.meta)
+
+    def _forward(self, invocation: Invocation, body: bytes, meta: frames.RequestMeta) -> None:
+        remaining = max(0.0, invocation.deadline - self._dispatcher.now())
+        invocation.sent_as = self.channels[invocation.hop].send(
+            invocation,
+            remaining_ms=int(remaining * 1000),
+            flags=frames.SOLO if invocation.is_suspect else 0,
+            meta=frames.encode_meta(meta),
+            body=body,
+        )
+
+    def retire(self) -> None:
+        """Out of the table: no new requests; the channels close when the last answer is in."""
+        self._retired = True
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._retired and self.in_flight == 0:
+            for channel in self.channels:
+                channel.close()
+
+    def answered(self, tag: Invocation, frame: frames.Frame) -> None:
+        invocation = tag
+        if frame.number == _FULL:  # The worker's queue was full: not executed.
+            self._released(invocation)
+            invocation.end(ServiceError("ThrottlingException", "Rate exceeded", status=429))
+            self._pool.pump()
+            return
+        if frame.number == _EXPIRED:
+            self._released(invocation)
+            invocation.end(timed_out())
+            self._pool.pump()
+            return
+        meta = frames.decode_answer_meta(frame.meta)
+        step = after_answer(
+            self._containers,
+            invocation.hop,
+            status=frame.number,
+            content_type=meta.content_type,
+            body=frame.body,
+        )
+        if isinstance(step, Next) and not invocation.is_over:
+            self._next_hop(invocation, step)
+            return
+        self._released(invocation)
+        if isinstance(step, Final):
+            invocation.end(step)
+        self._pool.pump()
+
+    def _next_hop(self, invocation: Invocation, step: Next) -> None:
+        invocation.hop = step.hop
+        if not self.channels[step.hop].is_ready:
+            self.lost(invocation, executed=False)
+            return
+        before = invocation.meta
+        meta = frames.RequestMeta(
+            content_type=step.content_type,
+            accept=before.accept,
+            custom_attributes=before.custom_attributes,
+            trace=before.trace,
+            metering_id=before.metering_id,
+        )
+        self._forward(invocation, step.body, meta)
+
+    def lost(self, tag: Invocation, *, executed: bool) -> None:
+        invocation = tag
+        self._released(invocation)
+        self._pool.lost(invocation, executed=executed)
+
+    def _released(self, invocation: Invocation) -> None:
+        self.in_flight -= 1
+        if invocation.is_suspect:
+            self.has_suspect = False
+            self.is_reserved = False
+        self._close_if_idle()
+
+    def ready(self) -> None:
+        self._pool.pump()

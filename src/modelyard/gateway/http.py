@@ -1,0 +1,298 @@
+"""The gateway's HTTP: one hand-written protocol, from bytes on a client's connection to invocations and relays.
+
+httptools parses (and refuses what is ambiguous: two lengths, bad chunks). A connection answers its requests in order; while
+one is being answered the next is not read. What a request costs is bounded from its first byte: time for the headers,
+their size, the size of the body, the bytes that all bodies together may hold.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import httptools
+
+from modelyard.base.settings import Limits
+
+logger = logging.getLogger(__name__)
+DISCARD_LIMIT = 64 << 20
+"""So much of a refused request's body is read and dropped, so that its sender gets to read the refusal."""
+_REASONS = {100: "Continue", 200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
+            408: "Request Timeout", 411: "Length Required", 413: "Payload Too Large", 424: "Failed Dependency",
+            429: "Too Many Requests", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
+            501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 505: "HTTP Version Not Supported",
+            530: "Dependency Failed"}  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Head:
+    """A request's first part. ``headers`` have lower-case names, in order; ``target`` is path and query as sent."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    raw_headers: list[tuple[bytes, bytes]]
+    version: str
+    peer: str
+    joined: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+
+class Exchange(Protocol):
+    """What answers one request; chosen from its head."""
+
+    def body(self, data: bytes) -> None:
+        """A piece of the request's body."""
+
+    def complete(self) -> None:
+        """The request has been read to its end."""
+
+    def client_gone(self) -> None:
+        """The client has left; stop, tell nobody."""
+
+    def client_paused(self, paused: bool) -> None:
+        """The client reads too slowly for more of the answer, or reads again."""
+
+
+Handler = Callable[[Head, "ClientConnection"], Exchange]
+
+
+@dataclass(slots=True)
+class Gate:
+    """What all connections of a gateway share. ``body_bytes`` is what their bodies hold now."""
+
+    limits: Limits
+    handle: Handler
+    now: Callable[[], float]
+    body_bytes: int = 0
+    is_closing: bool = False
+    connections: set["ClientConnection"] = field(default_factory=set)
+
+    def tick(self) -> None:
+        """Once a second: close who is too slow."""
+        now = self.now()
+        for connection in list(self.connections):
+            connection.check_time(now)
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client. ``respond`` and ``finish`` are for exchanges."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._transport: asyncio.Transport | None = None
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._exchange: Exchange | None = None
+        self._backlog = b""
+        self._target = b""
+        self._raw: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._peer = ""
+        self._keep_alive = True
+        self._request_complete = False
+        self._discarded = 0
+        self._is_head = False
+        self._deadline = 0.0
+        self._paused_for_answer = False
+
+    # ---- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        gate = self._gate
+        if len(gate.connections) >= gate.limits.connections or gate.is_closing:
+            transport.close()
+            return
+        gate.connections.add(self)
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._deadline = gate.now() + gate.limits.idle_seconds
+
+    def data_received(self, data: bytes) -> None:
+        if self._exchange is not None and self._request_complete:
+            # Pipelined: the next request waits, bounded because reading is paused.
+            self._backlog += data
+            self._pause_reading()
+            return
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except _TooLarge:
+            self._refuse(431, "The request's headers are too large.")
+        except httptools.HttpParserUpgrade:
+            self._refuse(400, "Upgrades are not supported.")
+        except httptools.HttpParserError as error:
+            if self._transport is not None and not self._transport.is_closing():
+                self._refuse(400, f"The request is not HTTP/1.1: {error}")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gate.connections.discard(self)
+        self._transport = None
+        if self._exchange is not None:
+            self._exchange.client_gone()
+            self._exchange = None
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.client_paused(True)
+
+    def resume_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.client_paused(False)
+
+    def check_time(self, now: float) -> None:
+        """Close a client that is idle, or slow to send what it began."""
+        if self._deadline and now > self._deadline and self._transport is not None:
+            if self._exchange is None and not self._target:
+                self._transport.close()
+            else:
+                self._refuse(408, "The request did not arrive in time.")
+
+    def close_when_idle(self) -> None:
+        """The gateway stops: no further request on this connection."""
+        self._keep_alive = False
+        if self._exchange is None and self._transport is not None:
+            self._transport.close()
+
+    # ---- the parser's side
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._raw = []
+        self._head_bytes = 0
+        self._request_complete = False
+        self._discarded = 0
+        self._deadline = self._gate.now() + self._gate.limits.header_seconds
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        self._grow(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._raw.append((name, value))
+        self._grow(len(name) + len(value))
+
+    def _grow(self, size: int) -> None:
+        self._head_bytes += size + 4
+        if self._head_bytes > self._gate.limits.header_bytes:
+            raise _TooLarge
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        method = parser.get_method().decode("latin-1")
+        headers = [(n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in self._raw]
+        joined: dict[str, str] = {}
+        for name, value in headers:
+            joined[name] = f"{joined[name]},{value}" if name in joined else value
+        version = parser.get_http_version()
+        self._keep_alive = self._keep_alive and parser.should_keep_alive()
+        self._is_head = method == "HEAD"
+        head = Head(
+            method, self._target.decode("latin-1"), headers, self._raw, version, self._peer, joined
+        )
+        self._exchange = self._gate.handle(head, self)
+
+    def on_body(self, data: bytes) -> None:
+        self._deadline = self._gate.now() + self._gate.limits.header_seconds
+        if self._exchange is not None:
+            self._exchange.body(data)
+            return
+        self._discarded += len(data)
+        if self._discarded > DISCARD_LIMIT and self._transport is not None:
+            self._transport.close()
+
+    def on_message_complete(self) -> None:
+        self._request_complete = True
+        self._deadline = 0.0
+        if self._exchange is not None:
+            self._exchange.complete()
+        else:
+            self._next()
+
+    # ---- the exchange's side
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def request_complete(self) -> bool:
+        return self._request_complete
+
+    def expect_more(self) -> None:
+        """Answer ``Expect: 100-continue``: the body is welcome."""
+        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def respond(self, status: int, headers: bytes, body: bytes) -> None:
+        """The whole answer at once. ``headers`` are finished lines, each with its line end."""
+        close = b"" if self._keep_alive else b"Connection: close\r\n"
+        head = b"HTTP/1.1 %d %s\r\n%sContent-Length: %d\r\n%s\r\n" % (
+            status,
+            _REASONS.get(status, "Status").encode(),
+            headers,
+            len(body),
+            close,
+        )
+        self.write(head if self._is_head else head + body)
+        self.finish()
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def finish(self, *, keep_alive: bool = True) -> None:
+        """The exchange has answered."""
+        self._exchange = None
+        if not (keep_alive and self._keep_alive) or self._gate.is_closing:
+            if self._transport is not None:
+                self._transport.close()
+            return
+        if self._request_complete:
+            self._next()
+
+    def pause_reading(self) -> None:
+        """An exchange cannot take more of the body now."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._paused_for_answer:
+            self._transport.resume_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._paused_for_answer and self._transport is not None:
+            self._paused_for_answer = True
+            self._transport.pause_reading()
+
+    def _next(self) -> None:
+        self._target = b""
+        self._deadline = self._gate.now() + self._gate.limits.idle_seconds
+        backlog, self._backlog = self._backlog, b""
+        if self._paused_for_answer:
+            self._paused_for_answer = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+        if backlog:
+            # In a turn of its own: a long pipeline must not grow the stack.
+            asyncio.get_running_loop().call_soon(self.data_received, backlog)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """A request that cannot be served at all: the connection ends with it."""
+        if self._exchange is not None:
+            self._exchange.client_gone()
+        self._keep_alive = False
+        self.respond(status, b"Content-Type: text/plain\r\n", message.encode())
+
+
+class _TooLarge(Exception):
+    """Raised within the parser's callbacks."""

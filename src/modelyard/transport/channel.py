@@ -1,0 +1,147 @@
+"""A connection to one worker: requests out, answers in, and a plain word about each that has none.
+
+Frames of one turn of the event loop leave in one write. The owner learns of every request's end exactly once, through
+``Listener``: answered, or lost with the connection.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from modelyard.transport import frames
+
+logger = logging.getLogger(__name__)
+RETRY_FIRST_SECONDS = 0.005
+RETRY_LAST_SECONDS = 1.0
+
+
+class Listener(Protocol):
+    """The owner of a channel's requests."""
+
+    def answered(self, tag: Any, frame: frames.Frame) -> None:
+        """The worker's answer to the request that was sent with ``tag``."""
+
+    def lost(self, tag: Any, *, executed: bool) -> None:
+        """No answer will come. ``executed`` False: the worker said GOAWAY before it took the request."""
+
+    def ready(self) -> None:
+        """The worker has greeted: requests may be sent."""
+
+
+class Channel(asyncio.Protocol):
+    """Connects, and connects again, until it is closed."""
+
+    def __init__(self, address: str, listener: Listener, *, frame_limit: int) -> None:
+        self._path = address.removeprefix("unix:")
+        self._listener = listener
+        self._frame_limit = frame_limit
+        self._transport: asyncio.Transport | None = None
+        self._decoder = frames.FrameDecoder(limit=frame_limit)
+        self._pending: dict[int, Any] = {}
+        self._outgoing: list[bytes] = []
+        self._next_id = 1
+        self._said_goodbye = False
+        self._closed = False
+        self._connecting: asyncio.Task[None] | None = None
+        self.is_ready = False
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._pending)
+
+    def connect(self) -> None:
+        """Begin; ``Listener.ready`` says when it has worked."""
+        if self._connecting is None and self._transport is None and not self._closed:
+            self._connecting = asyncio.get_running_loop().create_task(
+                self._connect(), name=f"channel {self._path}"
+            )
+
+    def close(self) -> None:
+        """Drop the connection; what is in flight is lost."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    def send(self, tag: Any, *, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int:
+        """Send a request on a ready channel; the id to cancel it by."""
+        request_id = self._next_id
+        self._next_id += 1
+        self._pending[request_id] = tag
+        self._write(
+            frames.encode_frame(
+                frames.REQUEST, request_id, number=remaining_ms, flags=flags, meta=meta, body=body
+            )
+        )
+        return request_id
+
+    def cancel(self, request_id: int) -> None:
+        """Nobody waits any more. The worker answers, or has answered, all the same."""
+        if request_id in self._pending and self.is_ready:
+            self._write(frames.encode_frame(frames.CANCEL, request_id))
+
+    def _write(self, frame: bytes) -> None:
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing.append(frame)
+
+    def _flush(self) -> None:
+        if self._transport is not None and self._outgoing:
+            self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        delay = RETRY_FIRST_SECONDS
+        while not self._closed:
+            try:
+                await loop.create_unix_connection(lambda: self, self._path)
+                return
+            except OSError:
+                await asyncio.sleep(delay)
+                delay = min(RETRY_LAST_SECONDS, delay * 2)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._connecting = None
+        self._transport = transport
+        self._decoder = frames.FrameDecoder(limit=self._frame_limit)
+        self._said_goodbye = False
+        if self._closed:
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for frame in self._decoder.feed(data):
+                self._take(frame)
+        except frames.FrameError as error:
+            logger.warning("worker %s: %s", self._path, error)
+            assert self._transport is not None
+            self._transport.abort()
+
+    def _take(self, frame: frames.Frame) -> None:
+        if frame.kind == frames.ANSWER:
+            tag = self._pending.pop(frame.id, None)
+            if tag is not None:
+                self._listener.answered(tag, frame)
+        elif frame.kind == frames.HELLO:
+            self.is_ready = True
+            self._listener.ready()
+        elif frame.kind == frames.GOAWAY:
+            self._said_goodbye = True
+            self.is_ready = False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self.is_ready = False
+        self._outgoing.clear()
+        pending, self._pending = self._pending, {}
+        executed = not self._said_goodbye
+        self.connect()
+        for tag in pending.values():
+            self._listener.lost(tag, executed=executed)
+
+
+ChannelFactory = Callable[[str, Listener], Channel]

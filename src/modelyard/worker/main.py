@@ -1,0 +1,90 @@
+"""What a worker does: unpack, load, say that it is ready, and serve until it is told to stop."""
+
+import gc
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modelyard.base.clock import SystemClock
+from modelyard.frameworks.archive import ArtifactError, ArtifactLimits, unpack_once
+from modelyard.frameworks.formats import load
+from modelyard.frameworks.model import LoadError, Model
+from modelyard.worker.predictor import Predictor
+from modelyard.worker.server import Bounds, WorkerServer
+
+BACKLOG = 128
+FAILED = 1
+
+
+def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> int:
+    """Run one worker; the exit status. Called in the main thread of a freshly forked process."""
+    begin = time.perf_counter()
+    try:
+        model = _load(payload)
+    except (ArtifactError, LoadError) as error:
+        report("failed", str(error))
+        return FAILED
+    except MemoryError:
+        report("failed", "The model does not fit into the instance's memory.")
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - a model's own code may raise anything while it is loaded
+        traceback.print_exc()
+        report("failed", f"The model raised while it was loaded: {type(error).__name__}: {error}")
+        return FAILED
+    limits = payload["limits"]
+    bounds = Bounds(
+        worker_id=payload.get("id", ""),
+        payload_bytes=limits["payload_bytes"],
+        queue=payload["queue"],
+        max_batch=payload["max_batch"] if model.row_wise else 1,
+    )
+    clock = SystemClock()
+    predictor = Predictor(
+        model, seconds=limits["invocation_seconds"], answer_bytes=limits["payload_bytes"]
+    )
+    with _listen(address) as listener:
+        server = WorkerServer(listener, predictor, bounds=bounds, now=clock.monotonic)
+        signal.signal(signal.SIGTERM, lambda *_: server.drain())
+        # What loading left behind is garbage now or will never be: requests are not interrupted to look at it.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        report("ready")
+        print(f"ready in {time.perf_counter() - begin:.3f} s", flush=True)  # noqa: T201 - the container's log
+        server.serve()
+    return 0
+
+
+def _load(payload: dict[str, Any]) -> Model:
+    """Raises ``ArtifactError`` or ``LoadError`` with the reason."""
+    artifact, limits = payload["model"], payload["limits"]
+    if not artifact["path"]:
+        raise LoadError("The container has no ModelDataUrl: there is no model to load.")
+    folder = unpack_once(
+        Path(artifact["path"]),
+        name=artifact["name"],
+        key=artifact["key"],
+        artifacts=Path(payload["artifacts"]),
+        limits=ArtifactLimits(total_bytes=limits["artifact_bytes"], files=limits["artifact_files"]),
+    )
+    return load(
+        folder,
+        runtime=payload["image"],
+        environment=payload["environment"],
+        trusted=frozenset(payload.get("trusted_imports", ())),
+    )
+
+
+def _listen(address: str) -> socket.socket:
+    path = Path(address.removeprefix("unix:"))
+    path.unlink(missing_ok=True)  # Of an earlier life of this worker.
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener

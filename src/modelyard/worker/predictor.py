@@ -1,0 +1,135 @@
+"""One predict for many requests, and every request its own answer.
+
+Pure but for the model: requests in, answers out, in order. Requests of one form share a predict; when that fails, each of
+its members is predicted alone, so that one caller's bad row is one caller's error.
+"""
+
+import signal
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from modelyard.frameworks import answers, bodies
+from modelyard.frameworks.model import BadInput, Model, Output
+
+TEXT = "text/plain"
+MARGIN_SECONDS = 5.0
+"""A predict may overrun the caller's limit by so much before the worker is ended as hung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller wants; ``solo`` asks for a predict of its own."""
+
+    body: bytes
+    content_type: str
+    accept: str
+    solo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """HTTP status as a container gives it, type and body; an error's body is its message."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Decoded:
+    place: int
+    batch: bodies.Batch
+    content_type: str
+    """Of the answer."""
+    solo: bool
+
+
+class Predictor:
+    """A model and its watchdog. ``seconds`` bounds one predict, ``answer_bytes`` one answer."""
+
+    def __init__(self, model: Model, *, seconds: float, answer_bytes: int) -> None:
+        self._model = model
+        self._seconds = seconds
+        self._answer_bytes = answer_bytes
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer for each request, in order; never raises for what a request or the model did."""
+        found: list[Answer | None] = [None] * len(requests)
+        decoded: list[_Decoded] = []
+        for place, request in enumerate(requests):
+            ready = _decode(place, request)
+            if isinstance(ready, Answer):
+                found[place] = ready
+            else:
+                decoded.append(ready)
+        for group in group_by_form(decoded, mergeable=self._model.row_wise):
+            for member, answer in zip(group, self._answer_group(group), strict=True):
+                found[member.place] = answer
+        return [answer for answer in found if answer is not None]
+
+    def _answer_group(self, group: Sequence[_Decoded]) -> list[Answer]:
+        try:
+            merged = bodies.merge([member.batch for member in group])
+            output = self._predict(merged)
+            pieces = answers.split(output, [member.batch.rows for member in group])
+        except Exception as error:  # noqa: BLE001 - the model's own code may raise anything
+            if len(group) > 1:
+                return [self._answer_group([member])[0] for member in group]
+            return [_model_error(error)]
+        return [self._encode(piece, member) for piece, member in zip(pieces, group, strict=True)]
+
+    def _predict(self, batch: bodies.Batch) -> Output:
+        """A model that hangs, in Python or in C, is ended by the kernel's timer: SIGALRM's default action."""
+        signal.setitimer(signal.ITIMER_REAL, self._seconds + MARGIN_SECONDS)
+        try:
+            return self._model.predict(batch)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _encode(self, output: Output, member: _Decoded) -> Answer:
+        try:
+            body = answers.encode(output, member.content_type)
+        except answers.NotAcceptable as error:
+            return _text(406, str(error))
+        except Exception as error:  # noqa: BLE001 - an output of the model's own types
+            return _model_error(error)
+        if len(body) > self._answer_bytes:
+            return _text(
+                500, f"The answer has {len(body)} bytes, the limit is {self._answer_bytes}."
+            )
+        return Answer(200, member.content_type, body)
+
+
+def _decode(place: int, request: Request) -> _Decoded | Answer:
+    try:
+        content_type = answers.choose(request.accept, request.content_type)
+        batch = bodies.decode(request.body, request.content_type)
+    except bodies.BodyError as error:
+        return _text(error.status, error.message)
+    except answers.NotAcceptable as error:
+        return _text(406, str(error))
+    return _Decoded(place, batch, content_type, request.solo)
+
+
+def group_by_form(members: Sequence[_Decoded], *, mergeable: bool) -> Iterator[list[_Decoded]]:
+    """Those of one form together, in the order of their first; those that may not share, alone."""
+    groups: dict[object, list[_Decoded]] = {}
+    for member in members:
+        alone = member.solo or not mergeable
+        key: object = member.place if alone else member.batch.form
+        groups.setdefault((alone, key), []).append(member)
+    yield from groups.values()
+
+
+def _model_error(error: Exception) -> Answer:
+    if isinstance(error, BadInput):
+        return _text(400, str(error))
+    if isinstance(error, answers.WrongOutput):
+        return _text(500, str(error))
+    traceback.print_exception(error)  # to the container's log
+    return _text(500, f"{type(error).__name__}: {error}")
+
+
+def _text(status: int, message: str) -> Answer:
+    return Answer(status, TEXT, message.encode())
