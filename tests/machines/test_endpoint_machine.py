@@ -15,12 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from modelyard.base.settings import Home, Limits
 from modelyard.control.endpoints import EndpointReconciler, endpoint_memory
-from modelyard.control.fleets import Catalogue, Fleets
+from modelyard.control.fleets import Fleets
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher
 from modelyard.domain.routes import ReplicaRoute, RoutingTable
 from modelyard.runtimes.runtime import (
-    Caps,
     Process,
     ProcessSpec,
     ProcessState,
@@ -197,12 +196,6 @@ class NoObjects:
         return None
 
 
-def _runtime_of(image: str) -> str:
-    if image == "unknown":
-        raise LookupError("Image unknown is not one that Modelyard runs")
-    return "sklearn"
-
-
 def _desired(resource: Resource) -> int:
     return sum(
         variant["InitialInstanceCount"] for variant in resource.spec["config"]["ProductionVariants"]
@@ -237,7 +230,6 @@ class EndpointMachine(RuleBasedStateMachine):
         self.knife.acts_left = -1
         self.processes = Processes(self.world)
         home = Home(Path("/nowhere"))
-        catalogue = Catalogue(runtime_of=_runtime_of, caps_of=lambda _: Caps())
         self.reconciler = EndpointReconciler(
             store=self.store,
             processes=self.processes,
@@ -246,7 +238,6 @@ class EndpointMachine(RuleBasedStateMachine):
                 objects=NoObjects(),
                 home=home,
                 limits=Limits(),
-                catalogue=catalogue,
                 address_of=lambda name: f"unix:/{name}",
             ),
             clock=self.world,
@@ -268,7 +259,7 @@ class EndpointMachine(RuleBasedStateMachine):
         return self.world.resource.status["EndpointStatus"] if self.world.resource else ""
 
     counts = st.lists(st.integers(1, 3), min_size=1, max_size=2)
-    images = st.sampled_from(["known", "known", "known", "unknown"])
+    images = st.sampled_from(["sagemaker-xgboost"] * 3 + ["unknown"])
 
     @precondition(lambda self: self.world.resource is None)
     @rule(counts=counts, containers=st.integers(1, 2), image=images)

@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +21,8 @@ from modelyard.domain.fleet import (
     place_name,
     short_id,
 )
+from modelyard.domain.images import RUNTIMES, runtime_of
+from modelyard.domain.instances import resources_of
 from modelyard.runtimes.runtime import Caps, LogStream, ProcessSpec
 from modelyard.store.resources import Json
 
@@ -51,16 +52,6 @@ class CannotPlan(Exception):
     """A fleet that cannot exist; the text is the endpoint's or job's ``FailureReason``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
-    """What images and instance types stand for."""
-
-    runtime_of: Callable[[str], str]
-    """Image URI to the name of a built-in runtime; raises ``LookupError`` with the reason."""
-    caps_of: Callable[[str], Caps]
-    """Instance type to its resources."""
-
-
 class Fleets:
     """Plans fleets and describes their workers."""
 
@@ -70,13 +61,11 @@ class Fleets:
         objects: ObjectReader,
         home: Home,
         limits: Limits,
-        catalogue: Catalogue,
         address_of: Callable[[str], str],
     ) -> None:
         self._objects = objects
         self._home = home
         self._limits = limits
-        self._catalogue = catalogue
         self._address_of = address_of
 
     async def plan(
@@ -120,10 +109,12 @@ class Fleets:
 
     async def _container(self, container: Json, name: str, place: str) -> Container:
         image = container.get("Image", "")
-        try:
-            runtime = self._catalogue.runtime_of(image)
-        except LookupError as error:
-            raise CannotPlan(f"{place}: {error.args[0]}") from None
+        runtime = runtime_of(image)
+        if runtime is None:
+            raise CannotPlan(
+                f"{place}: Image {image} is not one that Modelyard runs: it has built-in runtimes for the "
+                f"repositories {', '.join(RUNTIMES)}."
+            )
         source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
         uri = container.get("ModelDataUrl") or source.get("S3Uri") or ""
         data = await asyncio.to_thread(self._pin, uri, place)
@@ -167,16 +158,15 @@ class Fleets:
     ) -> ProcessSpec:
         """What the runtime is told; a fair share of the instance for each of a replica's containers."""
         container = placement.container
-        caps = self._catalogue.caps_of(placement.variant.instance_type)
-        share = len(placement.variant.containers)
         limits = self._limits
         return ProcessSpec(
             id=placement.id,
             kind="worker",
             address=self._address_of(placement.id),
             log=log,
-            caps=Caps(cpus=caps.cpus / share, memory_bytes=caps.memory_bytes // share),
+            caps=_share(placement.variant),
             payload={
+                "id": placement.id,
                 "model": {
                     "path": container.data.path,
                     "key": container.data.key,
@@ -197,6 +187,15 @@ class Fleets:
                 "container": container.name,
             },
         )
+
+
+def _share(variant: Variant) -> Caps:
+    """Each container's part of the instance; an instance type that is not known has no limits."""
+    resources = resources_of(variant.instance_type)
+    if resources is None:
+        return Caps()
+    containers = len(variant.containers)
+    return Caps(cpus=resources.cpus / containers, memory_bytes=resources.memory_bytes // containers)
 
 
 def pin_folder(home: Home, key: str) -> Path:

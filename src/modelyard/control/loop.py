@@ -22,6 +22,8 @@ RESYNC_SECONDS = 60.0
 _CONCURRENCY = 16
 _RETRY_SECONDS_MIN = 0.1
 _RETRY_SECONDS_MAX = 60.0
+_PATIENCE = 5
+_HINTS_MAX = 1_000
 _logger = logging.getLogger(__name__)
 
 
@@ -87,8 +89,10 @@ class Loop:
             seconds = await self._reconcilers[key.kind].reconcile(key)
         except VersionConflict:
             seconds = 0.0  # someone wrote meanwhile: read again, decide again
-        except RuntimeUnavailable:
+        except RuntimeUnavailable as error:
             seconds = self._delay(key)
+            if self._failures[key] == _PATIENCE:
+                _logger.warning("%s %s waits for the runtime: %s", key.kind, key.name, error)
         except Exception:
             _logger.exception("reconciling %s %s failed", key.kind, key.name)
             seconds = self._delay(key)
@@ -107,7 +111,7 @@ class Loop:
         last_resync = self._clock.monotonic()
         while True:
             try:
-                await self._first(self._processes.changed(), self._clock.sleep(RESYNC_SECONDS))
+                await self._first(self._hints(), self._clock.sleep(RESYNC_SECONDS))
                 changed = await self._processes.refresh()
                 failures = 0
             except RuntimeUnavailable:
@@ -119,6 +123,18 @@ class Loop:
             if self._clock.monotonic() - last_resync >= RESYNC_SECONDS:
                 last_resync = self._clock.monotonic()
                 self._add_all()
+
+    async def _hints(self) -> None:
+        """Return when something may have changed; hints that are there already count as one."""
+        await self._processes.changed()
+        for _ in range(_HINTS_MAX):
+            more = asyncio.ensure_future(self._processes.changed())
+            await asyncio.sleep(0)
+            if not more.done():
+                more.cancel()
+                await asyncio.gather(more, return_exceptions=True)
+                return
+            more.result()
 
     def _process_changed(self, process_id: str) -> None:
         owner = self._processes.owner(process_id)

@@ -167,6 +167,7 @@ class TransformJobReconciler:
                 "objects": str(self._home.objects),
                 "spec": spec,
                 "replicas": self._addresses(workers),
+                "containers": [worker.container.name for worker in workers if not worker.replica],
                 "account": resource.key.account,
                 "region": resource.key.region,
             },

@@ -228,7 +228,9 @@ def _loss(
         return Loss(placement=placement, reason=reason, deterministic=True, deaths=deaths)
     if worker.state in _NO_STATES:
         reason = worker.reason or "the worker ended before it was ready"
-        return Loss(placement=placement, reason=reason, deterministic=False, deaths=deaths)
+        # The runtime has the same limit: what it killed for being late would be late again.
+        late = now - slot.start_at >= startup_seconds
+        return Loss(placement=placement, reason=reason, deterministic=late, deaths=deaths)
     if now - slot.start_at >= startup_seconds:
         reason = f"the worker did not pass the ping health check within {startup_seconds:g} seconds"
         return Loss(placement=placement, reason=reason, deterministic=True, deaths=deaths)

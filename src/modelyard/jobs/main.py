@@ -64,7 +64,7 @@ def run_transform(
     replicas = [
         ReplicaClient(
             addresses=_addresses(folder / REPLICAS_FILE, number, workers),
-            stages=len(workers),
+            containers=tuple(payload["containers"]),
             options=options,
             clock=clock,
             stop=stop,

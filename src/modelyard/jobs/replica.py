@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from modelyard.base.clock import Clock
+from modelyard.domain.chain import Final, Next, after_answer
 from modelyard.domain.transform import Batch, TransformOptions
 from modelyard.transport.blocking import BlockingChannel, ConnectionLost
 from modelyard.transport.frames import (
@@ -33,7 +34,7 @@ _CONNECT_SECONDS = 5.0
 _RECONNECT_SECONDS = 0.05
 _BUSY_SECONDS = 0.05
 _RETRY_SECONDS = 0.1
-_OK, _TOO_MANY, _SERVER_ERROR = 200, 429, 500
+_OK, _EXPIRED, _TOO_MANY, _SERVER_ERROR = 200, 408, 429, 500
 
 
 class ObjectFailed(Exception):
@@ -84,11 +85,11 @@ class _Request:
 class ReplicaClient:
     """For one thread.
 
-    ``addresses`` of the replica's ``stages`` workers are asked for again whenever one is gone: control starts another.
+    ``addresses`` of the workers of its ``containers`` are asked for again whenever one is gone: control starts another.
     """
 
     addresses: Callable[[], Sequence[str]]
-    stages: int
+    containers: tuple[str, ...]
     options: TransformOptions
     clock: Clock
     stop: StopFlag = field(default_factory=threading.Event)
@@ -217,16 +218,27 @@ class ReplicaClient:
         else:
             message = frame.body.decode("utf-8", "replace").strip()
             text = f'the model answered {frame.number} with message "{message}"'
-            if frame.number < _SERVER_ERROR:
+            if frame.number < _SERVER_ERROR and frame.number != _EXPIRED:
                 raise ObjectFailed(text)
             self._fail(request, text)
 
     def _advance(self, request: _Request, frame: Frame) -> None:
         """The answer of a container is the next one's request, the last one's the answer."""
-        meta = decode_answer_meta(frame.meta)
-        request.body, request.content_type = frame.body, meta.content_type
-        request.stage += 1
-        request.is_answered = request.stage == self.stages
+        after = after_answer(
+            self.containers,
+            request.stage,
+            status=frame.number,
+            content_type=decode_answer_meta(frame.meta).content_type,
+            body=frame.body,
+        )
+        match after:
+            case Next(hop=hop, content_type=content_type, body=body):
+                request.stage, request.content_type, request.body = hop, content_type, body
+            case Final(status=status, content_type=content_type, body=body):
+                if status != _OK:
+                    raise ObjectFailed(body.decode())
+                request.is_answered = True
+                request.content_type, request.body = content_type, body
 
     def _fail(self, request: _Request, reason: str) -> None:
         """Try again, or give up the object."""

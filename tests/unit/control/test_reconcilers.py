@@ -13,7 +13,7 @@ import pytest
 from modelyard.base.ids import SeededRandom
 from modelyard.base.settings import Home, Limits
 from modelyard.control.endpoints import EndpointReconciler
-from modelyard.control.fleets import Catalogue, Fleets
+from modelyard.control.fleets import Fleets
 from modelyard.control.garbage import GarbageCollector
 from modelyard.control.keys import KeyPublisher
 from modelyard.control.loop import GARBAGE, Loop
@@ -22,7 +22,6 @@ from modelyard.control.routes import RoutePublisher, last_published
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.domain.routes import EndpointRoute, RoutingTable
 from modelyard.runtimes.runtime import (
-    Caps,
     LogStream,
     Process,
     ProcessSpec,
@@ -38,7 +37,7 @@ pytestmark = pytest.mark.anyio
 ENDPOINT = Key(kind="endpoint", account="1", region="us-east-1", name="churn")
 JOB = Key(kind="transform-job", account="1", region="us-east-1", name="score")
 STARTING, READY, DEAD = ProcessState.STARTING, ProcessState.READY, ProcessState.DEAD
-MODEL = {"PrimaryContainer": {"Image": "sklearn", "ModelDataUrl": "s3://models/m.tar.gz"}}
+MODEL = {"PrimaryContainer": {"Image": "modelyard/sklearn", "ModelDataUrl": "s3://models/m.tar.gz"}}
 
 
 class ScriptedRuntime:
@@ -113,12 +112,6 @@ class OneModel:
         return Stored(etag='"abc"', size=self.path.stat().st_size, path=self.path)
 
 
-def runtime_of(image: str) -> str:
-    if image != "sklearn":
-        raise LookupError(f"Image {image} is not one that Modelyard runs")
-    return "sklearn"
-
-
 class Control:
     """A whole control process but for its API."""
 
@@ -139,7 +132,6 @@ class Control:
             objects=OneModel(self.model),
             home=self.home,
             limits=limits,
-            catalogue=Catalogue(runtime_of=runtime_of, caps_of=lambda _: Caps(cpus=2.0)),
             address_of=lambda name: f"unix:/{name}",
         )
         self.garbage = GarbageCollector(

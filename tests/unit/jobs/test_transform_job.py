@@ -203,6 +203,7 @@ class Bench:
             "journal": str(self.folder / "journal"),
             "spec": self.spec,
             "replicas": [[worker.address for worker in chain] for chain in replicas],
+            "containers": [f"container-{number}" for number, _ in enumerate(replicas[0])],
         }
         return run_transform(payload, self._report, objects=self.objects, stop=self.stop)
 
