@@ -35,6 +35,22 @@ class SystemRandom:
         return "".join(secrets.choice(alphabet) for _ in range(length))
 
 
+class FastRandom:
+    """Request ids and load balancing on a hot path: unpredictable enough for these, never for secrets."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(secrets.randbits(128))  # noqa: S311 - not for secrets
+
+    def uniform(self) -> float:
+        return self._random.random()
+
+    def hex(self, length: int) -> str:
+        return f"{self._random.getrandbits(4 * length):0{length}x}"
+
+    def text(self, length: int, alphabet: str) -> str:
+        return "".join(self._random.choices(alphabet, k=length))
+
+
 class SeededRandom:
     """A repeatable source for tests and simulations; never for secrets."""
 

@@ -40,14 +40,24 @@ def identify(*, method: str, path: str, query: str, headers: Mapping[str, str]) 
 
 def scope_service(*, query: str, headers: Mapping[str, str]) -> str | None:
     """The service in the credential scope of a signed or presigned request."""
+    parts = _scope(query, headers)
+    return parts[-2] if len(parts) >= 5 else None
+
+
+def scope_region(*, query: str, headers: Mapping[str, str]) -> str | None:
+    """The region in the credential scope."""
+    parts = _scope(query, headers)
+    return parts[-3] if len(parts) >= 5 else None
+
+
+def _scope(query: str, headers: Mapping[str, str]) -> list[str]:
     authorization = headers.get("authorization", "")
     credential = ""
     if "Credential=" in authorization:
         credential = authorization.split("Credential=", 1)[1].split(",", 1)[0].strip()
     elif "X-Amz-Credential" in query:
         credential = parse_qs(query).get("X-Amz-Credential", [""])[0]
-    parts = credential.split("/")
-    return parts[-2] if len(parts) >= 5 else None
+    return credential.split("/")
 
 
 def _unsigned(method: str, path: str, query: str, headers: Mapping[str, str]) -> str | None:

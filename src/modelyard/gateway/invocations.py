@@ -1,0 +1,289 @@
+"""``InvokeEndpoint`` as HTTP: from a request's head and body to the dispatcher, and from its outcome to an answer.
+
+Source of headers, limits, codes and texts: AWS's model of ``sagemaker-runtime`` and hosting.md, section 5.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import unquote
+
+from modelyard.base.call import Call, Principal
+from modelyard.base.errors import ServiceError, Unsupported
+from modelyard.base.ids import RandomSource, request_id
+from modelyard.domain.chain import Final
+from modelyard.domain.routes import EndpointRoute
+from modelyard.domain.routing import choose_variant
+from modelyard.gateway.dispatcher import Dispatcher, Invocation
+from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.transport.frames import RequestMeta
+
+logger = logging.getLogger(__name__)
+PATH = re.compile(r"/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)")
+_OPERATIONS = {
+    "invocations": "InvokeEndpoint",
+    "async-invocations": "InvokeEndpointAsync",
+    "invocations-response-stream": "InvokeEndpointWithResponseStream",
+}
+_PREFIX = "x-amzn-sagemaker-"
+_ATTRIBUTES = f"{_PREFIX}custom-attributes"
+_HEADER_LIMITS = {
+    "content-type": 1024,
+    "accept": 1024,
+    _ATTRIBUTES: 1024,
+    f"{_PREFIX}target-variant": 63,
+    f"{_PREFIX}target-model": 1024,
+    f"{_PREFIX}target-container-hostname": 63,
+    f"{_PREFIX}inference-id": 64,
+}
+_WRONG_KIND = {
+    f"{_PREFIX}target-model": "TargetModel is for multi-model endpoints; {name} is not one.",
+    f"{_PREFIX}target-container-hostname": (
+        "TargetContainerHostname is for endpoints that invoke their containers directly; {name} is not one."
+    ),
+}
+_REFUSED = {
+    f"{_PREFIX}inference-component": "Inference components",
+    f"{_PREFIX}session-id": "Sticky sessions",
+    f"{_PREFIX}enable-explanations": "Explanations",
+}
+_MESSAGE_LIMIT = 4096
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+
+
+class Authenticate(Protocol):
+    """Who sent this? Raises ``ServiceError``; the caller and the region of its signature's scope."""
+
+    def __call__(self, head: Head, body: bytes) -> tuple[Principal, str]: ...
+
+
+@dataclass(slots=True)
+class Invocations:
+    """What all invocations of a gateway share."""
+
+    gate: Gate
+    dispatcher: Dispatcher
+    authenticate: Authenticate
+    authorise: Callable[[Call], None]
+    audit: Callable[[Call, ServiceError | None], None]
+    find: Callable[[str, str, str], EndpointRoute | None]
+    """Endpoint by account, region and name, in the newest table."""
+    random: RandomSource
+    now: Callable[[], float]
+
+    def begin(self, head: Head, client: ClientConnection) -> "Invoke":
+        """The exchange of one invocation."""
+        return Invoke(self, head, client)
+
+
+class Invoke:
+    """One invocation on its way; its answer goes to the client exactly once."""
+
+    def __init__(self, shared: Invocations, head: Head, client: ClientConnection) -> None:
+        self._shared = shared
+        self._head = head
+        self._client = client
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._refused = False
+        self._invocation: Invocation | None = None
+        self._endpoint: EndpointRoute | None = None
+        self._variant = ""
+        self._request_id = request_id(shared.random)
+        declared = head.joined.get("content-length", "")
+        limit = shared.gate.limits.payload_bytes
+        if declared.isdigit() and int(declared) > limit:
+            self._refuse_size()
+        elif head.joined.get("expect", "").lower() == "100-continue":
+            client.expect_more()
+
+    # ---- the request
+
+    def body(self, data: bytes) -> None:
+        if self._refused:
+            return
+        gate = self._shared.gate
+        self._size += len(data)
+        gate.body_bytes += len(data)
+        if self._size > gate.limits.payload_bytes:
+            self._refuse_size()
+        elif gate.body_bytes > gate.limits.body_budget_bytes:
+            full = "The gateway holds as many request bodies as it may; try again."
+            self._fail(ServiceError("ServiceUnavailable", full, status=503))
+        else:
+            self._pieces.append(data)
+
+    def complete(self) -> None:
+        if self._refused:
+            return
+        try:
+            self._submit(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+        except ServiceError as error:
+            self._fail(error)
+        except Exception:
+            # A bug answers as a bug, and the connection goes on: the server's outermost step.
+            logger.exception("invocation %s", self._request_id)
+            self._fail(
+                ServiceError("InternalFailure", f"Request {self._request_id} failed.", status=500)
+            )
+
+    def _submit(self, body: bytes) -> None:
+        shared, head = self._shared, self._head
+        principal, region = shared.authenticate(head, body)
+        match = PATH.fullmatch(head.path)
+        assert match is not None, "the path decided that this is an invocation"
+        name, operation = unquote(match[1]), _OPERATIONS[match[2]]
+        call = self._call(principal, region, name, operation)
+        try:
+            shared.authorise(call)
+            invocation = self._accept(call, name, operation, body)
+        except ServiceError as error:
+            shared.audit(call, error)
+            raise
+        self._invocation = invocation
+        key = (call.account, call.region, name, self._variant)
+        shared.dispatcher.submit(key, invocation)
+        shared.audit(call, None)
+
+    def _call(self, principal: Principal, region: str, name: str, operation: str) -> Call:
+        return Call(
+            principal=principal,
+            account=principal.account,
+            region=region,
+            action=f"sagemaker:{operation}",
+            request_id=self._request_id,
+            deadline=self._shared.now() + self._shared.gate.limits.invocation_seconds,
+            resource=f"arn:aws:sagemaker:{region}:{principal.account}:endpoint/{name.lower()}",
+        )
+
+    def _accept(self, call: Call, name: str, operation: str, body: bytes) -> Invocation:
+        """Raises ``ServiceError`` for what an endpoint does not take."""
+        if operation != "InvokeEndpoint":
+            raise Unsupported(f"Modelyard does not execute {operation} yet.")
+        if self._head.method != "POST":
+            raise ServiceError(
+                "UnknownOperationException", "Invocations are sent with POST.", status=404
+            )
+        headers = self._head.joined
+        check_headers(headers, name)
+        endpoint = self._shared.find(call.account, call.region, name)
+        if endpoint is None:
+            raise ServiceError(
+                "ValidationError", f"Endpoint {name} of account {call.account} not found."
+            )
+        self._endpoint = endpoint
+        variant = choose_variant(
+            endpoint,
+            target=headers.get(f"{_PREFIX}target-variant", ""),
+            draw=self._shared.random.uniform() if len(endpoint.variants) > 1 else 0.0,
+        )
+        self._variant = variant.name
+        meta = RequestMeta(
+            content_type=headers.get("content-type", ""),
+            accept=headers.get("accept", ""),
+            custom_attributes=headers.get(_ATTRIBUTES, ""),
+            trace=headers.get("traceparent", ""),
+        )
+        return Invocation(body, meta, call.deadline, self._finish)
+
+    def client_gone(self) -> None:
+        self._release()
+        if self._invocation is not None:
+            self._shared.dispatcher.cancel(self._invocation)
+
+    def client_paused(self, paused: bool) -> None:
+        """Answers are written whole; the transport holds what the client does not take yet."""
+
+    # ---- the answer
+
+    def _finish(self, outcome: Final | ServiceError) -> None:
+        if isinstance(outcome, ServiceError):
+            self._fail(outcome)
+        elif outcome.status != 200:
+            self._fail(self._model_error(outcome))
+        elif len(outcome.body) > self._shared.gate.limits.payload_bytes:
+            text = f"The answer has {len(outcome.body)} bytes, more than the limit."
+            self._fail(
+                self._model_error(Final(500, "text/plain", text.encode(), outcome.container))
+            )
+        else:
+            self._release()
+            self._client.respond(200, self._headers(outcome), outcome.body)
+
+    def _headers(self, outcome: Final) -> bytes:
+        return (
+            f"Content-Type: {outcome.content_type}\r\n"
+            f"x-Amzn-Invoked-Production-Variant: {self._variant}\r\n"
+            f"x-amzn-RequestId: {self._request_id}\r\n"
+        ).encode("latin-1", "replace")
+
+    def _model_error(self, outcome: Final) -> ServiceError:
+        endpoint = self._endpoint
+        assert endpoint is not None
+        message = outcome.body[:_MESSAGE_LIMIT].decode("utf-8", "replace")
+        side = "server" if outcome.status >= _SERVER_ERROR else "client"
+        return ServiceError(
+            "ModelError",
+            f'Received {side} error ({outcome.status}) from {outcome.container} with message "{message}". '
+            f"See log group {endpoint.log_group} in account {endpoint.account} for more information "
+            f"(modelyard logs {endpoint.name}).",
+            status=424,
+            members={
+                "OriginalStatusCode": outcome.status,
+                "OriginalMessage": message,
+                "LogStreamArn": f"arn:aws:logs:{endpoint.region}:{endpoint.account}:log-group:{endpoint.log_group}",
+            },
+        )
+
+    def _fail(self, error: ServiceError) -> None:
+        if self._refused:
+            return
+        self._refused = True
+        self._release()
+        self._client.respond(error.status, *error_answer(error, self._request_id))
+
+    def _refuse_size(self) -> None:
+        """AWS answers a bare 413 with a text."""
+        limit = self._shared.gate.limits.payload_bytes
+        self._refused = True
+        self._release()
+        text = f"HTTP content length exceeded {limit} bytes."
+        self._client.respond(413, b"Content-Type: text/plain\r\n", text.encode())
+
+    def _release(self) -> None:
+        self._shared.gate.body_bytes -= self._size
+        self._size = 0
+        self._pieces = []
+
+
+def check_headers(headers: Mapping[str, str], name: str) -> None:
+    """Raises ``ValidationError`` or ``UnsupportedOperation`` for headers that this endpoint does not take."""
+    for header, limit in _HEADER_LIMITS.items():
+        value = headers.get(header)
+        if value is not None and len(value) > limit:
+            raise ServiceError(
+                "ValidationError", f"Header {header} is longer than {limit} characters."
+            )
+    attributes = headers.get(_ATTRIBUTES)
+    if attributes is not None and not (attributes.isascii() and attributes.isprintable()):
+        raise ServiceError("ValidationError", "CustomAttributes have to be visible ASCII.")
+    for header, text in _WRONG_KIND.items():
+        if header in headers:
+            raise ServiceError("ValidationError", text.format(name=name))
+    for header, feature in _REFUSED.items():
+        if header in headers:
+            raise Unsupported(f"{feature} are not executed by Modelyard yet.")
+
+
+def error_answer(error: ServiceError, request: str) -> tuple[bytes, bytes]:
+    """Header lines and body of a rest-json error."""
+    headers = (
+        "Content-Type: application/json\r\n"
+        f"x-amzn-errortype: {error.code}\r\n"
+        f"x-amzn-RequestId: {request}\r\n"
+    )
+    document = {"message": error.message, "Message": error.message, **error.members}
+    return headers.encode("latin-1"), json.dumps(document).encode()

@@ -1,0 +1,75 @@
+"""Who sent this? The same verification in gateway, control and objects, from the same published tables."""
+
+from collections.abc import Callable
+
+from modelyard.base.call import Principal
+from modelyard.base.clock import Clock
+from modelyard.base.settings import Home, Settings
+from modelyard.store.published import Published
+from modelyard.wire import keys, sealed, sigv4
+from modelyard.wire.identify import scope_region
+
+
+def make_verifier(home: Home, clock: Clock) -> sigv4.Verifier:
+    """A verifier over the home's key table and sealing key; sees each new table at the next request."""
+    table = Published(home.run, "keys", decode=keys.decode_keys, empty=keys.EMPTY)
+    seal = sealed.Seal(sealed.create_or_load_key(home.sealing_key))
+    return sigv4.Verifier(keys=table.current, seal=seal, now=clock.now)
+
+
+def anonymous(settings: Settings) -> Principal:
+    """Whom ``--no-auth`` takes every caller for: the account's root."""
+    return Principal(
+        kind="root",
+        arn=f"arn:aws:iam::{settings.account}:root",
+        id=settings.account,
+        account=settings.account,
+    )
+
+
+Authenticated = tuple[Principal, str]
+"""The caller, and the region of the signature's scope."""
+
+
+class Authentication:
+    """Verifies whole requests, those whose body is at hand."""
+
+    def __init__(
+        self, settings: Settings, verifier: sigv4.Verifier, hash_of: Callable[[bytes], str]
+    ) -> None:
+        self._settings = settings
+        self._verifier = verifier
+        self._hash_of = hash_of
+
+    def check(  # noqa: PLR0913 - the parts of a request
+        self,
+        *,
+        family: sigv4.Family,
+        service: str,
+        method: str,
+        target: str,
+        headers: list[tuple[str, str]],
+        joined: dict[str, str],
+        body: bytes,
+    ) -> Authenticated:
+        """Raises ``ServiceError`` unless the signature is that of this request and body."""
+        path, _, query = target.partition("?")
+        if not self._settings.auth:
+            region = scope_region(query=query, headers=joined) or self._settings.region
+            return anonymous(self._settings), region
+        opened = self._verifier.open_request(
+            family=family, service=service, raw_query=query, headers=joined
+        )
+        actual = self._hash_of(body)
+        if opened.declared_hash not in ("", actual, sigv4.UNSIGNED):
+            raise sigv4.wrong_signature(family)
+        sigv4.check(
+            opened,
+            family=family,
+            method=method,
+            raw_path=path,
+            raw_query=query,
+            headers=headers,
+            payload_hash=actual,
+        )
+        return opened.principal, opened.region

@@ -1,0 +1,273 @@
+"""The gateway process: what it is built of, and its start and stop."""
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+from urllib.parse import urlsplit
+
+import msgspec
+import uvloop
+
+from modelyard.base.call import Call, Principal
+from modelyard.base.clock import SystemClock
+from modelyard.base.errors import ServiceError
+from modelyard.base.ids import FastRandom
+from modelyard.base.settings import Home, Settings
+from modelyard.domain.routes import EndpointRoute, RoutingTable
+from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
+from modelyard.gateway.invocations import PATH, Invocations, error_answer
+from modelyard.gateway.relay import Relay, Upstream
+from modelyard.server.authentication import Authentication, anonymous, make_verifier
+from modelyard.server.process import Start, begin
+from modelyard.store.published import Published
+from modelyard.transport.channel import Channel, Listener
+from modelyard.wire.identify import identify
+
+logger = logging.getLogger(__name__)
+TABLE_SECONDS = 0.05
+"""How often new routes are looked for when no request asks for them."""
+SLOW_SECONDS = 1.0
+FRAME_MARGIN = 1 << 20
+LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+class Routes:
+    """The newest routing table, by endpoint; hands each new one to the dispatcher."""
+
+    def __init__(self, home: Home) -> None:
+        self._published: Published[RoutingTable] = Published(
+            home.run,
+            "routes",
+            decode=lambda value: msgspec.convert(value, RoutingTable),
+            empty=RoutingTable(),
+        )
+        self._table: RoutingTable | None = None
+        self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
+        self.dispatcher: Dispatcher | None = None
+
+    def refresh(self) -> None:
+        table = self._published.current()
+        if table is self._table:
+            return
+        self._table = table
+        self._endpoints = {(e.account, e.region, e.name): e for e in table.endpoints}
+        if self.dispatcher is not None:
+            self.dispatcher.update(table.endpoints)
+
+    def find(self, account: str, region: str, name: str) -> EndpointRoute | None:
+        self.refresh()
+        return self._endpoints.get((account, region, name))
+
+    def __len__(self) -> int:
+        return len(self._endpoints)
+
+
+class Gateway:
+    """One gateway."""
+
+    def __init__(self, start: Start) -> None:
+        settings, home = start.settings, start.home
+        self._settings = settings
+        self._start = start
+        clock = SystemClock()
+        limits = settings.limits
+        self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
+        self._routes = Routes(home)
+        self._dispatcher = Dispatcher(
+            channel=self._channel,
+            now=clock.monotonic,
+            queue_limit=limits.replica_queue,
+            wait_seconds=limits.replica_wait_seconds,
+        )
+        self._routes.dispatcher = self._dispatcher
+        self._gate = Gate(limits, self._handle, clock.monotonic)
+        self._invocations = Invocations(
+            gate=self._gate,
+            dispatcher=self._dispatcher,
+            authenticate=self._authenticate,
+            authorise=_allow,
+            audit=_no_audit,
+            find=self._routes.find,
+            random=FastRandom(),
+            now=clock.monotonic,
+        )
+        self._control = Upstream(str(home.socket("control")))
+        self._objects = Upstream(str(home.socket("objects")))
+
+    def _channel(self, address: str, listener: Listener) -> Channel:
+        return Channel(
+            address, listener, frame_limit=self._settings.limits.payload_bytes + FRAME_MARGIN
+        )
+
+    def _handle(self, head: Head, client: ClientConnection) -> Exchange:
+        """The one decision about a request: who answers it."""
+        if PATH.fullmatch(head.path):
+            return self._invocations.begin(head, client)
+        if head.path == "/_modelyard/health":
+            return _Health(client, self._health())
+        if not self._settings.auth and not _is_local(head):
+            return _Health(
+                client, {"message": "A foreign Host or Origin is refused with --no-auth."}, 403
+            )
+        if head.path.startswith("/_modelyard/"):
+            return self._relay(head, client, self._control)
+        path, _, query = head.target.partition("?")
+        service = identify(method=head.method, path=path, query=query, headers=head.joined)
+        return self._relay(head, client, self._objects if service == "s3" else self._control)
+
+    def _relay(self, head: Head, client: ClientConnection, upstream: Upstream) -> Relay:
+        return Relay(head, client, upstream, unavailable=_unavailable)
+
+    def _authenticate(self, head: Head, body: bytes) -> tuple[Principal, str]:
+        if not self._settings.auth:
+            if not _is_local(head):
+                raise ServiceError(
+                    "AccessDeniedException",
+                    "A foreign Host or Origin is refused with --no-auth.",
+                    status=403,
+                )
+            if "authorization" not in head.joined:
+                return anonymous(self._settings), self._settings.region
+        return self._authentication.check(
+            family="json",
+            service="sagemaker",
+            method=head.method,
+            target=head.target,
+            headers=head.headers,
+            joined=head.joined,
+            body=body,
+        )
+
+    def _health(self) -> dict[str, object]:
+        return {
+            "state": "running",
+            "endpoints": len(self._routes),
+            "in_flight": self._dispatcher.in_flight,
+            "connections": len(self._gate.connections),
+        }
+
+    async def run(self) -> None:
+        """Serve until SIGTERM; then finish what was accepted, within the drain's bound."""
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        listener = socket.socket(fileno=self._start.descriptor)
+        listener.setblocking(False)
+        server = await loop.create_server(
+            lambda: ClientConnection(self._gate),
+            sock=listener,
+            ssl=_tls(self._settings),
+            backlog=1024,
+        )
+        self._routes.refresh()
+        # What exists now exists for good: collections look at what requests leave behind only.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        async with asyncio.TaskGroup() as tasks:
+            ticking = tasks.create_task(self._tick(), name="gateway.tick")
+            await stopping.wait()
+            server.close()
+            await self._drain()
+            ticking.cancel()
+
+    async def _tick(self) -> None:
+        slow = 0.0
+        while True:
+            await asyncio.sleep(TABLE_SECONDS)
+            self._routes.refresh()
+            self._dispatcher.tick()
+            slow += TABLE_SECONDS
+            if slow >= SLOW_SECONDS:
+                slow = 0.0
+                self._gate.tick()
+
+    async def _drain(self) -> None:
+        self._gate.is_closing = True
+        for connection in list(self._gate.connections):
+            connection.close_when_idle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.limits.drain_seconds):
+                while self._gate.connections:
+                    await asyncio.sleep(TABLE_SECONDS)
+
+
+class _Health:
+    """An answer that needs nothing of the request."""
+
+    def __init__(
+        self, client: ClientConnection, document: dict[str, object], status: int = 200
+    ) -> None:
+        self._client = client
+        self._document = document
+        self._status = status
+
+    def body(self, data: bytes) -> None:
+        """Nothing in it matters."""
+
+    def complete(self) -> None:
+        body = json.dumps(self._document).encode()
+        self._client.respond(self._status, b"Content-Type: application/json\r\n", body)
+
+    def client_gone(self) -> None:
+        """Nothing to stop."""
+
+    def client_paused(self, paused: bool) -> None:
+        """The answer is small."""
+
+
+def _is_local(head: Head) -> bool:
+    """Whether a browser of a foreign page could not have sent this (DNS rebinding, cross-origin posts)."""
+    host = urlsplit(f"//{head.joined.get('host', '')}").hostname or ""
+    origin = head.joined.get("origin")
+    local = host in LOCAL_HOSTS or host.endswith((".localhost", ".amazonaws.com"))
+    return local and (origin is None or urlsplit(origin).hostname in LOCAL_HOSTS)
+
+
+def _unavailable(head: Head) -> tuple[int, bytes, bytes]:
+    """The process behind is restarting and did not come back in time."""
+    error = ServiceError(
+        "ServiceUnavailable", "This part of the platform is restarting; try again.", status=503
+    )
+    return error.status, *error_answer(error, "")
+
+
+def _allow(call: Call) -> None:
+    """The authoriser of today: every verified caller may do everything."""
+
+
+def _no_audit(call: Call, error: ServiceError | None) -> None:
+    """Invocations are data events, recorded only where asked for."""
+
+
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context
+
+
+def main() -> None:
+    """``python -m modelyard.server.gateway --settings FILE --fd N``."""
+    start = begin("gateway")
+    os.set_inheritable(start.descriptor, False)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Gateway(start).run())
+
+
+if __name__ == "__main__":
+    main()
