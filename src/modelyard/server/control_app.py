@@ -34,13 +34,13 @@ class ControlApp:
         *,
         own: Mapping[str, OwnHandler],
         body_limit: int,
-        lifespan: Callable[[], Awaitable[None]],
+        startup: Callable[[], Awaitable[None]],
         shutdown: Callable[[], Awaitable[None]],
     ) -> None:
         self._pipeline = pipeline
         self._own = own
         self._body_limit = body_limit
-        self._startup = lifespan
+        self._startup = startup
         self._shutdown = shutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

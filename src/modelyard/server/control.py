@@ -1,0 +1,288 @@
+"""The control process: what it is built of, in the order in which it is built, and its start and stop."""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from botocore.model import ServiceModel
+
+from modelyard.base.call import Call, Principal
+from modelyard.base.clock import SystemClock
+from modelyard.base.errors import ServiceError
+from modelyard.base.ids import SystemRandom
+from modelyard.base.settings import Home
+from modelyard.control.endpoints import EndpointReconciler
+from modelyard.control.fleets import Fleets
+from modelyard.control.garbage import GarbageCollector
+from modelyard.control.keys import KeyPublisher
+from modelyard.control.loop import GARBAGE, Loop
+from modelyard.control.processes import Processes
+from modelyard.control.routes import RoutePublisher, last_published
+from modelyard.control.transform_jobs import TransformJobReconciler
+from modelyard.runtimes.addresses import worker_address
+from modelyard.runtimes.local import LocalRuntime
+from modelyard.server.app import Pipeline, Request
+from modelyard.server.authentication import Authentication, make_verifier
+from modelyard.server.control_app import ControlApp
+from modelyard.server.process import Start, begin
+from modelyard.server.status import platform_status
+from modelyard.services import registry
+from modelyard.services.logs import Logs
+from modelyard.services.sagemaker.endpoint_configs import EndpointConfigs
+from modelyard.services.sagemaker.endpoints import Endpoints
+from modelyard.services.sagemaker.models import Models
+from modelyard.services.sagemaker.resources import Roles
+from modelyard.services.sagemaker.tags import Tags
+from modelyard.services.sagemaker.transform_jobs import TransformJobs
+from modelyard.services.sts import Sts
+from modelyard.store.logs import LogStore
+from modelyard.store.objects import ObjectStore
+from modelyard.store.published import Publisher
+from modelyard.store.resources import AlreadyExists, Create, Key, Update
+from modelyard.store.sqlite import SqliteResourceStore
+from modelyard.wire import sealed, sigv4
+from modelyard.wire.models import protocol_of
+
+logger = logging.getLogger(__name__)
+OWN_SERVICE = "modelyard"
+"""Signing name of the platform's own calls."""
+
+
+class Control:
+    """Everything of one control process."""
+
+    def __init__(self, start: Start) -> None:
+        settings, home = start.settings, start.home
+        self._settings = settings
+        self._home = home
+        self._clock = clock = SystemClock()
+        self._random = random = SystemRandom()
+        self._store = store = SqliteResourceStore(home.state, clock=clock)
+        self._logs = LogStore(home.logs_database, clock=clock)
+        self._objects = ObjectStore(home.objects, clock=clock)
+        self._keys = KeyPublisher(store=store, publisher=Publisher(home.run, "keys"))
+        self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
+        self._runtime = LocalRuntime(home.socket("host"))
+        self._processes = Processes(self._runtime)
+        self._loop = self._build_loop()
+        self._reconciling: asyncio.Task[None] | None = None
+        pipeline = Pipeline(
+            registry=registry.operations(registry.SERVICES, self._build_services()),
+            authenticate=self._authenticate,
+            authorise=_allow,
+            audit=_log_outcome,
+            clock=clock,
+            random=random,
+        )
+        self.app = ControlApp(
+            pipeline,
+            own={
+                "GET /_modelyard/status": self._status,
+                "POST /_modelyard/reset": self._reset,
+            },
+            body_limit=settings.limits.api_body_bytes,
+            startup=self._begin,
+            shutdown=self._end,
+        )
+
+    def _build_loop(self) -> Loop:
+        settings, home, clock = self._settings, self._home, self._clock
+        publisher = Publisher(home.run, "routes")
+        self._routes = routes = RoutePublisher(publisher, initial=last_published(home.run))
+        fleets = Fleets(
+            objects=self._objects,
+            home=home,
+            limits=settings.limits,
+            address_of=lambda process_id: worker_address(home, process_id),
+        )
+        endpoints = EndpointReconciler(
+            store=self._store,
+            processes=self._processes,
+            routes=routes,
+            fleets=fleets,
+            clock=clock,
+            limits=settings.limits,
+        )
+        jobs = TransformJobReconciler(
+            store=self._store,
+            processes=self._processes,
+            fleets=fleets,
+            clock=clock,
+            home=home,
+            limits=settings.limits,
+        )
+        garbage = GarbageCollector(
+            store=self._store,
+            processes=self._processes,
+            routes=routes,
+            clock=clock,
+            home=home,
+            limits=settings.limits,
+        )
+        return Loop(
+            store=self._store,
+            processes=self._processes,
+            reconcilers={"endpoint": endpoints, "transform-job": jobs, GARBAGE.kind: garbage},
+            clock=clock,
+            random=self._random,
+        )
+
+    def _build_services(self) -> Mapping[type, object]:
+        store, clock, random = self._store, self._clock, self._random
+        roles = Roles(store=store, strict=self._settings.strict_roles)
+        seal = sealed.Seal(sealed.create_or_load_key(self._home.sealing_key))
+
+        def issue(key_id: str, secret: str, principal: Principal, expires: float) -> str:
+            return seal.close(
+                sealed.Session(
+                    access_key_id=key_id, secret=secret, principal=principal, expires_at=expires
+                )
+            )
+
+        built: list[object] = [
+            Models(store=store, roles=roles),
+            EndpointConfigs(store=store, roles=roles),
+            Endpoints(store=store, clock=clock),
+            Tags(store=store),
+            TransformJobs(store=store),
+            Logs(store=self._logs, clock=clock),
+            Sts(
+                store=store,
+                clock=clock,
+                random=random,
+                issue=issue,
+                strict_roles=self._settings.strict_roles,
+            ),
+        ]
+        return {type(one): one for one in built}
+
+    async def _begin(self) -> None:
+        """Before the first request: the first key and role exist and are published; reconciling begins."""
+        await self._bootstrap()
+        self._reconciling = asyncio.create_task(self._loop.run(), name="control.loop")
+        self._reconciling.add_done_callback(_die_with)
+
+    async def _bootstrap(self) -> None:
+        stored = json.loads(self._home.credentials.read_text())
+        await _ensure_root_key(self._store, stored)
+        await self._keys.publish_keys()
+
+    async def _end(self) -> None:
+        if self._reconciling is not None:
+            self._reconciling.remove_done_callback(_die_with)
+            self._reconciling.cancel()
+            await asyncio.gather(self._reconciling, return_exceptions=True)
+        await self._runtime.close()
+        self._store.close()
+        self._logs.close()
+        self._objects.close()
+
+    def _authenticate(self, service: ServiceModel, request: Request) -> tuple[Principal, str]:
+        return self._authentication.check(
+            family=sigv4.family_of(protocol_of(service)),
+            service=service.signing_name,
+            method=request.method,
+            target=request.target,
+            headers=list(request.headers),
+            joined=request.mapping(),
+            body=request.body,
+        )
+
+    async def _status(self, request: Request) -> Mapping[str, Any]:
+        return await platform_status(self._settings, self._store, self._processes)
+
+    async def _reset(self, request: Request) -> Mapping[str, Any]:
+        """Empty everything; a signed call of the account's root."""
+        principal, _ = self._authentication.check(
+            family="json",
+            service=OWN_SERVICE,
+            method=request.method,
+            target=request.target,
+            headers=list(request.headers),
+            joined=request.mapping(),
+            body=request.body,
+        )
+        if principal.kind != "root":
+            raise ServiceError(
+                "AccessDeniedException", "Only the account's root may reset.", status=403
+            )
+        await self._store.clear()
+        await self._routes.retain(())
+        await asyncio.gather(
+            asyncio.to_thread(self._objects.clear), asyncio.to_thread(self._logs.clear)
+        )
+        await self._bootstrap()
+        return {"state": "empty"}
+
+
+async def _ensure_root_key(store: SqliteResourceStore, stored: Mapping[str, str]) -> None:
+    """The key of ``<home>/credentials`` is one of the platform's keys, whatever else was deleted."""
+    account = stored["account"]
+    key = Key(kind="iam-access-key", account=account, region="", name=stored["access_key_id"])
+    root = Principal(kind="root", arn=f"arn:aws:iam::{account}:root", id=account, account=account)
+    spec = {
+        "UserName": "",
+        "Secret": stored["secret_access_key"],
+        "Status": "Active",
+        "principal": {"kind": root.kind, "arn": root.arn, "id": root.id, "account": root.account},
+    }
+    try:
+        await store.write(Create(key=key, spec=spec))
+    except AlreadyExists:
+        found = store.get(key)
+        if found is not None and found.spec != spec:
+            await store.write(Update(key=key, version=found.version, spec=spec))
+
+
+def _die_with(task: asyncio.Task[None]) -> None:
+    """Control without its loop would accept work and never do it: better to be restarted."""
+    if not task.cancelled() and task.exception() is not None:
+        logger.critical("the reconcile loop ended", exc_info=task.exception())
+        raise SystemExit(1)
+
+
+def _allow(call: Call) -> None:
+    """The authoriser of today: every verified caller may do everything."""
+
+
+def _log_outcome(call: Call, outcome: Mapping[str, Any] | ServiceError | None) -> None:
+    """The audit hook of today: one line for each control call."""
+    result = outcome.code if isinstance(outcome, ServiceError) else "ok"
+    logger.info("%s %s by %s: %s", call.request_id, call.action, call.principal.arn, result)
+
+
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def serve(app: Any, path: Path, *, keep_alive_seconds: int = 600) -> None:
+    """Run an ASGI application on a UNIX socket until SIGTERM."""
+    path.unlink(missing_ok=True)
+    config = uvicorn.Config(
+        app,
+        uds=str(path),
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=keep_alive_seconds,
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(config).run()
+
+
+def main() -> None:
+    """``python -m modelyard.server.control --settings FILE``."""
+    start = begin("control")
+    serve(Control(start).app, Home(start.settings.home).socket("control"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Every operation that Modelyard executes, service by service: the one table. What is not here answers 501."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from botocore import xform_name
+
+from modelyard.services.logs import Logs
+from modelyard.services.sagemaker.endpoint_configs import EndpointConfigs
+from modelyard.services.sagemaker.endpoints import Endpoints
+from modelyard.services.sagemaker.models import Models
+from modelyard.services.sagemaker.tags import Tags
+from modelyard.services.sagemaker.transform_jobs import TransformJobs
+from modelyard.services.sts import Sts
+
+Operation = Callable[..., Awaitable[Mapping[str, Any] | None]]
+
+SAGEMAKER: dict[type, tuple[str, ...]] = {
+    Models: ("CreateModel", "DescribeModel", "ListModels", "DeleteModel"),
+    EndpointConfigs: (
+        "CreateEndpointConfig", "DescribeEndpointConfig", "ListEndpointConfigs", "DeleteEndpointConfig",
+    ),
+    Endpoints: (
+        "CreateEndpoint", "DescribeEndpoint", "ListEndpoints", "UpdateEndpoint", "DeleteEndpoint",
+        "UpdateEndpointWeightsAndCapacities",
+    ),
+    Tags: ("AddTags", "ListTags", "DeleteTags"),
+    TransformJobs: (
+        "CreateTransformJob", "DescribeTransformJob", "ListTransformJobs", "StopTransformJob",
+    ),
+}  # fmt: skip
+STS: dict[type, tuple[str, ...]] = {Sts: ("GetCallerIdentity", "AssumeRole", "GetSessionToken")}
+LOGS: dict[type, tuple[str, ...]] = {
+    Logs: (
+        "DescribeLogGroups", "DescribeLogStreams", "GetLogEvents", "PutLogEvents", "CreateLogGroup",
+        "CreateLogStream", "DeleteLogGroup", "DeleteLogStream",
+    ),
+}  # fmt: skip
+SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
+    "sagemaker": SAGEMAKER,
+    "sts": STS,
+    "logs": LOGS,
+}
+
+
+def operations(
+    table: Mapping[str, Mapping[type, tuple[str, ...]]], objects: Mapping[type, object]
+) -> dict[str, dict[str, Operation]]:
+    """The table with each operation's method of the object that was built for its class."""
+    return {
+        service: {
+            name: getattr(objects[owner], xform_name(name))
+            for owner, names in classes.items()
+            for name in names
+        }
+        for service, classes in table.items()
+    }
