@@ -10,12 +10,14 @@ other end)::
 
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import selectors
 import signal
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +64,13 @@ class _Client:
 
 
 class Host:
-    """``mains`` are what each kind of process runs, given by the composition root."""
+    """``mains`` are what each kind of process runs, given by the composition root.
 
-    def __init__(
+    ``warm`` names the libraries that may be imported here once a worker has used them, so that the next replica
+    of such a model finds them in memory.
+    """
+
+    def __init__(  # noqa: PLR0913 - what the composition root gives it
         self,
         *,
         home: Home,
@@ -73,6 +79,7 @@ class Host:
         sink: LogSink,
         cgroups: Cgroups,
         clock: Clock,
+        warm: Collection[str] = (),
     ) -> None:
         self._home = home
         self._limits = limits
@@ -86,6 +93,8 @@ class Host:
         self._selector = selectors.DefaultSelector()
         self._poke_read, self._poke_write = os.pipe()
         self._stopping: signal.Signals | None = None
+        self._wanted: set[str] = set()
+        self._warm = frozenset(warm)
 
     def run(self) -> None:
         """Serve until SIGTERM (workers stay) or SIGUSR1 (workers stop first)."""
@@ -126,6 +135,8 @@ class Host:
     def _turn(self) -> None:
         for key, events in self._selector.select(TICK_SECONDS):
             key.data(key.fileobj, events)
+        if self._wanted:
+            self._warm_up()
         now = self._clock.monotonic()
         for watched in list(self._watched.values()):
             watched.tail.read(self._clock.now())
@@ -144,6 +155,16 @@ class Host:
                 f"{self._limits.startup_seconds:g} s"
             )
             _signal(watched, signal.SIGKILL)
+
+    def _warm_up(self) -> None:
+        """Import what a worker had to import for itself. Importing starts no threads that a fork would lose."""
+        for name in sorted(self._wanted & self._warm - sys.modules.keys()):
+            logger.info("importing %s for the next workers", name)
+            with contextlib.suppress(ImportError):  # It was removed since; the worker will say so.
+                importlib.import_module(name)
+            gc.collect()
+            gc.freeze()
+        self._wanted.clear()
 
     # ---- processes
 
@@ -306,6 +327,7 @@ class Host:
             if report is not None and report != watched.report:
                 watched.report = report
                 moved = True
+                self._wanted.update(report.progress.get("frameworks", ()))
                 if report.state is not ProcessState.STARTING:
                     watched.ready_by = None
         if moved:

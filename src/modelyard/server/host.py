@@ -12,6 +12,7 @@ from modelyard.runtimes.host import Host
 from modelyard.runtimes.runtime import LogStream
 from modelyard.server.process import begin
 from modelyard.store.logs import GroupName, LogStore, LogsUnavailable, StreamName
+from modelyard.worker.main import FRAMEWORKS
 from modelyard.worker.main import main as worker_main
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def main() -> None:
         sink=_Sink(store),
         cgroups=cgroups,
         clock=clock,
+        warm=FRAMEWORKS,
     ).run()
     store.close()
 

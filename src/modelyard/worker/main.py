@@ -3,6 +3,7 @@
 import gc
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from modelyard.worker.predictor import Predictor
 from modelyard.worker.server import Bounds, WorkerServer
 
 BACKLOG = 128
+FRAMEWORKS = ("onnxruntime", "sklearn", "skops.io", "joblib", "xgboost", "lightgbm")
+"""Libraries that are slow to import: the host learns which ones its next workers will need."""
 FAILED = 1
 
 
@@ -53,7 +56,9 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
         gc.collect()
         gc.freeze()
         gc.disable()
-        report("ready")
+        report(
+            "ready", progress={"frameworks": [name for name in FRAMEWORKS if name in sys.modules]}
+        )
         print(f"ready in {time.perf_counter() - begin:.3f} s", flush=True)  # noqa: T201 - the container's log
         server.serve()
     return 0
