@@ -1,0 +1,195 @@
+"""Every accepted invocation ends exactly once and with its own answer, whatever workers and callers do."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from modelyard.base.errors import ServiceError
+from modelyard.domain.chain import Final
+from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
+from modelyard.gateway.dispatcher import Dispatcher, Invocation
+from modelyard.transport import frames
+from modelyard.transport.channel import Listener
+
+KEY = ("1", "r", "e", "v")
+WAIT_SECONDS = 10.0
+CALL_SECONDS = 60.0
+
+
+@dataclass
+class FakeChannel:
+    """A worker as the dispatcher sees it; the machine decides what it does."""
+
+    address: str
+    listener: Listener
+    is_ready: bool = False
+    closed: bool = False
+    pending: dict[int, object] = field(default_factory=dict)
+    bodies: dict[int, bytes] = field(default_factory=dict)
+    solo: set[int] = field(default_factory=set)
+    serial: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.pending)
+
+    def connect(self) -> None:
+        """The machine lets it greet."""
+
+    def close(self) -> None:
+        self.closed = True
+
+    def send(self, tag: object, *, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int:
+        assert self.is_ready and not self.closed
+        self.serial += 1
+        if flags & frames.SOLO:
+            assert not self.pending, "a suspect is sent alone"
+            self.solo.add(self.serial)
+        else:
+            assert not self.solo & self.pending.keys(), "nothing joins a suspect"
+        self.pending[self.serial] = tag
+        self.bodies[self.serial] = body
+        return self.serial
+
+    def cancel(self, request_id: int) -> None:
+        """A worker answers a cancelled request all the same."""
+
+    def greet(self) -> None:
+        self.is_ready = True
+        self.listener.ready()
+
+    def answer(self, request_id: int, status: int = 200) -> None:
+        tag = self.pending.pop(request_id)
+        meta = frames.encode_meta(frames.AnswerMeta("text/plain"))
+        body = b"answer to " + self.bodies[request_id]
+        self.listener.answered(tag, frames.Frame(frames.ANSWER, 0, request_id, status, meta, body))
+
+    def die(self, *, executed: bool) -> None:
+        self.is_ready = False
+        pending, self.pending = self.pending, {}
+        for tag in pending.values():
+            self.listener.lost(tag, executed=executed)
+
+
+class DispatchMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.channels: dict[str, FakeChannel] = {}
+        self.outcomes: dict[int, list[Final | ServiceError]] = {}
+        self.left: set[int] = set()
+        self.invocations: dict[int, Invocation] = {}
+        self.dispatcher = Dispatcher(
+            channel=self.make_channel,
+            now=lambda: self.now,
+            queue_limit=5,
+            wait_seconds=WAIT_SECONDS,
+        )
+        self.replicas = ["a", "b"]
+        self.publish()
+
+    def make_channel(self, address: str, listener: Listener) -> FakeChannel:
+        channel = FakeChannel(address, listener)
+        self.channels[address] = channel
+        return channel
+
+    def publish(self) -> None:
+        replicas = tuple(
+            ReplicaRoute(id=name, workers=(WorkerRoute(id=name, container="c", address=name),))
+            for name in self.replicas
+        )
+        variant = VariantRoute(name="v", weight=1.0, replicas=replicas)
+        endpoint = EndpointRoute(name="e", arn="arn", account="1", region="r", variants=(variant,))
+        self.dispatcher.update((endpoint,))
+
+    @rule()
+    def arrive(self) -> None:
+        number = len(self.outcomes)
+        self.outcomes[number] = []
+        invocation = Invocation(
+            str(number).encode(),
+            frames.RequestMeta(),
+            self.now + CALL_SECONDS,
+            self.outcomes[number].append,
+        )
+        self.invocations[number] = invocation
+        try:
+            self.dispatcher.submit(KEY, invocation)
+        except ServiceError as error:
+            assert error.status in (429, 503)
+            self.outcomes[number].append(error)
+            invocation.is_over = True
+
+    @rule(place=st.integers(0, 5))
+    def greet(self, place: int) -> None:
+        waiting = [c for c in self.channels.values() if not c.is_ready and not c.closed]
+        if waiting:
+            waiting[place % len(waiting)].greet()
+
+    @rule(place=st.integers(0, 20), status=st.sampled_from([200, 200, 200, 500, 429]))
+    def answer(self, place: int, status: int) -> None:
+        busy = [(c, i) for c in self.channels.values() for i in c.pending]
+        if busy:
+            channel, request_id = busy[place % len(busy)]
+            channel.answer(request_id, status)
+
+    @rule(place=st.integers(0, 5), executed=st.booleans())
+    def die(self, place: int, executed: bool) -> None:
+        alive = [c for c in self.channels.values() if c.is_ready]
+        if alive:
+            alive[place % len(alive)].die(executed=executed)
+
+    @rule(place=st.integers(0, 50))
+    def leave(self, place: int) -> None:
+        waiting = [n for n, i in self.invocations.items() if not i.is_over]
+        if waiting:
+            number = waiting[place % len(waiting)]
+            self.left.add(number)
+            self.dispatcher.cancel(self.invocations[number])
+
+    @rule()
+    def replace_a_replica(self) -> None:
+        self.replicas = [self.replicas[1], f"{self.replicas[1]}{len(self.channels)}"]
+        self.publish()
+
+    @rule(seconds=st.sampled_from([0.1, 5.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.dispatcher.tick()
+
+    @precondition(lambda self: self.outcomes)
+    @invariant()
+    def nobody_is_answered_twice_or_with_anothers_answer(self) -> None:
+        for number, outcomes in self.outcomes.items():
+            assert len(outcomes) <= 1, f"{number} has {outcomes}"
+            assert not (number in self.left and outcomes), f"{number} left and was answered"
+            for outcome in outcomes:
+                if isinstance(outcome, Final) and outcome.status == 200:
+                    assert outcome.body == f"answer to {number}".encode()
+
+    @invariant()
+    def a_worker_holds_no_more_than_its_queue(self) -> None:
+        assert all(len(channel.pending) <= 5 for channel in self.channels.values())
+
+    def teardown(self) -> None:
+        """The trouble ends: everyone who still waits gets an answer, and nothing is left in flight."""
+        for _ in range(200):
+            for channel in list(self.channels.values()):
+                if not channel.is_ready and not channel.closed:
+                    channel.greet()
+                for request_id in list(channel.pending):
+                    channel.answer(request_id)
+        self.now += CALL_SECONDS
+        self.dispatcher.tick()
+        self.dispatcher.tick()
+        for number, outcomes in self.outcomes.items():
+            assert len(outcomes) == (0 if number in self.left else 1), f"{number}: {outcomes}"
+        assert self.dispatcher.in_flight == 0
+
+
+DispatchMachine.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=60, deadline=None
+)
+TestDispatch = DispatchMachine.TestCase
