@@ -16,6 +16,7 @@ from pathlib import Path
 
 import modelyard
 from modelyard.base.settings import Home
+from modelyard.store.objects_index import data_files
 
 FORMAT = 1
 ATTEMPTS = 20
@@ -87,11 +88,6 @@ def _link_data(objects: Path, copy: Path) -> None:
                 os.link(objects / relative, target)
             except FileNotFoundError as error:
                 raise _Vanished(relative) from error
-
-
-def data_files(index: sqlite3.Connection) -> list[str]:
-    """The data files that an object index names, relative to the objects folder."""
-    raise AssertionError("set by the object store's layout")
 
 
 def restore(home: Home, source: Path) -> None:
