@@ -5,6 +5,7 @@ deleted later, a worker that has to be started again loads the very same bytes.
 """
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from modelyard.runtimes.runtime import Caps, LogStream, ProcessSpec
 from modelyard.store.resources import Json
 
 _MAX_BATCH = 256
-_S3_URI = re.compile(r"s3://([^/]+)/(.+)", re.DOTALL)
+_S3_URI = re.compile(r"s3://([^/]+)/(.*[^/])", re.DOTALL)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -130,17 +131,15 @@ class Fleets:
         if not uri:
             return ModelData()
         match = _S3_URI.fullmatch(uri)
-        stored = self._objects.head(match[1], match[2]) if match else None
-        if match is None or stored is None:
-            raise CannotPlan(f"{place}: could not find model data at {uri}.")
-        name = match[2].rpartition("/")[2]
-        key = _UNSAFE.sub("_", f"{stored.etag.strip(chr(34))}-{stored.size}")
-        path = pin_folder(self._home, key) / _UNSAFE.sub("_", name)
-        try:
-            _link(Path(stored.path), path)
-        except FileNotFoundError:
-            raise CannotPlan(f"{place}: model data at {uri} was deleted.") from None
-        return ModelData(uri=uri, path=str(path), key=key, name=name)
+        while match is not None and (stored := self._objects.head(match[1], match[2])) is not None:
+            name = match[2].rpartition("/")[2]
+            key = _UNSAFE.sub("_", f"{stored.etag}-{stored.size}")
+            path = pin_folder(self._home, key) / _UNSAFE.sub("_", name)
+            # Replaced between the two steps, it is looked up again.
+            with contextlib.suppress(FileNotFoundError):
+                _link(stored.path, path)
+                return ModelData(uri=uri, path=str(path), key=key, name=name)
+        raise CannotPlan(f"{place}: could not find model data at {uri}.")
 
     def address(self, worker_id: str) -> str:
         """Where a worker of this id listens."""

@@ -19,6 +19,7 @@ from modelyard.domain.transform import Location, TransformOptions
 from modelyard.jobs.journal import Journal
 from modelyard.jobs.replica import ReplicaClient, ReplicaLost, Stopped
 from modelyard.jobs.transform import Objects, Progress, TransformJob
+from modelyard.store.objects import ObjectStore
 
 EXIT_STOPPED = 128 + signal.SIGTERM
 REPLICAS_FILE = "replicas.json"
@@ -30,6 +31,16 @@ class Report(Protocol):
     def __call__(
         self, state: str, reason: str = "", progress: dict[str, Any] | None = None
     ) -> None: ...
+
+
+def main(payload: dict[str, Any], address: str, report: Report) -> int:
+    """Run the job to its end; the exit code. Called in the main thread of its own process."""
+    if payload["job"] != "transform":
+        report("failed", f"unknown kind of job {payload['job']!r}")
+        return 1
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    return run_transform(payload, report, objects=ObjectStore(Path(payload["objects"])), stop=stop)
 
 
 def run_transform(

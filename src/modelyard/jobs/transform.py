@@ -9,8 +9,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from modelyard.base.clock import Clock
 from modelyard.base.failpoint import failpoint
@@ -39,8 +38,6 @@ class StoredObject(Protocol):
     def size(self) -> int: ...
     @property
     def etag(self) -> str: ...
-    @property
-    def path(self) -> Path: ...
 
 
 class ObjectWriter(Protocol):
@@ -55,6 +52,9 @@ class Objects(Protocol):
     """The S3 store as a job uses it; blocking, used by several threads."""
 
     def head(self, bucket: str, key: str) -> StoredObject | None: ...
+    def open_object(self, bucket: str, key: str) -> tuple[StoredObject, BinaryIO] | None:
+        """Its bytes as they are now, whatever happens to the object meanwhile."""
+
     def page(self, bucket: str, prefix: str, *, after: str) -> Sequence[StoredObject]:
         """The next objects by key; empty at the end."""
 
@@ -152,8 +152,7 @@ class TransformJob:
         try:
             for answer in replica.transform(self._batches(stored)):
                 if writer is None:
-                    content_type = answer.content_type or self.options.accept
-                    writer = self.objects.writer(self.target.bucket, key, content_type=content_type)
+                    writer = self._writer(key, answer.content_type or self.options.accept)
                 piece = self.options.assembled(answer.body)
                 writer.write(piece)
                 digest.update(piece)
@@ -178,6 +177,12 @@ class TransformJob:
             raise
         return _done(entry)
 
+    def _writer(self, key: str, content_type: str) -> ObjectWriter:
+        try:
+            return self.objects.writer(self.target.bucket, key, content_type=content_type)
+        except FileNotFoundError:
+            raise ObjectFailed(f"there is no bucket {self.target.bucket} for its output") from None
+
     def _batches(self, stored: StoredObject) -> Iterator[Batch]:
         packer = self.options.packer()
         for piece in self._pieces(stored.key):
@@ -185,10 +190,10 @@ class TransformJob:
         yield from packer.finish()
 
     def _pieces(self, key: str) -> Iterator[bytes]:
-        stored = self.objects.head(self.source.bucket, key)
-        if stored is None:
+        opened = self.objects.open_object(self.source.bucket, key)
+        if opened is None:
             raise ObjectFailed("the object was deleted while the job ran")
-        with stored.path.open("rb") as file:
+        with opened[1] as file:
             while piece := file.read(_PIECE_BYTES):
                 yield piece
 

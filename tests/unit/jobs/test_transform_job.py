@@ -1,102 +1,25 @@
 """A transform job against a worker that speaks frames, in threads of this process."""
 
-import contextlib
 import hashlib
 import os
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import pytest
 
 from modelyard.jobs.journal import Journal
 from modelyard.jobs.main import EXIT_STOPPED, run_transform
-from modelyard.transport.frames import (
-    ANSWER,
-    GOAWAY,
-    HELLO,
-    REQUEST,
-    AnswerMeta,
-    Frame,
-    FrameDecoder,
-    Hello,
-    decode_request_meta,
-    encode_frame,
-    encode_meta,
-)
-
-Answered = tuple[int, bytes] | None
-Model = Callable[[Frame], Answered]
+from modelyard.testing.fake_worker import Answered, FakeWorker, Model
+from modelyard.transport.frames import GOAWAY, Frame, decode_request_meta
 
 
 def upper(frame: Frame) -> Answered:
     return 200, frame.body.upper()
-
-
-class Worker:
-    """Answers with ``model``; None from it means that the worker dies."""
-
-    def __init__(self, path: Path, model: Model) -> None:
-        self.path = path
-        self.model = model
-        self.seen: list[Frame] = []
-        self.died = threading.Event()
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(path))
-        self._server.listen()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"unix:{self.path}"
-
-    def _serve(self) -> None:
-        while not self.died.is_set():
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError):
-                self._talk(connection)
-
-    def _talk(self, connection: socket.socket) -> None:
-        hello = Hello(worker_id="w", max_batch=1, queue=10)
-        connection.sendall(encode_frame(HELLO, 0, meta=encode_meta(hello)))
-        decoder = FrameDecoder(limit=1 << 30)
-        while data := connection.recv(1 << 20):
-            for frame in decoder.feed(data):
-                if frame.kind != REQUEST:
-                    continue
-                self.seen.append(frame)
-                answered = self.model(frame)
-                if answered is None:
-                    self.died.set()
-                    self._server.close()
-                    return
-                status, body = answered
-                if status == GOAWAY:
-                    connection.sendall(encode_frame(GOAWAY, 0))
-                    return
-                meta = encode_meta(AnswerMeta(content_type="text/plain"))
-                connection.sendall(
-                    encode_frame(ANSWER, frame.id, number=status, meta=meta, body=body)
-                )
-
-    def close(self) -> None:
-        self.died.set()
-        if not self._server._closed:  # type: ignore[attr-defined]
-            with socket.socket(socket.AF_UNIX) as poke:
-                poke.settimeout(1)
-                with contextlib.suppress(OSError):
-                    poke.connect(str(self.path))
-            self._server.close()
-        self._thread.join(10)
 
 
 @dataclass(frozen=True)
@@ -137,6 +60,10 @@ class FakeObjects:
         etag = f'"{hashlib.md5(data).hexdigest()}"'
         return Stored(key=key, size=len(data), etag=etag, path=path)
 
+    def open_object(self, bucket: str, key: str) -> tuple[Stored, BinaryIO] | None:
+        head = self.head(bucket, key)
+        return (head, head.path.open("rb")) if head else None
+
     def page(self, bucket: str, prefix: str, *, after: str) -> Sequence[Stored]:
         keys = [key for key in self.keys(bucket) if key.startswith(prefix) and key > after]
         heads = [self.head(bucket, key) for key in keys[: self.page_size]]
@@ -174,7 +101,7 @@ class Bench:
         self.folder = folder
         (folder / "objects").mkdir()
         self.objects = FakeObjects(folder / "objects")
-        self.workers: list[Worker] = []
+        self.workers: list[FakeWorker] = []
         self.reports: list[tuple[str, str, Any]] = []
         self.stop = threading.Event()
         self.spec: dict[str, Any] = {
@@ -186,8 +113,8 @@ class Bench:
             "TransformOutput": {"S3OutputPath": "s3://out/r", "Accept": "text/csv"},
         }
 
-    def worker(self, model: Model = upper) -> Worker:
-        worker = Worker(self.folder / f"{len(self.workers)}.sock", model)
+    def worker(self, model: Model = upper) -> FakeWorker:
+        worker = FakeWorker(self.folder / f"{len(self.workers)}.sock", model)
         self.workers.append(worker)
         return worker
 
@@ -197,7 +124,7 @@ class Bench:
         (journal / "new").write_bytes(msgspec.json.encode(replicas))
         os.replace(journal / "new", journal / "replicas.json")
 
-    def run(self, *replicas: Sequence[Worker]) -> int:
+    def run(self, *replicas: Sequence[FakeWorker]) -> int:
         payload = {
             "job": "transform",
             "journal": str(self.folder / "journal"),

@@ -1,0 +1,102 @@
+"""A transform job is killed at each durability boundary, and started again: the outputs are those of a quiet run."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.store.objects import ObjectStore
+from modelyard.testing.fake_worker import FakeWorker
+
+OBJECTS = 12
+JOB = """
+import json, sys
+from modelyard.jobs.main import main
+def report(state, reason="", progress=None):
+    print(state, reason, flush=True)
+sys.exit(main(json.loads(sys.argv[1]), "", report))
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[FakeWorker]:
+    worker = FakeWorker(tmp_path / "w.sock", lambda frame: (200, frame.body.upper()))
+    yield worker
+    worker.close()
+
+
+def run(payload: dict[str, Any], failpoints: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", JOB, json.dumps(payload)],
+        env={**os.environ, "MODELYARD_FAILPOINTS": failpoints},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("visit", [1, 5])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "objects.write",
+        "objects.before-sync",
+        "objects.before-rename",
+        "objects.after-rename",
+        "objects.before-commit",
+        "objects.after-commit",
+        "transform.after-intent",
+        "transform.after-commit",
+        "transform.before-journal",
+        "transform.after-journal",
+    ],
+)
+def test_a_killed_job_goes_on_where_it_was(
+    tmp_path: Path, worker: FakeWorker, place: str, visit: int
+) -> None:
+    store = ObjectStore(tmp_path / "objects")
+    for bucket in ("in", "out"):
+        store.create_bucket(bucket, account="1", region="us-east-1")
+    for number in range(OBJECTS):
+        with store.writer("in", f"d/{number:02}.csv") as writer:
+            writer.write(b"row %d a\nrow %d b\n" % (number, number))
+            writer.commit()
+    payload = {
+        "job": "transform",
+        "journal": str(tmp_path / "journal"),
+        "objects": str(tmp_path / "objects"),
+        "spec": {
+            "TransformInput": {
+                "DataSource": {"S3DataSource": {"S3Uri": "s3://in/d/"}},
+                "SplitType": "Line",
+            },
+            "TransformOutput": {"S3OutputPath": "s3://out/"},
+        },
+        "replicas": [[worker.address]],
+        "containers": ["primary"],
+    }
+    # Opening the store is itself one commit of the index.
+    visits = visit + 1 if place == "objects.before-commit" else visit
+    killed = run(payload, f"{place}=kill:{visits}")
+    assert killed.returncode == -9, killed.stderr
+    first = {info.key: info.etag for info in store.page("out", "", after="")}
+    resumed = run(payload)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "succeeded" in resumed.stdout
+    for number in range(OBJECTS):
+        opened = store.open_object("out", f"{number:02}.csv.out")
+        assert opened is not None
+        with opened[1] as file:
+            assert file.read() == b"ROW %d A\nROW %d B\n" % (number, number)
+    requests = Counter(frame.body for frame in worker.seen)
+    assert len(requests) == OBJECTS
+    assert sum(requests.values()) <= OBJECTS + 1, "finished objects were computed again"
+    last = {info.key: info.etag for info in store.page("out", "", after="")}
+    assert first.items() <= last.items()
+    store.close()
