@@ -135,8 +135,8 @@ class Host:
     def _turn(self) -> None:
         for key, events in self._selector.select(TICK_SECONDS):
             key.data(key.fileobj, events)
-        if self._wanted:
-            self._warm_up()
+        if self._wanted and not any(one.ready_by is not None for one in self._watched.values()):
+            self._warm_up()  # Not while someone waits for a worker: an import stops the host for a second.
         now = self._clock.monotonic()
         for watched in list(self._watched.values()):
             watched.tail.read(self._clock.now())

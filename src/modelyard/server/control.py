@@ -49,6 +49,7 @@ from modelyard.wire import sealed, sigv4
 from modelyard.wire.models import protocol_of
 
 logger = logging.getLogger(__name__)
+_READS = ("Describe", "List", "Get")
 OWN_SERVICE = "modelyard"
 """Signing name of the platform's own calls."""
 
@@ -251,9 +252,11 @@ def _allow(call: Call) -> None:
 
 
 def _log_outcome(call: Call, outcome: Mapping[str, Any] | ServiceError | None) -> None:
-    """The audit hook of today: one line for each control call."""
-    result = outcome.code if isinstance(outcome, ServiceError) else "ok"
-    logger.info("%s %s by %s: %s", call.request_id, call.action, call.principal.arn, result)
+    """The audit hook of today: a line for each call that changes something or is refused."""
+    refused = isinstance(outcome, ServiceError)
+    if refused or not call.action.partition(":")[2].startswith(_READS):
+        result = outcome.code if isinstance(outcome, ServiceError) else "ok"
+        logger.info("%s %s by %s: %s", call.request_id, call.action, call.principal.arn, result)
 
 
 def _sha256(body: bytes) -> str:

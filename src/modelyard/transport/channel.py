@@ -7,7 +7,7 @@ Frames of one turn of the event loop leave in one write. The owner learns of eve
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from modelyard.transport import frames
 
@@ -104,9 +104,8 @@ class Channel(asyncio.Protocol):
                 delay = min(RETRY_LAST_SECONDS, delay * 2)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         self._connecting = None
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._decoder = frames.FrameDecoder(limit=self._frame_limit)
         self._said_goodbye = False
         if self._closed:

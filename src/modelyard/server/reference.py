@@ -1,0 +1,87 @@
+"""``docs/reference/operations.md``, from the code: every operation, and what becomes of each of its members.
+
+    python -m modelyard.server.reference > docs/reference/operations.md
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+
+from modelyard.services import registry
+from modelyard.services.members import Members, rows
+from modelyard.wire.models import load_service
+
+_HEAD = """# Operations
+
+Generated from the code by `make docs`; a test keeps it true. An operation that is not listed answers
+`UnsupportedOperation` (HTTP 501), and so does a refused member, unless its value asks for nothing (false, empty, AWS's default).
+
+*executed*: Modelyard does what AWS does with it. *recorded*: kept and echoed, without any effect. *refused*: see above.
+A member without a row of its own is executed.
+"""
+_INVOKE: Mapping[str, tuple[str, str]] = {
+    "EndpointName": ("executed", ""),
+    "Body": ("executed", ""),
+    "ContentType": ("executed", ""),
+    "Accept": ("executed", ""),
+    "CustomAttributes": ("recorded", "handed to the worker"),
+    "TargetVariant": ("executed", ""),
+    "InferenceId": ("recorded", ""),
+    "TargetModel": ("refused", ""),
+    "TargetContainerHostname": ("refused", ""),
+    "EnableExplanations": ("refused", ""),
+    "InferenceComponentName": ("refused", ""),
+    "SessionId": ("refused", ""),
+}
+
+
+def page() -> Iterator[str]:
+    """The page, line by line."""
+    yield _HEAD
+    yield from _service("sagemaker-runtime", {"InvokeEndpoint": list(_invoke_rows())})
+    for service, classes in sorted(registry.SERVICES.items()):
+        yield from _service(
+            service,
+            {
+                name: list(_rows(sys.modules[owner.__module__], name))
+                for owner, names in classes.items()
+                for name in names
+            },
+        )
+
+
+def _invoke_rows() -> Iterator[tuple[str, str, str]]:
+    for name, (treatment, note) in _INVOKE.items():
+        yield name, treatment, note
+
+
+def _rows(module: ModuleType, operation: str) -> Iterator[tuple[str, str, str]]:
+    tables: Mapping[str, Members] = getattr(module, "MEMBERS", {})
+    if operation in tables:
+        yield from rows(tables[operation])
+
+
+def _service(name: str, operations: Mapping[str, list[tuple[str, str, str]]]) -> Iterator[str]:
+    all_of_them = len(load_service(name).operation_names)
+    yield f"## {name}\n"
+    yield f"{len(operations)} of the {all_of_them} operations in botocore's model are executed: " + ", ".join(
+        f"`{operation}`" for operation in operations
+    ) + ".\n"
+    for operation, members in operations.items():
+        if members:
+            yield f"### {operation}\n"
+            yield "| member | | |\n|---|---|---|"
+            for path, treatment, note in members:
+                yield f"| `{path}` | {treatment} | {note} |"
+            yield ""
+
+
+def main() -> None:
+    """Print the page."""
+    importlib.import_module("modelyard.services.registry")
+    sys.stdout.write("\n".join(page()).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()
