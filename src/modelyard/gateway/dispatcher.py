@@ -257,11 +257,10 @@ class _Pool:
             min(ready, key=lambda replica: replica.in_flight).is_reserved = True
 
     def _choose(self) -> "_Replica | None":
-        open_ones = [
-            replica
-            for replica in self._replicas.values()
-            if replica.is_ready and not replica.is_reserved and not replica.is_full
-        ]
+        if len(self._replicas) == 1:
+            (only,) = self._replicas.values()
+            return only if only.takes_more else None
+        open_ones = [replica for replica in self._replicas.values() if replica.takes_more]
         if not open_ones:
             return None
         self._turn += 1
@@ -286,17 +285,25 @@ class _Replica:
         self.is_reserved = False
         self.has_suspect = False
         self._retired = False
+        self._limit = pool.queue_limit
         self.channels = [self._dispatcher.channel(worker.address, self) for worker in route.workers]
         for channel in self.channels:
             channel.connect()
 
     @property
     def is_ready(self) -> bool:
-        return all(channel.is_ready for channel in self.channels)
+        channels = self.channels
+        if len(channels) == 1:  # on every request's path
+            return channels[0].is_ready
+        return all(channel.is_ready for channel in channels)
+
+    @property
+    def takes_more(self) -> bool:
+        return self.is_ready and not self.is_reserved and self.in_flight < self._limit
 
     @property
     def is_full(self) -> bool:
-        return self.in_flight >= self._pool.queue_limit
+        return self.in_flight >= self._limit
 
     def send(self, invocation: Invocation) -> None:
         """Begin the chain at its first container."""

@@ -262,6 +262,7 @@ class Host:
 
     def _ended(self, watched: _Watched, exit_code: int | None, why: str) -> None:
         spec = watched.record.spec
+        watched.ready_by = watched.kill_at = None
         while watched.tail.read(self._clock.now(), last=True):
             pass
         report = self._records.report(spec.id) or watched.report

@@ -38,6 +38,7 @@ class Authentication:
         self, settings: Settings, verifier: sigv4.Verifier, hash_of: Callable[[bytes], str]
     ) -> None:
         self._settings = settings
+        self._anonymous = anonymous(settings)
         self._verifier = verifier
         self._hash_of = hash_of
 
@@ -56,7 +57,7 @@ class Authentication:
         path, _, query = target.partition("?")
         if not self._settings.auth:
             region = scope_region(query=query, headers=joined) or self._settings.region
-            return anonymous(self._settings), region
+            return self._anonymous, region
         opened = self._verifier.open_request(
             family=family, service=service, raw_query=query, headers=joined
         )

@@ -80,6 +80,7 @@ class Gateway:
         clock = SystemClock()
         limits = settings.limits
         self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
+        self._anonymous = (anonymous(settings), settings.region)
         self._routes = Routes(home)
         self._dispatcher = Dispatcher(
             channel=self._channel,
@@ -135,7 +136,7 @@ class Gateway:
                     status=403,
                 )
             if "authorization" not in head.joined:
-                return anonymous(self._settings), self._settings.region
+                return self._anonymous
         return self._authentication.check(
             family="json",
             service="sagemaker",

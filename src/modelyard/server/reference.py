@@ -1,6 +1,6 @@
 """``docs/reference/operations.md``, from the code: every operation, and what becomes of each of its members.
 
-    python -m modelyard.server.reference > docs/reference/operations.md
+python -m modelyard.server.reference > docs/reference/operations.md
 """
 
 import importlib
@@ -65,9 +65,11 @@ def _rows(module: ModuleType, operation: str) -> Iterator[tuple[str, str, str]]:
 def _service(name: str, operations: Mapping[str, list[tuple[str, str, str]]]) -> Iterator[str]:
     all_of_them = len(load_service(name).operation_names)
     yield f"## {name}\n"
-    yield f"{len(operations)} of the {all_of_them} operations in botocore's model are executed: " + ", ".join(
-        f"`{operation}`" for operation in operations
-    ) + ".\n"
+    yield (
+        f"{len(operations)} of the {all_of_them} operations in botocore's model are executed: "
+        + ", ".join(f"`{operation}`" for operation in operations)
+        + ".\n"
+    )
     for operation, members in operations.items():
         if members:
             yield f"### {operation}\n"

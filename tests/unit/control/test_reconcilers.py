@@ -474,7 +474,7 @@ async def test_a_stopped_job_ends_its_process_first(control: Control) -> None:
     await control.change_spec(JOB, stopping=True)
     await control.until(lambda: control.status(JOB)["TransformJobStatus"] == "Stopped")
     await control.until(lambda: not control.runtime.processes)
-    assert not any(control.home.jobs.iterdir())
+    await control.until(lambda: not any(control.home.jobs.iterdir()))
 
 
 async def test_a_job_that_is_stopped_before_it_began_is_stopped(control: Control) -> None:
