@@ -11,14 +11,39 @@ from typing import Any
 from modelyard.base.arns import Arn
 from modelyard.base.call import Call, Principal
 from modelyard.base.clock import Clock
-from modelyard.base.errors import ServiceError, Unsupported
+from modelyard.base.errors import ServiceError
 from modelyard.base.ids import RandomSource, access_key_id, secret_access_key
+from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, only
 from modelyard.store.resources import Key, ResourceStore
 
 ROLE_SECONDS = 3600
 CHAINED_SECONDS = 3600
 ROLE_SECONDS_MAX = 43_200
 SESSION_SECONDS = 43_200
+_NO_SIZE = only(0)
+MEMBERS: dict[str, Members] = {
+    "AssumeRole": {
+        "RoleArn": EXECUTED,
+        "RoleSessionName": EXECUTED,
+        "DurationSeconds": EXECUTED,
+        "SourceIdentity": RECORDED,
+        "Tags": RECORDED,
+        "TransitiveTagKeys": RECORDED,
+        "ExternalId": RECORDED,
+        "Policy": REFUSED,
+        "PolicyArns": REFUSED,
+        "SerialNumber": REFUSED,
+        "TokenCode": REFUSED,
+        "ProvidedContexts": REFUSED,
+        "MinimumSessionTokenSize": _NO_SIZE,
+    },
+    "GetSessionToken": {
+        "DurationSeconds": EXECUTED,
+        "SerialNumber": REFUSED,
+        "TokenCode": REFUSED,
+        "MinimumSessionTokenSize": _NO_SIZE,
+    },
+}
 _ROLE = re.compile(r"role/(?:.*/)?([\w+=,.@-]{1,64})")
 
 Issue = Callable[[str, str, Principal, float], str]
@@ -63,17 +88,21 @@ class Sts:
         token_code: str | None = None,
         source_identity: str | None = None,
         provided_contexts: list[Any] | None = None,
+        minimum_session_token_size: int | None = None,
     ) -> Mapping[str, Any]:
         """Raises ``AccessDenied`` for a role that cannot be assumed."""
-        for name, value in (
-            ("Policy", policy),
-            ("PolicyArns", policy_arns),
-            ("TokenCode", token_code),
-        ):
-            if value:
-                raise Unsupported(
-                    f"AssumeRole: {name} is not executed: policies are not evaluated yet."
-                )
+        check(
+            "AssumeRole",
+            MEMBERS["AssumeRole"],
+            {
+                "Policy": policy,
+                "PolicyArns": policy_arns,
+                "SerialNumber": serial_number,
+                "TokenCode": token_code,
+                "ProvidedContexts": provided_contexts,
+                "MinimumSessionTokenSize": minimum_session_token_size,
+            },
+        )
         role = self._role(call, role_arn)
         seconds = duration_seconds or ROLE_SECONDS
         longest = ROLE_SECONDS_MAX
@@ -106,9 +135,17 @@ class Sts:
         duration_seconds: int | None = None,
         serial_number: str | None = None,
         token_code: str | None = None,
+        minimum_session_token_size: int | None = None,
     ) -> Mapping[str, Any]:
-        if serial_number or token_code:
-            raise Unsupported("GetSessionToken: multi-factor authentication is not executed.")
+        check(
+            "GetSessionToken",
+            MEMBERS["GetSessionToken"],
+            {
+                "SerialNumber": serial_number,
+                "TokenCode": token_code,
+                "MinimumSessionTokenSize": minimum_session_token_size,
+            },
+        )
         if call.principal.kind == "role":
             raise ServiceError(
                 "AccessDenied", "Cannot call GetSessionToken with session credentials", status=403
@@ -127,7 +164,7 @@ class Sts:
         if match is None or arn.service != "iam":
             raise ServiceError("ValidationError", f"{role_arn} is invalid")
         found = self._store.get(Key(kind="iam-role", account=arn.account, region="", name=match[1]))
-        if found is not None:
+        if found is not None and found.spec["Arn"] == role_arn:
             return found.spec
         if arn.account != call.account or self._strict_roles:
             raise ServiceError(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Json = dict[str, Any]
+CASE_BLIND = frozenset({"endpoint", "iam-user", "iam-role", "iam-policy"})
+"""Kinds whose names may not differ by case alone; part of the format of what is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.base.failpoint import failpoint
 from modelyard.store.migrations import Migration, migrate
 from modelyard.store.resources import (
+    CASE_BLIND,
     AlreadyExists,
     Change,
     Create,
@@ -156,7 +157,7 @@ class SqliteResourceStore:
         path: Path,
         *,
         clock: Clock,
-        case_blind: Collection[str] = frozenset({"endpoint"}),
+        case_blind: Collection[str] = CASE_BLIND,
         queue_limit: int = _QUEUE_LIMIT,
         migrations: Sequence[Migration] = MIGRATIONS,
     ) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from modelyard.base.clock import Clock
 from modelyard.store.resources import (
+    CASE_BLIND,
     AlreadyExists,
     Change,
     Create,
@@ -24,9 +25,7 @@ _Table = dict[Key, Resource]
 class MemoryResourceStore:
     """``ResourceStore`` without a disk. ``fail_next_write`` is raised by the next write, instead of writing."""
 
-    def __init__(
-        self, *, clock: Clock, case_blind: Collection[str] = frozenset({"endpoint"})
-    ) -> None:
+    def __init__(self, *, clock: Clock, case_blind: Collection[str] = CASE_BLIND) -> None:
         self.fail_next_write: Exception | None = None
         self._clock = clock
         self._case_blind = frozenset(case_blind)
