@@ -1,0 +1,153 @@
+"""ListObjects and ListObjectsV2: pages of keys, in the order of their bytes."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from modelyard.base.call import Call
+from modelyard.base.errors import ServiceError
+from modelyard.services.s3.access import Access, accept
+from modelyard.services.s3.buckets import owner_of
+from modelyard.store.object_info import Listing, ObjectInfo
+
+Output = dict[str, Any]
+PAGE = 1000
+
+
+class Listings:
+    """Operations that list a bucket's objects."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def list_objects(
+        self,
+        call: Call,
+        *,
+        bucket: str,
+        delimiter: str | None = None,
+        encoding_type: str | None = None,
+        marker: str | None = None,
+        max_keys: int | None = None,
+        prefix: str | None = None,
+        expected_bucket_owner: str | None = None,
+        **members: Any,
+    ) -> Output:
+        accept(members)
+        await self._access.bucket(call, bucket, owner=expected_bucket_owner)
+        limit = page_limit(max_keys)
+        listing = await self._list(bucket, prefix, marker, limit, delimiter)
+        encoded = text_encoder(encoding_type)
+        return {
+            "IsTruncated": bool(listing.after),
+            "Marker": encoded(marker or ""),
+            "NextMarker": encoded(listing.after) if listing.after and delimiter else None,
+            "Contents": [entry(info, encoded, owner=call.account) for info in listing.objects],
+            "Name": bucket,
+            "Prefix": encoded(prefix or ""),
+            "Delimiter": encoded(delimiter) if delimiter else None,
+            "MaxKeys": limit,
+            "CommonPrefixes": [{"Prefix": encoded(one)} for one in listing.prefixes],
+            "EncodingType": encoding_type,
+        }
+
+    async def list_objects_v2(
+        self,
+        call: Call,
+        *,
+        bucket: str,
+        delimiter: str | None = None,
+        encoding_type: str | None = None,
+        max_keys: int | None = None,
+        prefix: str | None = None,
+        continuation_token: str | None = None,
+        fetch_owner: bool | None = None,
+        start_after: str | None = None,
+        expected_bucket_owner: str | None = None,
+        **members: Any,
+    ) -> Output:
+        accept(members)
+        await self._access.bucket(call, bucket, owner=expected_bucket_owner)
+        limit = page_limit(max_keys)
+        after = start_after if continuation_token is None else _from_token(continuation_token)
+        listing = await self._list(bucket, prefix, after, limit, delimiter)
+        encoded = text_encoder(encoding_type)
+        owner = call.account if fetch_owner else None
+        return {
+            "IsTruncated": bool(listing.after),
+            "Contents": [entry(info, encoded, owner=owner) for info in listing.objects],
+            "Name": bucket,
+            "Prefix": encoded(prefix or ""),
+            "Delimiter": encoded(delimiter) if delimiter else None,
+            "MaxKeys": limit,
+            "CommonPrefixes": [{"Prefix": encoded(one)} for one in listing.prefixes],
+            "EncodingType": encoding_type,
+            "KeyCount": len(listing.objects) + len(listing.prefixes),
+            "ContinuationToken": continuation_token,
+            "NextContinuationToken": _token(listing.after) if listing.after else None,
+            "StartAfter": encoded(start_after) if start_after else None,
+        }
+
+    async def _list(
+        self, bucket: str, prefix: str | None, after: str | None, limit: int, delimiter: str | None
+    ) -> Listing:
+        return await asyncio.to_thread(
+            self._access.store.list_objects,
+            bucket,
+            prefix=prefix or "",
+            start_after=after or "",
+            limit=limit,
+            delimiter=delimiter or "",
+        )
+
+
+def page_limit(wanted: int | None) -> int:
+    if wanted is None:
+        return PAGE
+    if wanted < 0:
+        raise ServiceError(
+            "InvalidArgument", "Argument maxKeys must be an integer between 0 and 2147483647"
+        )
+    return min(wanted, PAGE)
+
+
+Encode = Callable[[str], str]
+
+
+def text_encoder(encoding_type: str | None) -> Encode:
+    """How keys stand in the answer: as they are, or URL-encoded, for XML cannot hold every character."""
+    if encoding_type not in (None, "url"):
+        raise ServiceError("InvalidArgument", "Invalid Encoding Method specified in Request")
+    return partial(quote, safe="/-_.*") if encoding_type else str
+
+
+def entry(info: ObjectInfo, encoded: Encode, *, owner: str | None) -> Output:
+    """One object in a listing."""
+    checksums = info.attributes.checksums
+    return {
+        "Key": encoded(info.key),
+        "LastModified": info.last_modified,
+        "ETag": f'"{info.etag}"',
+        "ChecksumAlgorithm": list(checksums) or None,
+        "ChecksumType": info.attributes.checksum_type or None,
+        "Size": info.size,
+        "StorageClass": "STANDARD",
+        "Owner": owner_of(owner) if owner else None,
+    }
+
+
+def _token(after: str) -> str:
+    return base64.urlsafe_b64encode(after.encode()).decode()
+
+
+def _from_token(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except (binascii.Error, ValueError) as error:
+        raise ServiceError(
+            "InvalidArgument", "The continuation token provided is incorrect"
+        ) from error
