@@ -226,8 +226,9 @@ def _serialize_query(
 ) -> Response:
     root = Tree.Element(f"{model.name}Response", xmlns=service.metadata.get("xmlNamespace", ""))
     if model.output_shape is not None:
-        wrapper = model.output_shape.serialization.get("resultWrapper", f"{model.name}Result")
-        root.extend(xml_body.encode(model.output_shape, result, wrapper))
+        wrapper = model.output_shape.serialization.get("resultWrapper")
+        (node,) = xml_body.encode(model.output_shape, result, wrapper or model.name)
+        root.extend([node] if wrapper else list(node))
     metadata = Tree.SubElement(root, "ResponseMetadata")
     Tree.SubElement(metadata, "RequestId").text = request_id
     headers = {"Content-Type": "text/xml", "x-amzn-RequestId": request_id}
@@ -278,15 +279,20 @@ def _payload(shape: Any, result: Mapping[str, Any], *, is_json: bool) -> Any:
     rest = {
         name: value
         for name, value in result.items()
-        if name in shape.members and "location" not in shape.members[name].serialization
+        if name in shape.members and not _is_bound(shape.members[name])
     }
     if is_json:
         return json_body.dump(json_body.encode(shape, rest))
-    if not any("location" not in member.serialization for member in shape.members.values()):
+    if all(_is_bound(member) for member in shape.members.values()):
         return b""
     root = next(xml_body.encode(shape, rest, shape.serialization.get("name", shape.name)))
     root.set("xmlns", _S3_NAMESPACE)
     return xml_body.dump(root)
+
+
+def _is_bound(member: Any) -> bool:
+    """Whether an output's member travels outside the body; a query's or a URI's only do in inputs."""
+    return member.serialization.get("location") in ("header", "headers", "statusCode")
 
 
 _S3_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -14,6 +15,7 @@ from botocore.model import OperationModel, Shape
 from modelyard.base.errors import ServiceError
 from modelyard.wire import scalars
 
+_ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s][^,]*))')
 _LABEL = re.compile(r"\{([^}]+)\}")
 
 
@@ -48,30 +50,47 @@ def decode(operation: OperationModel, *, uri: str, headers: Mapping[str, str]) -
     queries: dict[str, list[str]] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
         queries.setdefault(name, []).append(text)
+    parts = _Parts(labels, queries, headers)
     decoded: dict[str, Any] = {}
-    taken: set[str] = set()
     for name, member in shape.members.items():
-        location = member.serialization.get("location")
-        wire_name = member.serialization.get("name", name)
-        value: Any = None
-        if location == "uri" and wire_name in labels:
-            value = _text(member, unquote(labels[wire_name]), "iso8601", name)
-        elif location == "querystring" and member.type_name != "map":
-            taken.add(wire_name)
-            value = _from_query(member, queries.get(wire_name), name)
-        elif location == "header":
-            value = _from_header(member, headers.get(wire_name.lower()), name)
-        elif location == "headers":
-            prefix = wire_name.lower()
-            value = {
-                k[len(prefix) :]: v for k, v in headers.items() if k.startswith(prefix)
-            } or None
+        value = _bound(member, parts, name)
         if value is not None:
             decoded[name] = value
     for name, member in shape.members.items():
         if member.serialization.get("location") == "querystring" and member.type_name == "map":
+            taken = {
+                other.serialization.get("name", other_name)
+                for other_name, other in shape.members.items()
+                if other.serialization.get("location") == "querystring"
+            }
             decoded[name] = _rest_of_query(member, queries, taken)
     return decoded
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Where members may be found."""
+
+    labels: Mapping[str, str]
+    queries: dict[str, list[str]]
+    headers: Mapping[str, str]
+
+
+def _bound(member: Any, parts: _Parts, name: str) -> Any:
+    """The value of one member, None where it is absent or travels in the body."""
+    location = member.serialization.get("location")
+    wire_name = member.serialization.get("name", name)
+    if location == "uri" and wire_name in parts.labels:
+        return _text(member, unquote(parts.labels[wire_name]), "iso8601", name)
+    if location == "querystring" and member.type_name != "map":
+        return _from_query(member, parts.queries.get(wire_name), name)
+    if location == "header":
+        return _from_header(member, parts.headers.get(wire_name.lower()), name)
+    if location == "headers":
+        prefix = wire_name.lower()
+        found = {k[len(prefix) :]: v for k, v in parts.headers.items() if k.startswith(prefix)}
+        return found or None
+    return None
 
 
 def _rest_of_query(member: Any, queries: dict[str, list[str]], taken: set[str]) -> dict[str, Any]:
@@ -105,10 +124,8 @@ def _split_header_list(value: str, *, dated: bool) -> list[str]:
     if dated:  # An HTTP date holds a comma of its own.
         parts = value.split(",")
         return [",".join(pair).strip() for pair in zip(parts[::2], parts[1::2], strict=False)]
-    quoted = re.findall(r'"((?:[^"\\]|\\.)*)"|([^",][^,]*)', value)
-    return [
-        (one or other).strip().replace('\\"', '"') for one, other in quoted if one or other.strip()
-    ]
+    quoted = _ITEM.findall(value)
+    return [one.replace('\\"', '"') if one else other.strip() for one, other in quoted]
 
 
 def _text(shape: Shape, value: str, style: str, name: str) -> Any:

@@ -46,6 +46,8 @@ def decode(shape: Any, form: Form, prefix: str = "", *, depth: int = 0) -> Any:
 
 
 def _decode_structure(shape: Any, form: Form, prefix: str, depth: int) -> dict[str, Any] | None:
+    if prefix and not any(name.startswith(prefix + ".") for name in form):
+        return None  # Also what ends the descent into a shape that holds itself.
     decoded = {}
     for name, member in shape.members.items():
         wire_name = member.serialization.get("name", name)

@@ -323,7 +323,7 @@ def _check_signed(
             )
 
 
-def check(
+def check(  # noqa: PLR0913 - the parts of a request, all of which are signed
     opened: Opened,
     *,
     family: Family,

@@ -59,7 +59,9 @@ def _decode_structure(shape: Any, node: Tree.Element, depth: int) -> dict[str, A
             if wire_name in attributes:
                 decoded[name] = attributes[wire_name]
             continue
-        found = by_name.get(_element_name(member, name))
+        # Of a flattened list clients write the list's own name, and read that of its members.
+        own = str(member.serialization.get("name", name))
+        found = by_name.get(own) or by_name.get(_element_name(member, name))
         if found is None:
             continue
         if _is_flat(member) and member.type_name == "list":
@@ -102,7 +104,9 @@ def encode(shape: Any, value: Any, name: str) -> Iterator[Tree.Element]:
 def _encode_structure(shape: Any, value: dict[str, Any], name: str) -> Tree.Element:
     node = Tree.Element(name)
     namespace = shape.serialization.get("xmlNamespace")
-    if namespace:
+    if isinstance(namespace, str):
+        node.set("xmlns", namespace)
+    elif namespace:
         attribute = f"xmlns:{namespace['prefix']}" if namespace.get("prefix") else "xmlns"
         node.set(attribute, namespace["uri"])
     for member_name, item in value.items():

@@ -1,0 +1,43 @@
+"""botocore's own test cases, taken from its source distribution on PyPI: read where they are, never copied in."""
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import botocore
+
+CACHE = Path(__file__).parents[2] / ".cache" / "botocore-sdist"
+
+
+def folder() -> Path:
+    """The unpacked ``tests/unit`` of the installed botocore; fetched once a version."""
+    target = CACHE / botocore.__version__
+    if not target.exists():
+        archive = CACHE / f"botocore-{botocore.__version__}.tar.gz"
+        if not archive.exists():
+            subprocess.run(
+                [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "botocore",
+                 f"botocore=={botocore.__version__}", "--dest", str(CACHE)],
+                check=True,
+            )  # fmt: skip
+        prefix = f"botocore-{botocore.__version__}/tests/unit/"
+        temporary = CACHE / f".{botocore.__version__}"
+        with tarfile.open(archive) as source:
+            for member in source:
+                if member.isreg() and member.name.startswith(
+                    (prefix + "protocols", prefix + "auth")
+                ):
+                    member.name = member.name.removeprefix(prefix)
+                    source.extract(member, temporary, filter="data")
+        temporary.rename(target)
+    return target
+
+
+def protocol_cases(direction: str, protocol: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Pairs of suite and case; ``direction`` is ``input`` or ``output``."""
+    path = folder() / "protocols" / direction / f"{protocol}.json"
+    suites = json.loads(path.read_text())
+    return [(suite, case) for suite in suites for case in suite["cases"]]
