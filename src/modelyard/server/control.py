@@ -32,6 +32,14 @@ from modelyard.server.control_app import ControlApp
 from modelyard.server.process import Start, begin
 from modelyard.server.status import platform_status
 from modelyard.services import registry
+from modelyard.services.iam.access_keys import AccessKeys
+from modelyard.services.iam.attachments import Attachments
+from modelyard.services.iam.bootstrap import bootstrap as bootstrap_iam
+from modelyard.services.iam.inline import InlinePolicies
+from modelyard.services.iam.policies import Policies
+from modelyard.services.iam.roles import Roles as IamRoles
+from modelyard.services.iam.simulation import Account, Simulation
+from modelyard.services.iam.users import Users
 from modelyard.services.logs import Logs
 from modelyard.services.sagemaker.endpoint_configs import EndpointConfigs
 from modelyard.services.sagemaker.endpoints import Endpoints
@@ -159,8 +167,23 @@ class Control:
                 issue=issue,
                 strict_roles=self._settings.strict_roles,
             ),
+            *self._build_iam(),
         ]
         return {type(one): one for one in built}
+
+    def _build_iam(self) -> tuple[object, ...]:
+        store, clock, random = self._store, self._clock, self._random
+        publish = self._keys.publish_keys
+        return (
+            Users(store=store, clock=clock, random=random, publish_keys=publish),
+            AccessKeys(store=store, random=random, publish_keys=publish),
+            IamRoles(store=store, clock=clock, random=random),
+            Policies(store=store, clock=clock, random=random),
+            Attachments(store=store),
+            InlinePolicies(store=store),
+            Simulation(store=store),
+            Account(store=store),
+        )
 
     async def _begin(self) -> None:
         """Before the first request: the first key and role exist and are published; reconciling begins."""
@@ -171,6 +194,9 @@ class Control:
     async def _bootstrap(self) -> None:
         stored = json.loads(self._home.credentials.read_text())
         await _ensure_root_key(self._store, stored)
+        await bootstrap_iam(
+            self._store, account=stored["account"], clock=self._clock, random=self._random
+        )
         await self._keys.publish_keys()
 
     async def _end(self) -> None:

@@ -24,9 +24,9 @@ async def platform_status(
         for name, pid in json.loads(home.process_table.read_text()).items()
     ]
     try:
-        workers = (await processes.current()).values()
+        workers = list((await processes.current()).values())
     except RuntimeUnavailable:
-        workers = ()
+        workers = []
     rows += [
         {
             "name": f"{one.kind} {one.id}",

@@ -5,6 +5,13 @@ from typing import Any
 
 from botocore import xform_name
 
+from modelyard.services.iam.access_keys import AccessKeys
+from modelyard.services.iam.attachments import Attachments
+from modelyard.services.iam.inline import InlinePolicies
+from modelyard.services.iam.policies import Policies
+from modelyard.services.iam.roles import Roles as IamRoles
+from modelyard.services.iam.simulation import Account, Simulation
+from modelyard.services.iam.users import Users
 from modelyard.services.logs import Logs
 from modelyard.services.sagemaker.endpoint_configs import EndpointConfigs
 from modelyard.services.sagemaker.endpoints import Endpoints
@@ -29,6 +36,40 @@ SAGEMAKER: dict[type, tuple[str, ...]] = {
         "CreateTransformJob", "DescribeTransformJob", "ListTransformJobs", "StopTransformJob",
     ),
 }  # fmt: skip
+IAM: dict[type, tuple[str, ...]] = {
+    Users: (
+        "CreateUser", "GetUser", "ListUsers", "UpdateUser", "DeleteUser", "TagUser", "UntagUser",
+        "ListUserTags", "ListGroupsForUser",
+    ),
+    AccessKeys: (
+        "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey", "DeleteAccessKey",
+    ),
+    IamRoles: (
+        "CreateRole", "GetRole", "ListRoles", "UpdateRole", "UpdateRoleDescription",
+        "UpdateAssumeRolePolicy", "DeleteRole", "TagRole", "UntagRole", "ListRoleTags",
+        "ListInstanceProfilesForRole",
+    ),
+    Policies: (
+        "CreatePolicy", "GetPolicy", "ListPolicies", "DeletePolicy", "CreatePolicyVersion",
+        "GetPolicyVersion", "ListPolicyVersions", "DeletePolicyVersion", "SetDefaultPolicyVersion",
+        "TagPolicy", "UntagPolicy", "ListPolicyTags",
+    ),
+    Attachments: (
+        "AttachUserPolicy", "AttachRolePolicy", "DetachUserPolicy", "DetachRolePolicy",
+        "ListAttachedUserPolicies", "ListAttachedRolePolicies", "ListEntitiesForPolicy",
+    ),
+    InlinePolicies: (
+        "PutUserPolicy", "PutRolePolicy", "GetUserPolicy", "GetRolePolicy", "ListUserPolicies",
+        "ListRolePolicies", "DeleteUserPolicy", "DeleteRolePolicy",
+    ),
+    Simulation: (
+        "SimulatePrincipalPolicy",
+    ),
+    Account: (
+        "ListAccountAliases", "GetAccountSummary",
+    ),
+}  # fmt: skip
+
 STS: dict[type, tuple[str, ...]] = {Sts: ("GetCallerIdentity", "AssumeRole", "GetSessionToken")}
 LOGS: dict[type, tuple[str, ...]] = {
     Logs: (
@@ -38,6 +79,7 @@ LOGS: dict[type, tuple[str, ...]] = {
 }  # fmt: skip
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
+    "iam": IAM,
     "sts": STS,
     "logs": LOGS,
 }
