@@ -1,0 +1,264 @@
+"""What every runtime does, the host's processes and the fake alike."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.base.settings import Home
+from modelyard.runtimes.local import LocalRuntime
+from modelyard.runtimes.runtime import (
+    LogStream,
+    Process,
+    ProcessSpec,
+    ProcessState,
+    Runtime,
+    RuntimeUnavailable,
+)
+from modelyard.testing.fake_runtime import FakeRuntime
+
+pytestmark = pytest.mark.anyio
+
+LOG = LogStream(account="1", region="r", group="g", stream="s")
+HOST = textwrap.dedent(
+    """
+    import signal, sys, time
+    from pathlib import Path
+    from modelyard.base.clock import SystemClock
+    from modelyard.base.settings import Home, Limits
+    from modelyard.runtimes.cgroups import Cgroups
+    from modelyard.runtimes.host import Host
+
+    def main(payload, address, report):
+        what = payload.get("do", "ready")
+        if what == "fail":
+            report("failed", "the model has no file")
+            return 1
+        if what == "exit":
+            print("about to exit", flush=True)
+            return 3
+        if what == "succeed":
+            report("running", progress={"rows": 1})
+            report("succeeded", progress={"rows": 2})
+            return 0
+        if what == "starting":
+            time.sleep(60)
+        report("ready", progress={"seen": payload.get("seen", 0)})
+        time.sleep(60)
+        return 0
+
+    home = Home(Path(sys.argv[1]))
+    Host(home=home, limits=Limits(), mains={"worker": main, "job": main}, sink=lambda *_: None,
+         cgroups=Cgroups({}, 0, "off"), clock=SystemClock()).run()
+    """
+)
+
+
+def spec(process_id: str = "a", **changes: Any) -> ProcessSpec:
+    return ProcessSpec(**{"id": process_id, "kind": "worker", "log": LOG, **changes})
+
+
+def behave(runtime: FakeRuntime, spec: ProcessSpec) -> None:
+    """The fake's processes do what the host's do, by the same payload."""
+    match spec.payload.get("do", "ready"):
+        case "fail":
+            runtime.become(spec.id, ProcessState.FAILED, reason="the model has no file")
+        case "exit":
+            runtime.die(spec.id, "it exited with status 3. Its last output: about to exit")
+        case "succeed":
+            runtime.become(spec.id, ProcessState.SUCCEEDED, progress={"rows": 2})
+        case "ready":
+            progress = {"seen": spec.payload.get("seen", 0)}
+            runtime.become(spec.id, ProcessState.READY, progress=progress)
+
+
+class RealHost:
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.child: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        self.child = subprocess.Popen([sys.executable, "-c", HOST, str(self.home.root)])
+        runtime = LocalRuntime(self.home.socket("host"))
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await runtime.list()
+                    break
+                except RuntimeUnavailable:
+                    await asyncio.sleep(0.02)
+        await runtime.close()
+
+    def end(self, how: signal.Signals) -> None:
+        assert self.child is not None
+        self.child.send_signal(how)
+        self.child.wait(30)
+
+
+@pytest.fixture(params=["local", "fake"])
+async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Runtime]:
+    if request.param == "fake":
+        yield FakeRuntime(on_start=behave)
+        return
+    home = Home(tmp_path)
+    home.create()
+    host = RealHost(home)
+    await host.start()
+    local = LocalRuntime(home.socket("host"))
+    yield local
+    await local.close()
+    host.end(signal.SIGUSR1)
+
+
+async def until(
+    runtime: Runtime, condition: Callable[[dict[str, Process]], bool]
+) -> dict[str, Process]:
+    """List whenever something may have changed, until the listing is as wished."""
+    async with asyncio.timeout(30):
+        while True:
+            await runtime.changed()
+            found = {process.id: process for process in await runtime.list()}
+            if condition(found):
+                return found
+
+
+async def test_nothing_runs_at_first(runtime: Runtime) -> None:
+    assert await runtime.list() == []
+
+
+async def test_a_started_process_becomes_ready(runtime: Runtime) -> None:
+    await runtime.start(spec(address="unix:/x/a.sock", payload={"seen": 7}))
+    found = await until(runtime, lambda all_: all_["a"].state is ProcessState.READY)
+    process = found["a"]
+    assert (process.kind, process.address) == ("worker", "unix:/x/a.sock")
+    assert process.progress == {"seen": 7}
+    assert process.pid > 0
+
+
+async def test_starting_again_changes_nothing(runtime: Runtime) -> None:
+    await runtime.start(spec())
+    before = await until(runtime, lambda all_: all_["a"].state is ProcessState.READY)
+    await runtime.start(spec(payload={"do": "fail"}))
+    (after,) = await runtime.list()
+    assert after == before["a"]
+
+
+async def test_a_failed_process_says_why(runtime: Runtime) -> None:
+    await runtime.start(spec(payload={"do": "fail"}))
+    found = await until(runtime, lambda all_: all_["a"].state is ProcessState.FAILED)
+    assert found["a"].reason == "the model has no file"
+
+
+async def test_a_process_that_ends_unasked_is_dead_with_its_last_output(runtime: Runtime) -> None:
+    await runtime.start(spec(payload={"do": "exit"}))
+    found = await until(runtime, lambda all_: all_["a"].state is ProcessState.DEAD)
+    assert found["a"].reason == "it exited with status 3. Its last output: about to exit"
+
+
+async def test_a_job_succeeds_with_its_last_progress(runtime: Runtime) -> None:
+    await runtime.start(spec(kind="job", payload={"do": "succeed"}))
+    found = await until(runtime, lambda all_: all_["a"].state is ProcessState.SUCCEEDED)
+    assert found["a"].progress == {"rows": 2}
+
+
+async def test_an_ended_process_is_not_started_again_until_it_is_forgotten(
+    runtime: Runtime,
+) -> None:
+    await runtime.start(spec(payload={"do": "exit"}))
+    await until(runtime, lambda all_: all_["a"].state is ProcessState.DEAD)
+    await runtime.start(spec())
+    (process,) = await runtime.list()
+    assert process.state is ProcessState.DEAD
+
+    await runtime.forget("a")
+    assert await runtime.list() == []
+    await runtime.start(spec())
+    await until(runtime, lambda all_: all_["a"].state is ProcessState.READY)
+
+
+@pytest.mark.parametrize("do", ["ready", "starting"])
+async def test_a_stopped_process_is_dead(runtime: Runtime, do: str) -> None:
+    await runtime.start(spec(payload={"do": do}))
+    await until(runtime, lambda all_: all_["a"].state is ProcessState(do))
+    await runtime.stop("a", grace_seconds=30)
+    found = await until(runtime, lambda all_: all_["a"].state is ProcessState.DEAD)
+    assert found["a"].reason == "it was stopped"
+
+
+async def test_stopping_or_forgetting_what_is_unknown_or_ended_does_nothing(
+    runtime: Runtime,
+) -> None:
+    await runtime.stop("nobody", grace_seconds=1)
+    await runtime.forget("nobody")
+    await runtime.start(spec(payload={"do": "fail"}))
+    await until(runtime, lambda all_: all_["a"].state is ProcessState.FAILED)
+    await runtime.stop("a", grace_seconds=1)
+    (process,) = await runtime.list()
+    assert process.state is ProcessState.FAILED
+
+
+async def test_a_running_process_cannot_be_forgotten(runtime: Runtime) -> None:
+    await runtime.start(spec())
+    await until(runtime, lambda all_: all_["a"].state is ProcessState.READY)
+    await runtime.forget("a")
+    (process,) = await runtime.list()
+    assert process.state is ProcessState.READY
+
+
+async def test_one_hint_may_stand_for_many_changes(runtime: Runtime) -> None:
+    await runtime.changed()
+    for number in range(20):
+        await runtime.start(spec(f"p{number}", payload={"do": "fail"}))
+    found = await until(
+        runtime,
+        lambda all_: (
+            len(all_) == 20 and all(one.state is ProcessState.FAILED for one in all_.values())
+        ),
+    )
+    assert len({one.pid for one in found.values()}) == 20
+
+
+async def test_a_fake_that_is_down_raises() -> None:
+    runtime = FakeRuntime()
+    runtime.available = False
+    with pytest.raises(RuntimeUnavailable):
+        await runtime.list()
+
+
+async def test_a_host_that_is_down_raises(tmp_path: Path) -> None:
+    runtime = LocalRuntime(tmp_path / "host.sock")
+    with pytest.raises(RuntimeUnavailable):
+        await runtime.list()
+    with pytest.raises(RuntimeUnavailable):
+        await runtime.changed()
+
+
+async def test_a_connection_is_made_anew_when_the_host_was_killed(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    host = RealHost(home)
+    await host.start()
+    runtime = LocalRuntime(home.socket("host"))
+    await runtime.start(spec())
+    before = await until(runtime, lambda all_: all_["a"].state is ProcessState.READY)
+    host.end(signal.SIGKILL)
+    with pytest.raises(RuntimeUnavailable):
+        await runtime.list()
+    with pytest.raises(RuntimeUnavailable):
+        while True:  # Hints that were on their way may come first.
+            await runtime.changed()
+
+    await host.start()
+    await runtime.changed()
+    (process,) = await runtime.list()
+    assert process == before["a"]
+    os.kill(process.pid, 0)  # It lives.
+    await runtime.close()
+    host.end(signal.SIGUSR1)
