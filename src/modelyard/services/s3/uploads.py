@@ -5,6 +5,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from hashlib import md5
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -383,7 +384,7 @@ def _choose(wanted: Sequence[Mapping[str, Any]], stored: Sequence[StoredPart]) -
     if not wanted:
         raise ServiceError("MalformedXML", "The XML you provided was not well-formed: no parts.")
     numbers = [one.get("PartNumber") or 0 for one in wanted]
-    if any(earlier >= later for earlier, later in zip(numbers, numbers[1:], strict=False)):
+    if any(earlier >= later for earlier, later in pairwise(numbers)):
         raise ServiceError(
             "InvalidPartOrder",
             "The list of parts was not in ascending order. Parts must be ordered by part number.",

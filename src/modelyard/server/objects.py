@@ -1,0 +1,92 @@
+"""The objects process: S3, with an index and files of its own, so that hashing 5 GB never delays another API."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from modelyard.base.call import Call
+from modelyard.base.clock import Clock, SystemClock
+from modelyard.base.errors import ServiceError
+from modelyard.base.ids import FastRandom
+from modelyard.base.settings import Home, Settings
+from modelyard.server.authentication import make_verifier
+from modelyard.server.objects_app import ObjectsApp
+from modelyard.server.process import begin
+from modelyard.services.s3.operations import build_operations
+from modelyard.store.objects import ObjectStore
+from modelyard.wire import checksums
+
+logger = logging.getLogger(__name__)
+KEEP_ALIVE_SECONDS = 600
+SHUTDOWN_SECONDS = 5
+_READS = ("s3:Get", "s3:List")
+
+
+def build_app(settings: Settings, store: ObjectStore, clock: Clock) -> ObjectsApp:
+    """The application over a store."""
+    return ObjectsApp(
+        build_operations(store, create_checksum=checksums.create),
+        settings=settings,
+        verifier=make_verifier(Home(settings.home), clock),
+        authorise=_allow,
+        audit=_log_outcome,
+        clock=clock,
+        random=FastRandom(),
+    )
+
+
+def _allow(call: Call) -> None:
+    """The authoriser of today: every verified caller may do everything with its account's buckets."""
+
+
+def _log_outcome(call: Call, outcome: Mapping[str, Any] | ServiceError | None) -> None:
+    """The audit hook of today: a line for each call that changes something or is refused."""
+    is_refused = isinstance(outcome, ServiceError) and outcome.status != 304
+    if is_refused or not call.action.startswith(_READS):
+        result = outcome.code if isinstance(outcome, ServiceError) else "ok"
+        logger.info(
+            "%s %s %s by %s: %s",
+            call.request_id, call.action, call.resource, call.principal.arn, result,
+        )  # fmt: skip
+
+
+async def _serve(app: ObjectsApp, path: Path) -> None:
+    config = uvicorn.Config(
+        app,
+        uds=str(path),
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    await uvicorn.Server(config).serve()
+
+
+def main() -> None:
+    """``python -m modelyard.server.objects --settings FILE``."""
+
+    start = begin("objects")
+    clock = SystemClock()
+    store = ObjectStore(start.home.objects, clock=clock)
+    swept = store.sweep()
+    if swept:
+        logger.info("removed %d files that unfinished writes had left", swept)
+    path = start.home.socket("objects")
+    path.unlink(missing_ok=True)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(build_app(start.settings, store, clock), path))
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    main()
