@@ -123,12 +123,12 @@ class ClientConnection(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except _TooLarge:
-            self._refuse(431, "The request's headers are too large.")
         except httptools.HttpParserUpgrade:
             self._refuse(400, "Upgrades are not supported.")
         except httptools.HttpParserError as error:
-            if self._transport is not None and not self._transport.is_closing():
+            if isinstance(error.__context__, _Refused):  # raised by one of the callbacks below
+                self._refuse(*error.__context__.args)
+            elif self.is_open:
                 self._refuse(400, f"The request is not HTTP/1.1: {error}")
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -184,7 +184,7 @@ class ClientConnection(asyncio.Protocol):
     def _grow(self, size: int) -> None:
         self._head_bytes += size + 4
         if self._head_bytes > self._gate.limits.header_bytes:
-            raise _TooLarge
+            raise _Refused(431, "The request's headers are too large.")
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -194,6 +194,8 @@ class ClientConnection(asyncio.Protocol):
         for name, value in headers:
             joined[name] = f"{joined[name]},{value}" if name in joined else value
         version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise _Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
         self._keep_alive = self._keep_alive and parser.should_keep_alive()
         self._is_head = method == "HEAD"
         head = Head(
@@ -293,5 +295,5 @@ class ClientConnection(asyncio.Protocol):
         self.respond(status, b"Content-Type: text/plain\r\n", message.encode())
 
 
-class _TooLarge(Exception):
-    """Raised within the parser's callbacks."""
+class _Refused(Exception):
+    """Status and message; raised within the parser's callbacks, which stops the parser."""

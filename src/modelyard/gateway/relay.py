@@ -179,6 +179,7 @@ class _UpstreamConnection(asyncio.Protocol):
         self._is_head = False
         self._began = False
         self._finished = False
+        self._keep_alive = False
 
     @property
     def is_open(self) -> bool:
@@ -225,9 +226,10 @@ class _UpstreamConnection(asyncio.Protocol):
         relay.received(data)
         if self._finished:
             self._relay = None
-            relay.answered(keep_alive=self._parser.should_keep_alive())
+            relay.answered(keep_alive=self._keep_alive)
 
     def on_headers_complete(self) -> None:
+        self._keep_alive = self._parser.should_keep_alive()  # Only here the parser knows.
         if self._is_head and self._parser.get_status_code() >= 200:
             self._finished = True  # The answer to HEAD has a length and no body.
 

@@ -65,6 +65,7 @@ class _Route:
     required: frozenset[str]
     """Query parameters of required members."""
     required_headers: frozenset[str]
+    deprecated: bool
 
 
 @functools.cache
@@ -81,6 +82,7 @@ def _routes(service: ServiceModel) -> tuple[_Route, ...]:
             _Route(
                 operation=name,
                 method=operation.http["method"],
+                deprecated=operation.deprecated,
                 pattern=http_bindings.path_pattern(operation.http["requestUri"]),
                 literals=frozenset(parse_qsl(raw_query, keep_blank_values=True)),
                 required=frozenset(
@@ -114,17 +116,18 @@ def _find_by_uri(service: ServiceModel, method: str, uri: str, headers: Mapping[
     return max(candidates, key=_specificity).operation
 
 
-def _specificity(route: _Route) -> tuple[int, int, int, str]:
+def _specificity(route: _Route) -> tuple[int, int, bool, int]:
     """Of those that fit, the one that demands most: ``{Key+}`` before ``{Bucket}``, ``?uploads`` before none.
 
-    Old and new forms of one operation share a URI (GetBucketLifecycle, GetBucketLifecycleConfiguration): the longer,
-    newer name wins.
+    Old and new forms of one operation share a URI (GetBucketLifecycle, GetBucketLifecycleConfiguration): the model calls
+    the old one deprecated. ListDirectoryBuckets, of another kind of bucket and host, shares one with ListBuckets: the
+    shorter name is the general one.
     """
     return (
         len(route.pattern.groupindex),
         len(route.literals) + len(route.required) + len(route.required_headers),
-        len(route.operation),
-        route.operation,
+        not route.deprecated,
+        -len(route.operation),
     )
 
 
