@@ -1,6 +1,7 @@
 """What a data scientist writes with the SageMaker SDK 2.x; nothing in it knows of Modelyard."""
 
 import sys
+from pathlib import Path
 
 import sagemaker
 from sagemaker import image_uris
@@ -23,7 +24,9 @@ predictor = model.deploy(
     serializer=CSVSerializer(),
     deserializer=JSONDeserializer(),
 )
-rows = [[float(cell) for cell in line.split(",")] for line in open(rows_file)]
+rows = [
+    [float(cell) for cell in line.split(",")] for line in Path(rows_file).read_text().splitlines()
+]
 as_csv = predictor.predict(rows)
 predictor.serializer = JSONSerializer()
 as_json = predictor.predict({"instances": rows})
