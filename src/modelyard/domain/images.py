@@ -1,7 +1,10 @@
 """Images and the built-in runtimes that stand for them: one readable table.
 
-An image URI is matched by its repository name; account, region, registry and tag are ignored, so that the addresses which
-the SageMaker SDK looks up for its framework containers work unchanged. Any other image needs a container runtime.
+An image URI is matched by its repository name; account, region, registry, tag and digest are ignored, so that the addresses
+which the SageMaker SDK looks up for its framework containers work unchanged. Any other image needs a container runtime.
+
+The runtimes ``auto``, ``onnx``, ``sklearn``, ``xgboost`` and ``lightgbm`` are served; for the others the loader refuses with a
+reason, which is more than to say that the image is unknown.
 """
 
 RUNTIMES: dict[str, str] = {
@@ -14,9 +17,15 @@ RUNTIMES: dict[str, str] = {
     "sagemaker-xgboost": "xgboost",
     "xgboost": "xgboost",
     "pytorch-inference": "pytorch",
+    "pytorch-inference-graviton": "pytorch",
+    "sagemaker-pytorch": "pytorch",
     "huggingface-pytorch-inference": "pytorch",
     "tensorflow-inference": "tensorflow",
+    "tensorflow-inference-graviton": "tensorflow",
+    "sagemaker-tensorflow-serving": "tensorflow",
+    "huggingface-tensorflow-inference": "tensorflow",
     "mxnet-inference": "mxnet",
+    "sagemaker-mxnet-serving": "mxnet",
 }
 """Repository name to runtime. ``auto`` decides by the model's files."""
 
@@ -27,9 +36,8 @@ def repository(uri: str) -> str:
     registry, slash, rest = name.partition("/")
     if slash and ("." in registry or ":" in registry or registry == "localhost"):
         name = rest
-    head, _, last = name.rpartition("/")
-    last = last.partition(":")[0]
-    return f"{head}/{last}" if head else last
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}"
 
 
 def runtime_of(uri: str) -> str | None:

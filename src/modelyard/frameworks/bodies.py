@@ -1,13 +1,26 @@
 """Request bodies as batches of rows: CSV, JSON, JSON Lines, npy.
 
 A ``Batch`` is one array whose first axis counts rows, or named columns where a request names them. Whatever is wrong
-with a body is a ``BodyError`` that says where, with the container's HTTP status: 400, or 415 for an unknown type.
+with a body is a ``BodyError`` that says where, with the container's HTTP status: 400, or 415 for an unknown type; nothing
+else is ever raised, whatever the bytes.
+
+What stands for one row:
+
+- JSON ``[[1, 2], [3, 4]]`` is two rows, bare or under ``instances`` or ``inputs``; a flat list of values is one row, but a
+  flat list of texts under ``instances``, where each element is an instance, is one text a row;
+- a list of objects is a row an object, with named columns; an object of lists under ``inputs`` holds named columns;
+- ``dataframe_split`` and ``dataframe_records`` are MLflow's forms;
+- JSON Lines and CSV hold one row a line; a CSV has no header.
+
+Numbers become float64, ``null`` and empty CSV cells among numbers NaN. Whole numbers that float64 cannot hold exactly stay
+int64 if all values of the array are whole.
 """
 
+import codecs
 import csv
+import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +28,11 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _decode_json = msgspec.json.Decoder().decode
+_decode_lines = msgspec.json.Decoder().decode_lines
+_decode_floats = msgspec.json.Decoder(list[float]).decode
 _TYPES = "text/csv, application/json, application/jsonlines, application/x-npy"
+_EXACT = 2.0**53
+"""Whole numbers up to here are exact in float64."""
 
 
 class BodyError(Exception):
@@ -27,8 +44,7 @@ class BodyError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, eq=False):
     """Rows to predict. Exactly one of ``array`` and ``columns`` is given."""
 
     array: Array | None
@@ -45,10 +61,10 @@ class Batch:
     def form(self) -> tuple[object, ...]:
         """Batches of equal form may be merged."""
         if self.array is not None:
-            return (self.array.dtype.str, self.array.shape[1:])
+            return (self.array.dtype, self.array.shape[1:])
         assert self.columns is not None
         return tuple(
-            (name, column.dtype.str, column.shape[1:]) for name, column in self.columns.items()
+            (name, column.dtype, column.shape[1:]) for name, column in self.columns.items()
         )
 
 
@@ -59,84 +75,165 @@ def merge(batches: Sequence[Batch]) -> Batch:
     first = batches[0]
     if first.columns is None:
         return Batch(np.concatenate([batch.array for batch in batches if batch.array is not None]))
+    tables = [batch.columns for batch in batches if batch.columns is not None]
     return Batch(
-        None,
-        {
-            name: np.concatenate(
-                [batch.columns[name] for batch in batches if batch.columns is not None]
-            )
-            for name in first.columns
-        },
+        None, {name: np.concatenate([table[name] for table in tables]) for name in first.columns}
     )
 
 
 def decode(body: bytes, content_type: str) -> Batch:
     """The rows of a body. Raises ``BodyError``."""
-    kind = content_type.partition(";")[0].strip().lower()
-    decoder = _DECODERS.get(kind or "text/csv")
-    if decoder is None:
-        raise BodyError(f"Content type {kind!r} is not supported; use one of {_TYPES}.", status=415)
-    if not body.strip():
+    decoder, codec = _decoder_of(content_type)
+    if codec is not None:
+        body = _transcode(body, codec)
+    if not body or body.isspace():
         raise BodyError("The body is empty.")
-    batch = decoder(body)
-    if batch.rows == 0:
-        raise BodyError("The body has no rows.")
+    try:
+        batch = decoder(body)
+    except RecursionError:
+        raise BodyError("The body is nested too deeply.") from None
+    except MemoryError:
+        raise BodyError("The body does not fit into the instance's memory.") from None
+    if batch.array is not None and not batch.array.size:
+        raise BodyError("The rows of the body hold no values.")
     return batch
 
 
+@functools.lru_cache(maxsize=256)
+def _decoder_of(content_type: str) -> tuple[Callable[[bytes], Batch], str | None]:
+    """How to read a content type, and the charset that has to be turned into UTF-8 before."""
+    kind, *parameters = content_type.split(";")
+    kind = kind.strip().lower()
+    decoder = _DECODERS.get(kind or "text/csv")
+    if decoder is None:
+        raise BodyError(
+            f"Content type {kind[:100]!r} is not supported; use one of {_TYPES}.", status=415
+        )
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and decoder is not _decode_npy:
+            return decoder, _codec(value.strip().strip('"'))
+    return decoder, None
+
+
+def _codec(charset: str) -> str | None:
+    try:
+        b"  ".decode(charset)  # Also refuses codecs that are no charsets, such as zip or base64.
+        name = codecs.lookup(charset).name
+    except (LookupError, ValueError) as error:
+        raise BodyError(
+            f"Charset {charset[:100]!r} is not known; use utf-8.", status=415
+        ) from error
+    return None if name in ("utf-8", "ascii") else name
+
+
+def _transcode(body: bytes, codec: str) -> bytes:
+    try:
+        return body.decode(codec).encode()
+    except (UnicodeError, ValueError) as error:
+        raise BodyError(f"The body is not {codec}: {error}") from error
+
+
 def _decode_csv(body: bytes) -> Batch:
+    fast = _numbers(body)
+    if fast is not None:
+        return Batch(fast)
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BodyError(f"The CSV is not UTF-8: {error}") from error
-    if '"' not in text:
-        fast = _numbers(text)
-        if fast is not None:
-            return Batch(fast)
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    except csv.Error as error:
-        raise BodyError(f"The body is not CSV: {error}") from error
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(rows[0]):
-            raise BodyError(
-                f"Row {number} of the CSV has {len(row)} values, row 1 has {len(rows[0])}."
-            )
+    rows = _cells(text)
     return Batch(_typed(rows))
 
 
-def _numbers(text: str) -> Array | None:
-    """The common case, numbers only, without a Python object for each cell; None where it is not that."""
-    lines = text.split("\n")
-    rows = [line for line in lines if line and line != "\r"]
-    if not rows:
+def _numbers(body: bytes) -> Array | None:
+    """The common case, plain numbers only, at the speed of a JSON parser; None where it is not that.
+
+    What JSON takes for a list of numbers is what CSV means by it; lines are counted, and each has to have as many commas.
+    """
+    text = body.rstrip(b"\r\n").replace(b"\r\n", b"\n")
+    if b"\r" in text:
         return None
-    width = rows[0].count(",") + 1
-    cells = ",".join(rows).split(",")
-    if len(cells) != width * len(rows) or any(row.count(",") + 1 != width for row in rows):
-        return None  # The careful reader names the row.
     try:
-        return np.array(cells, dtype=np.float64).reshape(len(rows), width)
-    except ValueError:
+        flat = _decode_floats(b"[%b]" % text.replace(b"\n", b","))
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    lines = text.count(b"\n") + 1
+    width, rest = divmod(len(flat), lines)
+    if rest or not width:
+        return None
+    if lines == 1:
+        array = np.array(flat, dtype=np.float64, ndmin=2)
+        large = max(flat) >= _EXACT or min(flat) <= -_EXACT
+    elif any(line.count(b",") != width - 1 for line in text.split(b"\n")):
+        return None  # The careful reader names the line.
+    else:
+        array = np.array(flat, dtype=np.float64).reshape(lines, width)
+        large = array.max() >= _EXACT or array.min() <= -_EXACT
+    return None if large else array
+
+
+def _cells(text: str) -> list[list[str]]:
+    """Every cell as text, rows of one width. Raises ``BodyError`` with the number of the line that is not."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[list[str]] = []
+    blank = 0
+    try:
+        for row in reader:
+            if not row:
+                blank = blank or reader.line_num
+                continue
+            if blank:
+                raise BodyError(f"Line {blank} of the CSV is empty.")
+            if rows and len(row) != len(rows[0]):
+                raise BodyError(
+                    f"Line {reader.line_num} of the CSV has {len(row)} values, the first has {len(rows[0])}."
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise BodyError(f"Line {reader.line_num} is not CSV: {error}") from error
+    if not rows:
+        raise BodyError("The body is empty.")
+    return rows
 
 
 def _typed(rows: list[list[str]]) -> Array:
+    """Numbers if every column holds numbers, else objects: floats in columns of numbers, text in the others."""
+    columns = [_column(cells) for cells in zip(*rows, strict=True)]
+    if any(column.dtype == object for column in columns):
+        columns = [column.astype(object) for column in columns]
+    elif all(column.dtype == np.int64 for column in columns):
+        return np.stack(columns, axis=1)
+    else:
+        columns = [column.astype(np.float64) for column in columns]
+    return np.stack(columns, axis=1)
+
+
+def _column(cells: Sequence[str]) -> Array:
     try:
-        return np.array(
-            [[float(cell) if cell.strip() else np.nan for cell in row] for row in rows],
-            dtype=np.float64,
-        )
+        column = np.array([_number(cell) for cell in cells], dtype=np.float64)
     except ValueError:
-        return np.array(rows, dtype=object)
+        return np.array(cells, dtype=object)
+    if (np.abs(column) >= _EXACT).any():
+        try:
+            return np.array([int(cell) for cell in cells], dtype=np.int64)
+        except (ValueError, OverflowError):
+            return column
+    return column
+
+
+def _number(cell: str) -> float:
+    if "_" in cell:  # Python's own way to write numbers, nobody else's.
+        raise ValueError(cell)
+    return float(cell) if cell and not cell.isspace() else np.nan
 
 
 def _decode_json_body(body: bytes) -> Batch:
     try:
         document = _decode_json(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BodyError(f"The body is not JSON: {error}") from error
-    if isinstance(document, dict):
+    if type(document) is dict:
         for name in ("instances", "inputs", "dataframe_records"):
             if name in document:
                 return _rows(document[name], name)
@@ -149,15 +246,24 @@ def _decode_json_body(body: bytes) -> Batch:
 
 
 def _decode_json_lines(body: bytes) -> Batch:
-    rows = []
-    for number, line in enumerate(body.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(_row(_decode_json(line)))
-        except msgspec.DecodeError as error:
-            raise BodyError(f"Line {number} is not JSON: {error}") from error
+    try:
+        values = _decode_lines(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BodyError(_bad_line(body)) from None
+    rows = [_row(value) for value in values]
+    if not isinstance(rows[0], list | dict):
+        rows = [[row] for row in rows]
     return _rows(rows, "the body")
+
+
+def _bad_line(body: bytes) -> str:
+    for number, line in enumerate(body.split(b"\n"), 1):
+        try:
+            if line.strip():
+                _decode_json(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return f"Line {number} is not JSON: {error}"
+    return "The body is not JSON Lines."
 
 
 def _row(value: Any) -> Any:
@@ -170,45 +276,67 @@ def _row(value: Any) -> Any:
 
 
 def _split_frame(frame: Any) -> Batch:
-    if not isinstance(frame, dict) or not isinstance(frame.get("data"), list):
+    data = frame.get("data") if isinstance(frame, dict) else None
+    if not isinstance(data, list):
         raise BodyError('"dataframe_split" needs "data", a list of rows.')
     names = frame.get("columns")
-    if not isinstance(names, list):
-        return _rows(frame["data"], "dataframe_split")
-    return _records([dict(zip(names, row, strict=False)) for row in frame["data"]])
+    if names is None:
+        return _rows(data, "dataframe_split")
+    if not isinstance(names, list) or len(set(map(str, names))) != len(names):
+        raise BodyError('The "columns" of "dataframe_split" have to be a list of different names.')
+    for number, row in enumerate(data, 1):
+        if not isinstance(row, list) or len(row) != len(names):
+            raise BodyError(
+                f"Row {number} of dataframe_split is not a list of {len(names)} values."
+            )
+    return _columns(zip(map(str, names), zip(*data, strict=True), strict=True) if data else ())
 
 
 def _rows(value: Any, name: str) -> Batch:
     if isinstance(value, dict):
         return _named(value)
     if not isinstance(value, list):
-        raise BodyError(f"{name} has to be a list of rows, not {type(value).__name__}.")
+        raise BodyError(f"{name} has to be a list of rows, not {_json_type(value)}.")
     if not value:
         raise BodyError("The body has no rows.")
     if isinstance(value[0], dict):
         return _records(value)
     array = _array(value, name)
-    return Batch(array.reshape(1, -1) if array.ndim == 1 else array)
+    if array.ndim > 1:
+        return Batch(array)
+    texts = name == "instances" and isinstance(value[0], str)
+    return Batch(array.reshape(-1, 1) if texts else array.reshape(1, -1))
 
 
-def _array(value: list[Any], name: str) -> Array:
+def _array(value: Sequence[Any], name: str) -> Array:
     try:
         array = np.array(value)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise BodyError(_ragged(value, name)) from error
-    if array.dtype.kind in "iub":
+    kind = array.dtype.kind
+    if kind == "f":
+        return array
+    if kind in "iu":
+        whole = array.size and (array.max() >= _EXACT or array.min() <= -_EXACT)
+        return array if whole and kind == "i" else array.astype(np.float64)
+    if kind == "b":
         return array.astype(np.float64)
-    if array.dtype.kind in "US":
-        return array.astype(object)
-    if array.dtype == object:  # null stands for a missing number
-        try:
-            return array.astype(np.float64)
-        except (TypeError, ValueError):
-            return array
-    return array
+    return _objects(value, array, name)
 
 
-def _ragged(value: list[Any], name: str) -> str:
+def _objects(value: Sequence[Any], array: Array, name: str) -> Array:
+    """Numbers with nulls among them, or texts, each value as it came."""
+    if array.dtype != object:
+        array = np.array(value, dtype=object)
+    cells = array.ravel().tolist()
+    if any(isinstance(cell, dict | list) for cell in cells):
+        raise BodyError(f"{name} holds an object where a value was expected.")
+    if any(isinstance(cell, str) for cell in cells):
+        return array
+    return array.astype(np.float64)  # Of null, numpy makes NaN.
+
+
+def _ragged(value: Sequence[Any], name: str) -> str:
     for number, row in enumerate(value, 1):
         if not isinstance(row, list) or not isinstance(value[0], list):
             return f"Row {number} of {name} is not a list of values like the others."
@@ -219,31 +347,89 @@ def _ragged(value: list[Any], name: str) -> str:
 
 def _records(records: list[Any]) -> Batch:
     names = list(records[0])
+    if not names:
+        raise BodyError("Record 1 has no members.")
+    members = records[0].keys()
     for number, record in enumerate(records, 1):
-        if not isinstance(record, dict) or set(record) != set(names):
+        if not isinstance(record, dict) or record.keys() != members:
             raise BodyError(
-                f"Record {number} does not have the members of record 1: {', '.join(map(str, names))}."
+                f"Record {number} does not have the members of record 1: {', '.join(names)}."
             )
-    return Batch(None, {name: _array([record[name] for record in records], name) for name in names})
+    return _columns((name, [record[name] for record in records]) for name in names)
 
 
 def _named(columns: dict[str, Any]) -> Batch:
-    if not columns or not all(isinstance(column, list) for column in columns.values()):
-        raise BodyError("Named inputs have to be lists of rows.")
-    arrays = {name: _array(column, name) for name, column in columns.items()}
-    if len({len(array) for array in arrays.values()}) != 1:
+    for name, column in columns.items():
+        if not isinstance(column, list):
+            raise BodyError(
+                f"The named input {name!r} has to be a list of rows, not {_json_type(column)}."
+            )
+    return _columns(columns.items())
+
+
+def _columns(columns: Iterable[tuple[str, Sequence[Any]]]) -> Batch:
+    arrays = {name: _array(column, name) for name, column in columns}
+    lengths = {len(array) for array in arrays.values()}
+    if len(lengths) > 1:
         raise BodyError("The named inputs have different numbers of rows.")
+    if not lengths or 0 in lengths:
+        raise BodyError("The body has no rows.")
     return Batch(None, arrays)
 
 
+def _json_type(value: Any) -> str:
+    names = {type(None): "null", bool: "a boolean", str: "a string", dict: "an object"}
+    return names.get(type(value), "a number")
+
+
 def _decode_npy(body: bytes) -> Batch:
+    """The array, if the body really holds as many bytes as its header claims."""
+    stream = io.BytesIO(body)
     try:
-        array = np.load(io.BytesIO(body), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        version = np.lib.format.read_magic(stream)
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        shape, fortran, dtype = readers[version](stream)
+    except (ValueError, KeyError, EOFError, TypeError, SyntaxError, OverflowError) as error:
+        if body.startswith(b"PK"):
+            raise BodyError("The body is an .npz archive; send one .npy array.") from error
         raise BodyError(f"The body is no .npy array: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise BodyError("The body is an .npz archive; send one .npy array.")
+    if dtype.kind not in "fiubUS":
+        raise BodyError(f"The array's type {dtype.str} holds neither numbers nor text.")
+    count = 1
+    for size in shape:
+        count *= size
+    begin = stream.tell()
+    if any(size < 0 for size in shape) or len(body) - begin != count * dtype.itemsize:
+        raise BodyError(
+            f"The array's header tells of {count * dtype.itemsize} bytes, {len(body) - begin} came."
+        )
+    if not count or not dtype.itemsize:
+        raise BodyError("The body has no rows.")
+    array: Array = np.frombuffer(body, dtype=dtype, count=count, offset=begin)
+    array = array.reshape(shape, order="F" if fortran else "C")
+    array = _plain_type(array)
     return Batch(array.reshape(1, -1) if array.ndim <= 1 else array)
+
+
+def _plain_type(array: Array) -> Array:
+    """A writable copy in a type that models know."""
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "latin-1").astype(object)
+    if array.dtype.kind == "U":
+        return _texts(array)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array.astype(array.dtype.newbyteorder("="))
+
+
+def _texts(array: Array) -> Array:
+    try:
+        return array.astype(object)
+    except ValueError as error:
+        raise BodyError(f"The array's text is not Unicode: {error}") from error
 
 
 _DECODERS: Mapping[str, Callable[[bytes], Batch]] = {
@@ -251,5 +437,6 @@ _DECODERS: Mapping[str, Callable[[bytes], Batch]] = {
     "application/json": _decode_json_body,
     "application/jsonlines": _decode_json_lines,
     "application/x-jsonlines": _decode_json_lines,
+    "application/x-ndjson": _decode_json_lines,
     "application/x-npy": _decode_npy,
 }

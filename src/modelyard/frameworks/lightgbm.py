@@ -1,4 +1,4 @@
-"""LightGBM boosters in their text format."""
+"""LightGBM boosters: files in their text format, and boosters that ``formats`` found in a pickle."""
 
 from pathlib import Path
 from typing import Any
@@ -6,27 +6,45 @@ from typing import Any
 import numpy as np
 
 from modelyard.frameworks.bodies import Batch
-from modelyard.frameworks.model import Array, BadInput, LoadError, Model, Output, framework_missing
+from modelyard.frameworks.model import (
+    FrameworkMissing,
+    LoadError,
+    Model,
+    Output,
+    numbers_of,
+    unknown_output,
+)
+
+OUTPUTS = ("predict", "raw_score")
 
 
-def load(path: Path) -> Model:
+def load(path: Path, *, output: str, threads: int) -> Model:
     """Raises ``LoadError`` for what LightGBM refuses."""
     try:
         import lightgbm
     except ImportError:
-        raise framework_missing("lightgbm", "lightgbm") from None
+        raise FrameworkMissing("lightgbm", "lightgbm") from None
     try:
         booster = lightgbm.Booster(model_file=str(path))
-    except (lightgbm.basic.LightGBMError, OSError) as error:
+    except (lightgbm.basic.LightGBMError, OSError, ValueError, TypeError) as error:
         raise LoadError(f"{path.name} is not a model that LightGBM reads: {error}") from error
-    return BoosterModel(booster)
+    return booster_model(booster, output=output, threads=threads)
+
+
+def booster_model(booster: Any, *, output: str, threads: int) -> Model:
+    """Raises ``LoadError`` for an output that no booster has."""
+    if output and output not in OUTPUTS:
+        raise unknown_output(output, OUTPUTS)
+    return BoosterModel(booster, output or "predict", threads)
 
 
 class BoosterModel:
-    """Scores as ``Booster.predict`` gives them."""
+    """Scores as ``Booster.predict`` gives them, or with ``MODELYARD_OUTPUT=raw_score`` before the link function."""
 
-    def __init__(self, booster: Any) -> None:
+    def __init__(self, booster: Any, output: str, threads: int) -> None:
         self._booster = booster
+        self._raw = output == "raw_score"
+        self._threads = threads
         self._width = booster.num_feature()
         self._names = booster.feature_name()
 
@@ -35,18 +53,6 @@ class BoosterModel:
         return True
 
     def predict(self, batch: Batch) -> Output:
-        rows = self._rows(batch)
-        if rows.dtype == object:
-            raise BadInput("The model takes numbers.")
-        if rows.ndim != 2 or rows.shape[1] != self._width:
-            raise BadInput(f"The model takes {self._width} values a row, {rows.shape[-1]} came.")
-        return np.asarray(self._booster.predict(rows, num_threads=1))
-
-    def _rows(self, batch: Batch) -> Array:
-        if batch.array is not None:
-            return batch.array
-        assert batch.columns is not None
-        missing = [name for name in self._names if name not in batch.columns]
-        if missing:
-            raise BadInput(f"The records lack {', '.join(missing)}.")
-        return np.stack([batch.columns[name] for name in self._names], axis=1)
+        rows = numbers_of(batch, self._names, self._width)
+        scores = self._booster.predict(rows, raw_score=self._raw, num_threads=self._threads)
+        return np.asarray(scores)

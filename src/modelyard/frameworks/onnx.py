@@ -1,6 +1,7 @@
 """ONNX models in onnxruntime."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ from modelyard.frameworks.bodies import Batch
 from modelyard.frameworks.model import (
     Array,
     BadInput,
+    FrameworkMissing,
     LoadError,
     Model,
     Output,
-    framework_missing,
-    one_output,
+    table_of,
+    unknown_output,
 )
 
-THREADS = "MODELYARD_THREADS"
 _NUMPY_TYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -26,21 +27,24 @@ _NUMPY_TYPES = {
     "tensor(int32)": np.int32,
     "tensor(int16)": np.int16,
     "tensor(int8)": np.int8,
+    "tensor(uint64)": np.uint64,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint16)": np.uint16,
     "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
 }
 
 
-def load(path: Path, *, output: str, environment: Mapping[str, str]) -> Model:
+def load(path: Path, *, output: str, threads: int) -> Model:
     """Open a session. Raises ``LoadError`` for a file that onnxruntime refuses."""
     try:
         import onnxruntime
     except ImportError:
-        raise framework_missing("onnxruntime", "onnx") from None
+        raise FrameworkMissing("onnxruntime", "onnx") from None
     options = onnxruntime.SessionOptions()
     # Replicas and batches use the cores; threads of one predict would fight with them.
-    options.intra_op_num_threads = int(environment.get(THREADS, "1"))
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
@@ -49,39 +53,83 @@ def load(path: Path, *, output: str, environment: Mapping[str, str]) -> Model:
         )
     except Exception as error:
         raise LoadError(f"{path.name} is not a model that onnxruntime reads: {error}") from error
-    return OnnxModel(session, output)
+    invalid = onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument
+    return OnnxModel(session, output, invalid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """One input of the graph; ``shape`` holds a number where an axis is fixed, else a name or None."""
+
+    name: str
+    type: str
+    shape: tuple[Any, ...]
+    dtype: Any
+
+    def fit(self, array: Array) -> Array:
+        """The array in this input's type and shape. Raises ``BadInput``."""
+        if len(self.shape) == array.ndim + 1 and self.shape[-1] == 1:
+            array = array[..., np.newaxis]
+        if self.shape and not self._takes(array.shape):
+            raise BadInput(
+                f"The model takes {_words(self.shape)} for {self.name}, {_words(array.shape)} came."
+            )
+        if self.dtype is np.object_:
+            return array.astype(str).astype(object)
+        try:
+            fitted = np.ascontiguousarray(array, dtype=self.dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise BadInput(f"The model takes a {self.type} for {self.name}: {error}.") from error
+        if fitted.dtype.kind in "iu" and array.dtype.kind != "b" and not (fitted == array).all():
+            raise BadInput(f"The model takes whole numbers of {fitted.dtype} for {self.name}.")
+        return fitted
+
+    def _takes(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self.shape) and all(
+            not isinstance(wanted, int) or wanted == got
+            for wanted, got in zip(self.shape[1:], shape[1:], strict=True)
+        )
 
 
 class OnnxModel:
     """Answers the first output, the one that ``MODELYARD_OUTPUT`` names, or with ``*`` all."""
 
-    def __init__(self, session: Any, output: str) -> None:
+    def __init__(self, session: Any, output: str, invalid: type[Exception]) -> None:
         self._session = session
-        self._inputs = {one.name: one for one in session.get_inputs()}
-        names = [one.name for one in session.get_outputs()]
-        if output and output != "*" and output not in names:
-            raise one_output(output, names)
+        self._invalid = invalid
+        self._inputs = {one.name: _input(one) for one in session.get_inputs()}
+        if not self._inputs:
+            raise LoadError("The model has no inputs.")
+        outputs = {one.name: one for one in session.get_outputs()}
+        if output and output != "*" and output not in outputs:
+            raise unknown_output(output, list(outputs))
         self._all = output == "*"
-        self._outputs = names if self._all else [output or names[0]]
-        first = next(iter(self._inputs.values()))
-        batch = first.shape[0] if first.shape else None
-        # A model whose first axis is fixed takes exactly so many rows at a time.
-        self._fixed_rows = batch if isinstance(batch, int) else None
+        self._outputs = list(outputs) if self._all else [output or next(iter(outputs))]
+        self._rows_at_a_time = _rows_at_a_time(list(self._inputs.values()))
+        self._row_wise = _is_row_wise(
+            [one.shape for one in self._inputs.values()],
+            [tuple(outputs[name].shape or ()) for name in self._outputs],
+        )
 
     @property
     def row_wise(self) -> bool:
-        return True
+        """By the shapes of the graph: one and the same open first axis in and out, or models of one row."""
+        return self._row_wise
 
     def predict(self, batch: Batch) -> Output:
         feeds = self._feeds(batch)
-        if self._fixed_rows is None:
-            results = self._session.run(self._outputs, feeds)
-        else:
-            results = self._in_pieces(feeds, batch.rows, self._fixed_rows)
-        arrays = [_as_array(result) for result in results]
-        return dict(zip(self._outputs, arrays, strict=True)) if self._all else arrays[0]
+        size = self._rows_at_a_time
+        try:
+            if size is None or size == batch.rows:
+                results = [_as_array(one) for one in self._session.run(self._outputs, feeds)]
+            else:
+                results = self._in_pieces(feeds, batch.rows, size)
+        except self._invalid as error:  # Shapes that the graph itself does not tell.
+            raise BadInput(f"The model does not take these rows: {error}") from error
+        return dict(zip(self._outputs, results, strict=True)) if self._all else results[0]
 
     def _in_pieces(self, feeds: dict[str, Array], rows: int, size: int) -> list[Array]:
+        """For a model whose first axis is fixed."""
         if rows % size:
             raise BadInput(f"The model takes {size} rows at a time, {rows} came.")
         pieces = [
@@ -96,67 +144,70 @@ class OnnxModel:
         ]
 
     def _feeds(self, batch: Batch) -> dict[str, Array]:
-        if batch.array is not None:
-            return self._feeds_of_array(batch.array)
-        assert batch.columns is not None
-        missing = self._inputs.keys() - batch.columns.keys()
-        if missing == self._inputs.keys() and len(self._inputs) == 1:
-            # Records for a model of one wide input: their columns in the order in which they came.
-            return self._feeds_of_array(_side_by_side(batch.columns))
-        if missing:
-            raise BadInput(
-                f"The model's inputs are {', '.join(self._inputs)}; {', '.join(sorted(missing))} did not come."
-            )
-        return {name: self._fit(name, batch.columns[name]) for name in self._inputs}
-
-    def _feeds_of_array(self, array: Array) -> dict[str, Array]:
-        if len(self._inputs) == 1:
-            (name,) = self._inputs
-            return {name: self._fit(name, array)}
-        if array.ndim == 2 and array.shape[1] == len(self._inputs):
-            return {
-                name: self._fit(name, array[:, at : at + 1]) for at, name in enumerate(self._inputs)
-            }
-        raise BadInput(
-            f"The model has the inputs {', '.join(self._inputs)}; send them by name in JSON."
-        )
-
-    def _fit(self, name: str, array: Array) -> Array:
-        wanted = self._inputs[name]
-        kind = _NUMPY_TYPES.get(wanted.type)
-        if kind is None:
-            raise BadInput(f"Input {name} is a {wanted.type}, which requests cannot carry.")
-        shape = wanted.shape
-        if len(shape) == array.ndim + 1 and shape[-1] == 1:
-            array = array[..., np.newaxis]
-        for axis, size in enumerate(shape[1:], 1):
-            got = array.shape[axis] if axis < array.ndim else None
-            if isinstance(size, int) and got != size:
+        inputs = self._inputs
+        if batch.array is None:
+            assert batch.columns is not None
+            missing = [name for name in inputs if name not in batch.columns]
+            if not missing:
+                return {name: one.fit(batch.columns[name]) for name, one in inputs.items()}
+            if len(inputs) > 1:
                 raise BadInput(
-                    f"The model takes {_shape(shape)} for {name}, {_shape(array.shape)} came."
+                    f"The model's inputs are {', '.join(inputs)}; {', '.join(missing)} did not come."
                 )
-        try:
-            return np.ascontiguousarray(array, dtype=kind)
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"Input {name} takes {wanted.type}: {error}") from error
+        # Records for a model of one wide input: their members in the order in which they came.
+        array = table_of(batch, ())
+        if len(inputs) == 1:
+            ((name, only),) = inputs.items()
+            return {name: only.fit(array)}
+        if array.ndim == 2 and array.shape[1] == len(inputs):
+            return {
+                name: one.fit(array[:, at : at + 1])
+                for at, (name, one) in enumerate(inputs.items())
+            }
+        raise BadInput(f"The model has the inputs {', '.join(inputs)}; send them by name in JSON.")
 
 
-def _shape(shape: Any) -> str:
-    return (
-        "[" + ", ".join("rows" if not isinstance(size, int) else str(size) for size in shape) + "]"
-    )
+def _input(one: Any) -> _Input:
+    dtype = _NUMPY_TYPES.get(one.type)
+    if dtype is None:
+        raise LoadError(
+            f"The model's input {one.name} is a {one.type}, which requests cannot carry."
+        )
+    return _Input(one.name, one.type, tuple(one.shape or ()), dtype)
 
 
-def _side_by_side(columns: Mapping[str, Array]) -> Array:
-    try:
-        return np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"The records hold more than numbers: {error}") from error
+def _rows_at_a_time(inputs: Sequence[_Input]) -> int | None:
+    """How many rows a model takes whose first axis is fixed; None where it is open."""
+    sizes = {one.shape[0] for one in inputs if one.shape and isinstance(one.shape[0], int)}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _is_row_wise(inputs: Sequence[tuple[Any, ...]], outputs: Sequence[tuple[Any, ...]]) -> bool:
+    """An output without a shape (ZipMap's list) may be anything, and is checked when it comes."""
+    first = {shape[0] if shape else 0 for shape in inputs}
+    if first == {1}:
+        return True
+    is_open = len(first) == 1 and not any(isinstance(size, int) for size in first)
+    return is_open and not any(shape and isinstance(shape[0], int) for shape in outputs)
+
+
+def _words(shape: tuple[Any, ...]) -> str:
+    sizes = ["rows", *(str(size) if isinstance(size, int) else "any" for size in shape[1:])]
+    return f"[{', '.join(sizes)}]"
 
 
 def _as_array(result: Any) -> Array:
     if isinstance(result, np.ndarray):
         return result
-    array = np.empty(len(result), dtype=object)  # ZipMap gives a list of dicts.
-    array[:] = result
+    array = np.empty(len(result), dtype=object)
+    # ZipMap gives a list of dicts, of floats that were float32: they are written as such.
+    array[:] = [
+        {
+            key: np.float32(value) if isinstance(value, float) else value
+            for key, value in one.items()
+        }
+        if isinstance(one, Mapping)
+        else one
+        for one in result
+    ]
     return array

@@ -1,72 +1,75 @@
-"""XGBoost boosters: JSON, UBJSON, and the pickled ``xgboost-model`` of SageMaker's older containers."""
+"""XGBoost boosters: JSON and UBJSON files, and boosters that ``formats`` found in a pickle."""
 
-from collections.abc import Collection
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modelyard.frameworks import scan
 from modelyard.frameworks.bodies import Batch
-from modelyard.frameworks.model import Array, BadInput, LoadError, Model, Output, framework_missing
-from modelyard.frameworks.sklearn import EstimatorModel
+from modelyard.frameworks.model import (
+    Array,
+    FrameworkMissing,
+    LoadError,
+    Model,
+    Output,
+    numbers_of,
+    unknown_output,
+)
 
-_PICKLE_MAGIC = b"\x80"
+OUTPUTS = ("predict", "margin")
 
 
-def load(path: Path, *, trusted: Collection[str], output: str) -> Model:
+def load(path: Path, *, output: str, threads: int) -> Model:
     """Raises ``LoadError`` for what XGBoost refuses."""
     try:
         import xgboost
     except ImportError:
-        raise framework_missing("xgboost", "xgboost") from None
-    with path.open("rb") as file:
-        pickled = file.read(1) == _PICKLE_MAGIC
-    if pickled:
-        loaded = scan.load_pickle(path, extra=trusted)
-        if not isinstance(loaded, xgboost.Booster):
-            return EstimatorModel(loaded, output)
-        return BoosterModel(loaded, xgboost)
-    booster = xgboost.Booster(params={"nthread": 1})
+        raise FrameworkMissing("xgboost", "xgboost") from None
+    booster = xgboost.Booster(params={"nthread": threads})
     try:
         booster.load_model(path)
-    except (xgboost.core.XGBoostError, ValueError, UnicodeDecodeError) as error:
-        text = str(error).splitlines()[0] if str(error) else "no reason"
+    except (xgboost.core.XGBoostError, ValueError, TypeError) as error:
+        text = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
         raise LoadError(f"{path.name} is not a model that XGBoost reads: {text}") from error
-    return BoosterModel(booster, xgboost)
+    return booster_model(booster, output=output, threads=threads)
+
+
+def booster_model(booster: Any, *, output: str, threads: int) -> Model:
+    """Raises ``LoadError`` for an output that no booster has."""
+    if output and output not in OUTPUTS:
+        raise unknown_output(output, OUTPUTS)
+    booster.set_param({"nthread": threads})
+    return BoosterModel(booster, output or "predict")
 
 
 class BoosterModel:
-    """Scores as ``Booster.predict`` gives them."""
+    """Scores as ``Booster.predict`` gives them, or with ``MODELYARD_OUTPUT=margin`` before the link function."""
 
-    def __init__(self, booster: Any, xgboost: Any) -> None:
+    def __init__(self, booster: Any, output: str) -> None:
         self._booster = booster
-        self._error = xgboost.core.XGBoostError
-        booster.set_param({"nthread": 1})
+        self._margin = output == "margin"
         self._width = booster.num_features()
         self._names = booster.feature_names or []
+        config = json.loads(booster.save_config())
+        kind = config["learner"]["gradient_booster"]["name"]
+        self._in_place = kind != "gblinear"
 
     @property
     def row_wise(self) -> bool:
         return True
 
     def predict(self, batch: Batch) -> Output:
-        rows = self._rows(batch)
-        if rows.dtype == object:
-            raise BadInput("The model takes numbers.")
-        if rows.ndim != 2 or (self._width and rows.shape[1] != self._width):
-            raise BadInput(f"The model takes {self._width} values a row, {rows.shape[-1]} came.")
-        result: Array = self._booster.inplace_predict(
-            np.ascontiguousarray(rows, dtype=np.float32), validate_features=False
-        )
-        return result
+        rows = np.ascontiguousarray(numbers_of(batch, self._names, self._width), dtype=np.float32)
+        if self._in_place:
+            kind = "margin" if self._margin else "value"
+            scores = self._booster.inplace_predict(rows, predict_type=kind, validate_features=False)
+        else:
+            scores = self._booster.predict(self._matrix(rows), output_margin=self._margin)
+        return np.asarray(scores)
 
-    def _rows(self, batch: Batch) -> Array:
-        if batch.array is not None:
-            return batch.array
-        assert batch.columns is not None
-        names = self._names or list(batch.columns)
-        missing = [name for name in names if name not in batch.columns]
-        if missing:
-            raise BadInput(f"The records lack {', '.join(missing)}.")
-        return np.stack([batch.columns[name] for name in names], axis=1)
+    def _matrix(self, rows: Array) -> Any:
+        """Linear boosters cannot predict in place."""
+        from xgboost import DMatrix
+
+        return DMatrix(rows, feature_names=self._names or None)
