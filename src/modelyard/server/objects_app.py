@@ -73,10 +73,16 @@ class Request:
 
 @dataclass(slots=True)
 class _Progress:
-    """What is known of a request so far."""
+    """What is known of a request so far. ``body`` is set once its signature is that of a known key."""
 
     operation: str = ""
     call: Call | None = None
+    body: RequestBody | None = None
+
+    def leaves_body_unsent(self, request: Request) -> bool:
+        """Whether the client still waits to be told to send its body, which after a final answer it never will."""
+        is_begun = self.body is not None and self.body.is_begun
+        return "expect" in request.joined and not is_begun
 
 
 class ObjectsApp:
@@ -126,6 +132,8 @@ class ObjectsApp:
         response = codec.serialize(self._service, progress.operation, result, request_id=identity)
         if progress.operation == "GetBucketLocation" and not isinstance(result, ServiceError):
             response = _location(response, result)
+        if progress.leaves_body_unsent(request):
+            response.headers["connection"] = "close"
         await _send(receive, send, request.method, response)
 
     async def _answer(
@@ -134,7 +142,7 @@ class ObjectsApp:
         principal, region, opened = self._verify(request)
         target = _path_style(request)
         operation = progress.operation = self._find(request, target)
-        body = RequestBody(receive, request.joined, opened)
+        body = progress.body = RequestBody(receive, request.joined, opened)
         if operation in STREAMING:
             _require_length(request)
         content = body if operation in STREAMING else await body.collect(BODY_BYTES)
@@ -169,7 +177,7 @@ class ObjectsApp:
         )
         declared = opened.declared_hash
         check_declared_hash(declared)
-        if opened.presigned and "x-amz-content-sha256" not in opened.signed_headers:
+        if opened.presigned and "x-amz-content-sha256" not in opened.signer.names:
             declared = sigv4.UNSIGNED
         elif not declared:
             raise ServiceError(

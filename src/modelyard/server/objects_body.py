@@ -30,6 +30,7 @@ class RequestBody:
     ) -> None:
         self._receive = receive
         self.checksums: dict[str, str] = {}
+        self.is_begun = False
         declared_hash = headers.get("x-amz-content-sha256", "")
         self._hash = (
             hashlib.sha256() if opened is not None and _SHA256.fullmatch(declared_hash) else None
@@ -72,6 +73,7 @@ class RequestBody:
 
     async def _arriving(self) -> AsyncIterator[bytes]:
         """What arrives, in pieces worth a thread's while."""
+        self.is_begun = True
         gathered = bytearray()
         more = True
         while more:
