@@ -28,7 +28,7 @@ OPERATIONS = [
 ]  # fmt: skip
 # What a header or a query carries loses blanks at its ends on the way, and an empty one is no header at all.
 QUICK = settings(
-    max_examples=8,
+    max_examples=4,
     deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,

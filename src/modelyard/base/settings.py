@@ -72,6 +72,8 @@ class Settings:
     """False only with ``--no-auth`` on a loopback address: signatures are neither asked for nor checked."""
     strict_roles: bool = False
     """Refuse a role ARN that names no role of the platform."""
+    trusted_imports: tuple[str, ...] = ()
+    """Classes (``package.module.Class``) that pickled models may hold beyond the artifact firewall's own list."""
     tls_cert: Path | None = None
     """PEM certificate chain; with ``tls_key`` the port speaks HTTPS."""
     tls_key: Path | None = None

@@ -53,6 +53,14 @@ def up(
     strict_roles: Annotated[
         bool, typer.Option("--strict-roles", help="Refuse unknown role ARNs.")
     ] = False,
+    trust_import: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trust-import",
+            metavar="MODULE.CLASS",
+            help="Allow pickled models to hold this class.",
+        ),
+    ] = None,
     tls_cert: Annotated[
         Path | None, typer.Option("--tls-cert", help="PEM chain: speak HTTPS.")
     ] = None,
@@ -76,6 +84,7 @@ def up(
         tls_cert=tls_cert.absolute() if tls_cert else None,
         tls_key=tls_key.absolute() if tls_key else None,
         insecure=insecure,
+        trusted_imports=tuple(trust_import or ()),
         limits=replace(Limits(), payload_bytes=AWS_PAYLOAD_BYTES) if strict else Limits(),
     )
     try:

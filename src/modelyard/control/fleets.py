@@ -63,11 +63,13 @@ class Fleets:
         home: Home,
         limits: Limits,
         address_of: Callable[[str], str],
+        trusted_imports: Sequence[str] = (),
     ) -> None:
         self._objects = objects
         self._home = home
         self._limits = limits
         self._address_of = address_of
+        self._trusted_imports = list(trusted_imports)
 
     async def plan(
         self,
@@ -182,6 +184,7 @@ class Fleets:
                     "artifact_files": limits.artifact_files,
                     "invocation_seconds": invocation_seconds or limits.invocation_seconds,
                 },
+                "trusted_imports": self._trusted_imports,
                 "arn": arn,
                 "container": container.name,
             },

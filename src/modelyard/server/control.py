@@ -108,6 +108,7 @@ class Control:
             home=home,
             limits=settings.limits,
             address_of=lambda process_id: worker_address(home, process_id),
+            trusted_imports=settings.trusted_imports,
         )
         endpoints = EndpointReconciler(
             store=self._store,
