@@ -14,8 +14,9 @@ from modelyard.base.clock import SystemClock
 from modelyard.frameworks.archive import ArtifactError, ArtifactLimits, unpack_once
 from modelyard.frameworks.formats import load
 from modelyard.frameworks.model import LoadError, Model
+from modelyard.worker.batcher import Bounds
 from modelyard.worker.predictor import Predictor
-from modelyard.worker.server import Bounds, WorkerServer
+from modelyard.worker.server import WorkerServer
 
 BACKLOG = 128
 FRAMEWORKS = ("onnxruntime", "sklearn", "skops.io", "joblib", "xgboost", "lightgbm")
@@ -61,6 +62,7 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
         )
         print(f"ready in {time.perf_counter() - begin:.3f} s", flush=True)  # noqa: T201 - the container's log
         server.serve()
+        server.close()
     return 0
 
 

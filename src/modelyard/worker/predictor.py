@@ -19,12 +19,11 @@ MARGIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller wants; ``solo`` asks for a predict of its own."""
+    """What a caller wants."""
 
     body: bytes
     content_type: str
     accept: str
-    solo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,6 @@ class _Decoded:
     batch: bodies.Batch
     content_type: str
     """Of the answer."""
-    solo: bool
 
 
 class Predictor:
@@ -109,16 +107,18 @@ def _decode(place: int, request: Request) -> _Decoded | Answer:
         return _text(error.status, error.message)
     except answers.NotAcceptable as error:
         return _text(406, str(error))
-    return _Decoded(place, batch, content_type, request.solo)
+    except Exception as error:  # noqa: BLE001 - a body that no decoder thought of is its caller's, not the worker's end
+        traceback.print_exception(error)
+        return _text(400, f"The body cannot be read: {type(error).__name__}: {error}")
+    return _Decoded(place, batch, content_type)
 
 
 def group_by_form(members: Sequence[_Decoded], *, mergeable: bool) -> Iterator[list[_Decoded]]:
     """Those of one form together, in the order of their first; those that may not share, alone."""
     groups: dict[object, list[_Decoded]] = {}
     for member in members:
-        alone = member.solo or not mergeable
-        key: object = member.place if alone else member.batch.form
-        groups.setdefault((alone, key), []).append(member)
+        key = member.batch.form if mergeable else member.place
+        groups.setdefault(key, []).append(member)
     yield from groups.values()
 
 

@@ -1,41 +1,45 @@
 """Drain and predict: read every request that waits, predict once, answer each. One thread, no timer.
 
 Batches form by themselves: while one is predicted, the next waits in the sockets. An idle worker answers a lone request
-at once. A connection that is slow to read, or sends what is no frame, is its own problem only.
+at once, and sleeps without waking. A connection that is slow to read, or sends what is no frame, is its own problem only.
+
+The end, after SIGTERM: what was sent is still read and answered until nothing comes for a moment; then each peer is told
+GOAWAY after its last answer, which means that whatever has no answer was not executed and may be sent elsewhere.
 """
 
 import gc
 import selectors
 import socket
 import sys
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from modelyard.transport import frames
-from modelyard.worker.predictor import Answer, Predictor, Request
+from modelyard.worker.batcher import Batcher, Bounds, Waiting
+from modelyard.worker.predictor import TEXT, Answer, Predictor, Request
 
 READ_BYTES = 256 * 1024
 READS_A_TURN = 16
 """Pieces taken from one connection before the others have their turn."""
-UNREAD_LIMIT = 64 << 20
-"""Answers that a peer has not read; past it the connection is closed."""
+CLOGGED_BYTES = 4 << 20
+"""A peer with so many bytes of unread answers is neither read nor predicted for until it has read them."""
+CONNECTIONS_LIMIT = 256
+METAS_LIMIT = 256
 IDLE_SECONDS = 1.0
+"""After so long without a request garbage is collected."""
+COLLECT_EVERY = 5_000
+"""Batches between two collections of a worker that is never idle."""
 QUIET_SECONDS = 0.25
 """A draining worker that was sent nothing for so long has been taken out of every table."""
+DRAIN_SECONDS = 10.0
+"""A draining worker that is still sent requests reads no more of them after this."""
+LINGER_SECONDS = 2.0
+"""Peers have so long to read their last answers and the GOAWAY."""
 EXPIRED_STATUS = 408
 FULL_STATUS = 429
 CANCELLED_STATUS = 499
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """Limits of one worker; ``max_batch`` counts requests of one predict."""
-
-    worker_id: str
-    payload_bytes: int
-    queue: int
-    max_batch: int
 
 
 @dataclass(slots=True, eq=False)
@@ -44,14 +48,11 @@ class _Connection:
     decoder: frames.FrameDecoder
     unsent: bytearray = field(default_factory=bytearray)
     is_open: bool = True
-    waits_to_write: bool = False
+    events: int = selectors.EVENT_READ
 
-
-@dataclass(slots=True)
-class _Waiting:
-    connection: _Connection
-    frame: frames.Frame
-    expires: float
+    @property
+    def is_clogged(self) -> bool:
+        return len(self.unsent) > CLOGGED_BYTES
 
 
 class WorkerServer:
@@ -70,60 +71,89 @@ class WorkerServer:
         self._bounds = bounds
         self._now = now
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listener, selectors.EVENT_READ)
         self._connections: set[_Connection] = set()
-        self._waiting: deque[_Waiting] = deque()
+        self._batcher: Batcher[_Connection] = Batcher(bounds)
         self._metas: dict[bytes, frames.RequestMeta] = {}
+        self._wake_read, self._wake_write = socket.socketpair()
+        for one in (listener, self._wake_read, self._wake_write):
+            one.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._draining = False
-        self._collected = True
+        self._drain_began: float | None = None
+        self._quiet_since = 0.0
+        self._batches_since_collection = 0
 
     def drain(self) -> None:
         """Answer what was sent, then end; safe in a signal handler."""
-        self._draining = True
+        if not self._draining:
+            self._draining = True
+            self._wake_write.send(b"x")
 
     def serve(self) -> None:
         """Until it is drained."""
-        quiet_since: float | None = None
-        while True:
-            busy = self._read(0.0 if self._waiting else self._patience())
-            if self._waiting:
-                self._predict_some()
-                quiet_since = None
-            elif self._draining:
-                now = self._now()
-                if quiet_since is None or busy:
-                    quiet_since = now
-                if now - quiet_since >= QUIET_SECONDS:
-                    self._say_goodbye()
-                    return
+        while self.turn(self._patience()):
+            pass
 
-    def _patience(self) -> float:
-        return QUIET_SECONDS / 2 if self._draining else IDLE_SECONDS
+    def turn(self, patience: float | None) -> bool:
+        """Read what waits, answer one batch; False when all is done. Waits for requests only if there are none."""
+        busy = self._read(0.0 if self._batcher else patience)
+        if self._batcher:
+            self._predict_some()
+            busy = True
+        self._flush_all()
+        if not self._draining:
+            return True
+        now = self._now()
+        if self._drain_began is None:
+            self._drain_began = self._quiet_since = now
+        if busy:
+            self._quiet_since = now
+        is_quiet = now - self._quiet_since >= QUIET_SECONDS
+        if not is_quiet and now - self._drain_began < DRAIN_SECONDS:
+            return True
+        self._say_goodbye()
+        return False
 
-    def _read(self, timeout: float) -> bool:
+    def _patience(self) -> float | None:
+        if self._draining:
+            return QUIET_SECONDS / 2
+        return IDLE_SECONDS if self._batches_since_collection else None
+
+    def _read(self, timeout: float | None) -> bool:
         """Take in what waits on every connection; whether anything did."""
         ready = self._selector.select(timeout)
-        if not ready and timeout and not self._collected:
-            gc.collect()  # Nobody waits now.
-            self._collected = True
+        if not ready and self._batches_since_collection:
+            self._collect()  # Nobody waits now.
         for key, events in ready:
             if key.data is None:
-                self._accept()
+                self._look_up(key.fileobj)
                 continue
             connection: _Connection = key.data
-            if events & selectors.EVENT_WRITE:
+            if events & selectors.EVENT_WRITE and connection.is_open:
                 self._flush(connection)
             if events & selectors.EVENT_READ and connection.is_open:
                 self._receive(connection)
-        if not self._waiting:
-            self._flush_all()  # Refusals; answers leave with their batch.
         return bool(ready)
 
-    def _accept(self) -> None:
+    def _look_up(self, ready: object) -> None:
+        if ready is self._wake_read:
+            self._wake_read.recv(16)
+        else:
+            self._accept()
+
+    def _accept(self) -> bool:
+        """Greet one new peer; False if there was none."""
         try:
             accepted, _ = self._listener.accept()
-        except BlockingIOError:
-            return
+        except OSError as error:  # It has gone again, or there are no descriptors left.
+            if not isinstance(error, BlockingIOError):
+                _log(f"a connection could not be accepted: {error}")
+            return False
+        if len(self._connections) >= CONNECTIONS_LIMIT:
+            _log(f"a connection is refused: there are {CONNECTIONS_LIMIT}")
+            accepted.close()
+            return True
         accepted.setblocking(False)
         limit = self._bounds.payload_bytes + 64 * 1024
         connection = _Connection(accepted, frames.FrameDecoder(limit=limit))
@@ -132,6 +162,7 @@ class WorkerServer:
         hello = frames.Hello(self._bounds.worker_id, self._bounds.max_batch, self._bounds.queue)
         connection.unsent += frames.encode_frame(frames.HELLO, 0, meta=frames.encode_meta(hello))
         self._flush(connection)
+        return True
 
     def _receive(self, connection: _Connection) -> None:
         try:
@@ -146,92 +177,87 @@ class WorkerServer:
                     return
         except BlockingIOError:
             return
-        except frames.FrameError as error:
-            print(f"[modelyard] a connection is closed: {error}", file=sys.stderr)  # noqa: T201 - the log
+        except (frames.FrameError, msgspec.MsgspecError) as error:
+            _log(f"a connection is closed: {error}")
             self._close(connection)
         except OSError:
             self._close(connection)
 
     def _take(self, connection: _Connection, frame: frames.Frame) -> None:
         if frame.kind == frames.REQUEST:
-            if len(self._waiting) >= self._bounds.queue:
-                message = b"The worker's queue is full."
-                self._answer(connection, frame.id, Answer(FULL_STATUS, "text/plain", message))
-                return
-            self._waiting.append(_Waiting(connection, frame, self._now() + frame.number / 1000))
-        elif frame.kind == frames.CANCEL:
-            self._cancel(connection, frame.id)
-
-    def _cancel(self, connection: _Connection, request_id: int) -> None:
-        """Answered all the same, so that the sender's count of what is in flight stays true."""
-        for waiting in self._waiting:
-            if waiting.connection is connection and waiting.frame.id == request_id:
-                self._waiting.remove(waiting)
-                gone = Answer(CANCELLED_STATUS, "text/plain", b"The caller has left.")
-                self._answer(connection, request_id, gone)
-                return
-
-    def _predict_some(self) -> None:
-        """One batch of what waits, answered and sent."""
-        batch: list[_Waiting] = []
-        requests: list[Request] = []
-        now = self._now()
-        while self._waiting and len(batch) < self._bounds.max_batch:
-            waiting = self._waiting.popleft()
-            if not waiting.connection.is_open:
-                continue  # Nobody is there to answer.
-            if waiting.expires <= now:
-                late = Answer(EXPIRED_STATUS, "text/plain", b"The request expired while it waited.")
-                self._answer(waiting.connection, waiting.frame.id, late)
-                continue
-            meta = self._meta(waiting.frame.meta)
-            solo = bool(waiting.frame.flags & frames.SOLO)
-            requests.append(Request(waiting.frame.body, meta.content_type, meta.accept, solo))
-            batch.append(waiting)
-        if batch:
-            self._collected = False
-            for waiting, answer in zip(batch, self._predictor.answer(requests), strict=True):
-                self._answer(waiting.connection, waiting.frame.id, answer)
-        self._flush_all()
-
-    def _flush_all(self) -> None:
-        for connection in list(self._connections):
-            if connection.unsent and not connection.waits_to_write:
-                self._flush(connection)
+            expires = self._now() + frame.number / 1000
+            waiting = Waiting(connection, frame, self._meta(frame.meta), expires)
+            if not self._batcher.add(waiting):
+                self._say(connection, frame.id, FULL_STATUS, "The worker's queue is full.")
+        elif frame.kind == frames.CANCEL and self._batcher.cancel(connection, frame.id):
+            # Answered all the same, so that the sender's count of what is in flight stays true.
+            self._say(connection, frame.id, CANCELLED_STATUS, "The caller has left.")
 
     def _meta(self, encoded: bytes) -> frames.RequestMeta:
         """Requests of one client carry the same few metas again and again."""
         meta = self._metas.get(encoded)
         if meta is None:
             meta = frames.decode_request_meta(encoded)
-            if len(self._metas) < 256:
+            if len(self._metas) < METAS_LIMIT:
                 self._metas[encoded] = meta
         return meta
 
+    def _predict_some(self) -> None:
+        """One batch of what waits."""
+        batch, expired = self._batcher.take(self._now())
+        for late in expired:
+            text = "The request expired while it waited."
+            self._say(late.peer, late.frame.id, EXPIRED_STATUS, text)
+        if not batch:
+            return
+        requests = [
+            Request(one.frame.body, one.meta.content_type, one.meta.accept) for one in batch
+        ]
+        for waiting, answer in zip(batch, self._predictor.answer(requests), strict=True):
+            self._answer(waiting.peer, waiting.frame.id, answer)
+        self._batches_since_collection += 1
+        if self._batches_since_collection >= COLLECT_EVERY:
+            self._collect()
+
+    def _collect(self) -> None:
+        gc.collect()
+        self._batches_since_collection = 0
+
+    def _say(self, connection: _Connection, request_id: int, status: int, text: str) -> None:
+        self._answer(connection, request_id, Answer(status, TEXT, text.encode()))
+
     def _answer(self, connection: _Connection, request_id: int, answer: Answer) -> None:
+        """Answers leave together, when the batch is done."""
         if connection.is_open:
             meta = frames.encode_meta(frames.AnswerMeta(answer.content_type))
             connection.unsent += frames.encode_frame(
                 frames.ANSWER, request_id, number=answer.status, meta=meta, body=answer.body
             )
 
+    def _flush_all(self) -> None:
+        for connection in list(self._connections):
+            if connection.unsent and not connection.events & selectors.EVENT_WRITE:
+                self._flush(connection)
+
     def _flush(self, connection: _Connection) -> None:
         """Send what the peer takes without waiting; the rest when it reads."""
+        was_clogged = connection.is_clogged
         try:
             while connection.unsent:
                 sent = connection.socket.send(connection.unsent)
                 del connection.unsent[:sent]
         except BlockingIOError:
-            if len(connection.unsent) > UNREAD_LIMIT:
-                self._close(connection)
-                return
+            pass
         except OSError:
             self._close(connection)
             return
-        wants = bool(connection.unsent)
-        if wants != connection.waits_to_write:
-            connection.waits_to_write = wants
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wants else 0)
+        if was_clogged and not connection.is_clogged:
+            self._batcher.release(connection)
+        events = 0 if connection.is_clogged else selectors.EVENT_READ
+        if connection.unsent:
+            events |= selectors.EVENT_WRITE
+        if events != connection.events:
+            connection.events = events
             self._selector.modify(connection.socket, events, connection)
 
     def _close(self, connection: _Connection) -> None:
@@ -240,12 +266,50 @@ class WorkerServer:
             self._selector.unregister(connection.socket)
             connection.socket.close()
             self._connections.discard(connection)
+            self._batcher.forget(connection)
 
     def _say_goodbye(self) -> None:
-        """GOAWAY: what a peer has sent after the last look was not executed and may go elsewhere."""
+        """Last answers, GOAWAY, end. Closing at once could overtake them: what a peer sends meanwhile is thrown away."""
+        while self._batcher:
+            self._predict_some()
+        while self._accept():
+            pass
+        self._selector.unregister(self._listener)
         for connection in list(self._connections):
             connection.unsent += frames.encode_frame(frames.GOAWAY, 0)
-            connection.socket.setblocking(True)
-            connection.socket.settimeout(QUIET_SECONDS)
-            self._flush(connection)
+            self._selector.modify(
+                connection.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, connection
+            )
+        end = self._now() + LINGER_SECONDS
+        while self._connections and (left := end - self._now()) > 0:
+            for key, events in self._selector.select(left):
+                if key.data is not None and key.data.is_open:
+                    self._part(key.data, events)
+
+    def close(self) -> None:
+        """Drop every connection; the listener is its owner's."""
+        for connection in list(self._connections):
             self._close(connection)
+        self._wake_read.close()
+        self._wake_write.close()
+        self._selector.close()
+
+    def _part(self, connection: _Connection, events: int) -> None:
+        try:
+            if events & selectors.EVENT_READ and not connection.socket.recv(READ_BYTES):
+                self._close(connection)
+                return
+            if events & selectors.EVENT_WRITE:
+                sent = connection.socket.send(connection.unsent)
+                del connection.unsent[:sent]
+                if not connection.unsent:
+                    connection.socket.shutdown(socket.SHUT_WR)
+                    self._selector.modify(connection.socket, selectors.EVENT_READ, connection)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(connection)
+
+
+def _log(text: str) -> None:
+    print(f"[modelyard] {text}", file=sys.stderr)  # noqa: T201 - the container's log

@@ -1,0 +1,132 @@
+"""What waits for a predict, in the order of its arrival, and what may go into the next one.
+
+Pure: no sockets, no clock. Time is passed in, peers are whatever the server has for a connection.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from modelyard.transport.frames import SOLO, Frame, RequestMeta
+
+QUEUE_BYTES = 256 << 20
+"""Bodies that one worker holds at a time, beside the limit on their number."""
+
+
+class Peer(Protocol):
+    """One connection, as far as it matters here."""
+
+    @property
+    def is_open(self) -> bool:
+        """False: nobody is there to answer."""
+
+    @property
+    def is_clogged(self) -> bool:
+        """It does not read its answers as fast as it asks: no more are made for it until it has."""
+
+
+P = TypeVar("P", bound=Peer)
+
+
+@dataclass(slots=True, eq=False)
+class Waiting(Generic[P]):
+    """A request that has not been started. ``expires`` is on the server's monotonic clock."""
+
+    peer: P
+    frame: Frame
+    meta: RequestMeta
+    expires: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Limits of one worker; ``max_batch`` counts requests of one predict."""
+
+    worker_id: str
+    payload_bytes: int
+    queue: int
+    max_batch: int
+    queue_bytes: int = QUEUE_BYTES
+
+
+class Batcher(Generic[P]):
+    """The queue of a worker. Every request that was added leaves exactly once.
+
+    By ``take`` to be answered, by ``cancel``, or with its peer.
+    """
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._waiting: deque[Waiting[P]] = deque()
+        self._held: dict[P, deque[Waiting[P]]] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        """How many wait, those of clogged peers left out: they take no room from others."""
+        return len(self._waiting)
+
+    def add(self, waiting: Waiting[P]) -> bool:
+        """Queue a request; False where the queue is full, and then it was not."""
+        size = len(waiting.frame.body)
+        is_full = len(self._waiting) >= self._bounds.queue
+        if is_full or (self._bytes and self._bytes + size > self._bounds.queue_bytes):
+            return False
+        self._waiting.append(waiting)
+        self._bytes += size
+        return True
+
+    def cancel(self, peer: P, request_id: int) -> bool:
+        """Drop a request that waits; False if it was started, answered, or never there."""
+        for queue in (self._waiting, self._held.get(peer)):
+            for waiting in queue or ():
+                if waiting.peer is peer and waiting.frame.id == request_id:
+                    assert queue is not None
+                    queue.remove(waiting)
+                    if queue is self._waiting:
+                        self._bytes -= len(waiting.frame.body)
+                    return True
+        return False
+
+    def forget(self, peer: P) -> None:
+        """The peer has closed its connection: nobody waits for its answers."""
+        self._held.pop(peer, None)
+        gone = [waiting for waiting in self._waiting if waiting.peer is peer]
+        if gone:
+            self._bytes -= sum(len(waiting.frame.body) for waiting in gone)
+            self._waiting = deque(one for one in self._waiting if one.peer is not peer)
+
+    def release(self, peer: P) -> None:
+        """The peer reads again: its requests are the oldest there are."""
+        held = self._held.pop(peer, deque())
+        self._waiting.extendleft(reversed(held))
+        self._bytes += sum(len(waiting.frame.body) for waiting in held)
+
+    def take(self, now: float) -> tuple[Sequence[Waiting[P]], Sequence[Waiting[P]]]:
+        """The next batch, and those found on the way that have expired.
+
+        A batch has at most ``max_batch`` requests, and no more bytes than one request may have. A SOLO request is a
+        batch of its own: it may be what killed another worker, and has no company.
+        """
+        batch: list[Waiting[P]] = []
+        expired: list[Waiting[P]] = []
+        size = 0
+        while self._waiting and len(batch) < self._bounds.max_batch:
+            waiting = self._waiting[0]
+            length = len(waiting.frame.body)
+            is_solo = waiting.frame.flags & SOLO
+            if batch and (is_solo or size + length > self._bounds.payload_bytes):
+                break
+            self._waiting.popleft()
+            self._bytes -= length
+            if waiting.peer.is_clogged:
+                self._held.setdefault(waiting.peer, deque()).append(waiting)
+                continue
+            if waiting.expires <= now:
+                expired.append(waiting)
+                continue
+            batch.append(waiting)
+            size += length
+            if is_solo:
+                break
+        return batch, expired
