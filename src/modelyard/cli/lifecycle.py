@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +53,12 @@ def up(
     strict_roles: Annotated[
         bool, typer.Option("--strict-roles", help="Refuse unknown role ARNs.")
     ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit", metavar="NAME=VALUE", help="Change a bound, such as invocation_seconds=120."
+        ),
+    ] = None,
     trust_import: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,7 +91,7 @@ def up(
         tls_key=tls_key.absolute() if tls_key else None,
         insecure=insecure,
         trusted_imports=tuple(trust_import or ()),
-        limits=replace(Limits(), payload_bytes=AWS_PAYLOAD_BYTES) if strict else Limits(),
+        limits=_limits(limit or [], strict=strict),
     )
     try:
         if detach:
@@ -95,6 +101,25 @@ def up(
             supervisor.run(settings, on_ready=_announce)
     except supervisor.StartRefused as refusal:
         raise CommandFailed(str(refusal)) from refusal
+
+
+def _limits(texts: list[str], *, strict: bool) -> Limits:
+    """The bounds of ``base.settings.Limits`` with some changed. Raises ``CommandFailed`` naming those that exist."""
+    limits = replace(Limits(), payload_bytes=AWS_PAYLOAD_BYTES) if strict else Limits()
+    known = {field.name: field.type for field in fields(Limits)}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in known:
+            raise CommandFailed(f"There is no bound {name!r}.", f"Known are {', '.join(known)}.")
+        try:
+            number = int(value) if known[name] is int else float(value)
+        except ValueError:
+            raise CommandFailed(f"--limit {text}: {value!r} is no number.") from None
+        if number <= 0:
+            raise CommandFailed(f"--limit {text}: a bound has to be positive.")
+        changed: dict[str, Any] = {name: number}
+        limits = replace(limits, **changed)
+    return limits
 
 
 def _announce(settings: Settings) -> None:
