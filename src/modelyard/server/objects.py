@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,8 @@ def main() -> None:
     swept = store.sweep()
     if swept:
         logger.info("removed %d files that unfinished writes had left", swept)
+    # uvicorn raises the signal that ended it once more; the store has still to be closed then.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     path = start.home.socket("objects")
     path.unlink(missing_ok=True)
     try:

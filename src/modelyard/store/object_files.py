@@ -7,6 +7,7 @@ processes, can tell what a killed writer left from what a living one is about to
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,10 +32,15 @@ def full_disk_told() -> Iterator[None]:
 
 
 class DataFile:
-    """One file on its way: ``write``, ``publish``, and ``release`` or ``discard``."""
+    """One file on its way: ``write``, ``publish``, and ``release`` or ``discard``.
+
+    Its owner holds ``lock`` for each of its own steps: a request that is cancelled discards the file while a thread
+    may still be at work on it.
+    """
 
     def __init__(self, root: Path, random: RandomSource) -> None:
         self._root = root
+        self.lock = threading.RLock()
         self._id = random.hex(32)
         self.path = root / "tmp" / self._id
         with full_disk_told():

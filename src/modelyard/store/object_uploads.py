@@ -157,12 +157,17 @@ class PartWriter:
 
     def write(self, data: bytes) -> None:
         """Raises ``StorageFull``."""
-        self._file.write(data)
-        self._digest.update(data)
-        self.size += len(data)
+        with self._file.lock:
+            self._file.write(data)
+            self._digest.update(data)
+            self.size += len(data)
 
     def commit(self, checksums: dict[str, str]) -> StoredPart:
         """Raises ``UploadMissing``, ``StorageFull``."""
+        with self._file.lock:
+            return self._commit(checksums)
+
+    def _commit(self, checksums: dict[str, str]) -> StoredPart:
         data = self._file.publish()
         part = StoredPart(
             number=self._number,
@@ -191,7 +196,8 @@ class PartWriter:
 
     def abort(self) -> None:
         """Drop it; after ``commit`` nothing happens."""
-        self._file.discard()
+        with self._file.lock:
+            self._file.discard()
 
     def __enter__(self) -> Self:
         return self

@@ -325,12 +325,17 @@ class ObjectWriter:
 
     def write(self, data: bytes) -> None:
         """Raises ``StorageFull``."""
-        self._file.write(data)
-        self._digest.update(data)
-        self.size += len(data)
+        with self._file.lock:
+            self._file.write(data)
+            self._digest.update(data)
+            self.size += len(data)
 
     def commit(self, *, condition: Condition | None = None) -> ObjectInfo:
         """Durable and visible on return. Raises ``StorageFull``, ``BucketMissing``, what ``condition`` raises."""
+        with self._file.lock:
+            return self._commit(condition)
+
+    def _commit(self, condition: Condition | None) -> ObjectInfo:
         try:
             data = self._file.publish()
             info = ObjectInfo(
@@ -367,7 +372,8 @@ class ObjectWriter:
 
     def abort(self) -> None:
         """Drop it; after ``commit`` nothing happens."""
-        self._file.discard()
+        with self._file.lock:
+            self._file.discard()
 
     def __enter__(self) -> Self:
         return self

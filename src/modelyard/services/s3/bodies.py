@@ -37,21 +37,28 @@ class Body(Protocol):
 class Sink(Protocol):
     """Where it goes."""
 
-    size: int
-
     def write(self, data: bytes) -> None: ...
 
 
 async def store_body(body: Body, sink: Sink) -> None:
     """All of the body into the sink. Raises what the body raises, ``EntityTooLarge``, ``InsufficientStorage``."""
-    async for piece in body:
-        if sink.size + len(piece) > PUT_BYTES:
-            raise ServiceError(
-                "EntityTooLarge",
-                "Your proposed upload exceeds the maximum allowed size",
-                members={"MaxSizeAllowed": PUT_BYTES},
-            )
-        await blocking(sink.write, piece)
+    size = 0
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for piece in body:  # While one piece is written, the next one is hashed.
+            size += len(piece)
+            if size > PUT_BYTES:
+                raise ServiceError(
+                    "EntityTooLarge",
+                    "Your proposed upload exceeds the maximum allowed size",
+                    members={"MaxSizeAllowed": PUT_BYTES},
+                )
+            if writing is not None:
+                await writing
+            writing = asyncio.create_task(blocking(sink.write, piece))
+    finally:
+        if writing is not None:
+            await writing
 
 
 def read_pieces(file: BinaryIO, start: int, length: int) -> Iterator[bytes]:
