@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import random
+import resource
 import signal
 import sys
 import traceback
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.runtimes.cgroups import Cgroups
+from modelyard.runtimes.pokes import poke
 from modelyard.runtimes.records import Records, Report, start_time
 from modelyard.runtimes.runtime import ProcessSpec, ProcessState
 
@@ -20,6 +22,15 @@ Main = Callable[[dict[str, Any], str, Callable[..., None]], int]
 """``main(payload, address, report) -> exit code``; ``report(state, reason="", progress=None)``."""
 FAILED = 70
 """Exit status of a main that raised (EX_SOFTWARE)."""
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGCHLD,
+    signal.SIGUSR1,
+    signal.SIGALRM,
+)
+"""The host blocks these while it forks: its handlers must not run in a child, nor a child's signal be lost."""
 _OOM_SCORE = 500
 
 
@@ -32,8 +43,8 @@ class Birth:
     records: Records
     cgroups: Cgroups
     output: Path
-    poke: int
-    """Write end of the host's pipe: one byte says that the state changed."""
+    run: Path
+    """Folder of the host's pipe for pokes."""
     host: int
     """Process id of the host."""
 
@@ -49,30 +60,37 @@ def run(birth: Birth) -> None:
         _limit(birth)
         status = birth.main(birth.spec.payload, birth.spec.address, reporter)
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else FAILED
+        status = _exit_status(end)
     except BaseException:  # noqa: BLE001 - the outermost frame of a process: logged, and the exit status says it
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(status)
+        os._exit(status & 0xFF)
+
+
+def _exit_status(end: SystemExit) -> int:
+    """As the interpreter does it: a text is printed and means 1."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)  # noqa: T201 - the process's log
+    return 1
 
 
 def _leave_host(birth: Birth) -> None:
     os.setsid()
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGALRM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     null = os.open(os.devnull, os.O_RDONLY)
     output = os.open(birth.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(null, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    # Sockets and pipes of the host and of other processes end here, except the one to poke it with.
-    os.closerange(3, birth.poke)
-    os.closerange(birth.poke + 1, os.sysconf("SC_OPEN_MAX") if birth.poke < 3 else 65_536)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # Sockets, files and pidfds of the host.
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the process's own
     sys.stdout = open(1, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
@@ -85,9 +103,13 @@ def _leave_host(birth: Birth) -> None:
 
 def _limit(birth: Birth) -> None:
     birth.cgroups.join(birth.spec.id)
-    # The kernel's choice in need of memory: a worker, which comes back, before the platform.
-    with contextlib.suppress(OSError):
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core of a large model fills the disk.
+    with contextlib.suppress(OSError):  # No /proc where there is no Linux.
+        # The kernel's choice in need of memory: a worker, which comes back, before the platform.
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+        Path("/proc/self/comm").write_text(
+            f"yard-{birth.spec.kind}"
+        )  # what ``ps`` and ``top`` show
 
 
 class _Reporter:
@@ -106,8 +128,7 @@ class _Reporter:
         self._report.reason = reason
         self._report.progress = progress or {}
         self._save()
+        poke(self._birth.run, self._birth.spec.id)
 
     def _save(self) -> None:
         self._birth.records.save_report(self._birth.spec.id, self._report)
-        with contextlib.suppress(OSError):  # No host now: its successor reads the file.
-            os.write(self._birth.poke, b"x")

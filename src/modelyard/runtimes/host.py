@@ -17,29 +17,31 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from modelyard.base.clock import Clock
 from modelyard.base.settings import Home, Limits
 from modelyard.runtimes import addresses, child
 from modelyard.runtimes.cgroups import Cgroups
+from modelyard.runtimes.clients import Ask, Clients
 from modelyard.runtimes.output import LogSink, Tail
+from modelyard.runtimes.pokes import Pokes
 from modelyard.runtimes.records import Record, Records, Report, start_time, without_payload
 from modelyard.runtimes.runtime import Process, ProcessSpec, ProcessState
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.2
-PIECE = 64 * 1024
-LINE_LIMIT = 16 << 20
-CLIENTS_LIMIT = 64
+BUSY_SECONDS = 0.2
+"""Between two looks at what processes print, while they print."""
+IDLE_SECONDS = 1.0
+LAST_ROUNDS = 16
+"""Turns of reading that a dead process's output is given, should something else still write to it."""
 REASON_CHARACTERS = 700
 ENDED = (ProcessState.SUCCEEDED, ProcessState.FAILED, ProcessState.DEAD)
+STOPPED = "it was stopped"
 
 
 @dataclass(slots=True)
@@ -54,13 +56,9 @@ class _Watched:
     ready_by: float | None = None
     killed_because: str = ""
 
-
-@dataclass(slots=True)
-class _Client:
-    connection: socket.socket
-    received: bytearray
-    to_send: bytearray
-    watches: bool = False
+    @property
+    def is_starting(self) -> bool:
+        return self.report is None or self.report.state is ProcessState.STARTING
 
 
 class Host:
@@ -89,62 +87,66 @@ class Host:
         self._clock = clock
         self._records = Records(home.processes)
         self._watched: dict[str, _Watched] = {}
-        self._clients: list[_Client] = []
         self._selector = selectors.DefaultSelector()
-        self._poke_read, self._poke_write = os.pipe()
         self._stopping: signal.Signals | None = None
         self._wanted: set[str] = set()
         self._warm = frozenset(warm)
+        self._is_busy = True
+        # Before any state file is looked at, so that no change falls between.
+        self._pokes = Pokes(home.run)
+        self._clients: Clients | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM (workers stay) or SIGUSR1 (workers stop first)."""
-        for descriptor in (self._poke_read, self._poke_write):
-            os.set_blocking(descriptor, False)
-        self._adopt()
-        gc.collect()
-        gc.freeze()  # Pages that no collection writes to stay shared with the children.
-        with self._listening() as listener, self._woken_by_signals():
-            self._selector.register(self._poke_read, selectors.EVENT_READ, self._poked)
-            self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._pokes, selectors.EVENT_READ, self._poked)
+        with self._woken_by_signals():
+            self._adopt()
+            gc.collect()
+            gc.freeze()  # Pages that no collection writes to stay shared with the children.
+            self._clients = Clients(self._home.socket("host"), self._selector, self._perform)
             while self._stopping is None:
                 self._turn()
             if self._stopping is signal.SIGUSR1:
                 self._stop_all()
+            self._clients.close()
+        self._pokes.close()
 
     @contextlib.contextmanager
-    def _listening(self) -> Any:
-        path = self._home.socket("host")
-        path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-            listener.listen(16)
-            listener.setblocking(False)
-            yield listener
-
-    @contextlib.contextmanager
-    def _woken_by_signals(self) -> Any:
+    def _woken_by_signals(self) -> Iterator[None]:
         def stop(number: int, frame: object) -> None:
-            self._stopping = signal.Signals(number)
+            if self._stopping is None:
+                self._stopping = signal.Signals(number)
 
-        signal.set_wakeup_fd(self._poke_write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, stop)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        yield
+        reader, writer = socket.socketpair()
+        with reader, writer:
+            reader.setblocking(False)
+            writer.setblocking(False)
+            self._selector.register(reader, selectors.EVENT_READ, lambda *_: reader.recv(4096))
+            before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+                signal.signal(number, stop)
+            try:
+                yield
+            finally:
+                signal.set_wakeup_fd(before)
 
     def _turn(self) -> None:
-        for key, events in self._selector.select(TICK_SECONDS):
+        for key, events in self._selector.select(BUSY_SECONDS if self._is_busy else IDLE_SECONDS):
             key.data(key.fileobj, events)
-        if self._wanted and not any(one.ready_by is not None for one in self._watched.values()):
+        running = [watched for watched in self._watched.values() if watched.pidfd >= 0]
+        is_awaited = any(watched.ready_by is not None for watched in running)
+        if self._wanted and not is_awaited:
             self._warm_up()  # Not while someone waits for a worker: an import stops the host for a second.
-        now = self._clock.monotonic()
-        for watched in list(self._watched.values()):
-            watched.tail.read(self._clock.now())
-            self._check_deadlines(watched, now)
+        now, wall = self._clock.monotonic(), self._clock.now()
+        printed = 0
+        for watched in running:
+            if watched.pidfd >= 0:
+                printed += watched.tail.read(wall)
+                self._check_deadlines(watched, now)
+        is_ending = any(watched.kill_at is not None for watched in running)
+        self._is_busy = bool(printed) or is_awaited or is_ending
 
     def _check_deadlines(self, watched: _Watched, now: float) -> None:
-        if watched.pidfd < 0:
-            return
         if watched.kill_at is not None and now >= watched.kill_at:
             watched.kill_at = None
             _signal(watched, signal.SIGKILL)
@@ -169,41 +171,55 @@ class Host:
     # ---- processes
 
     def start(self, spec: ProcessSpec) -> None:
-        """Fork it, unless it is known. The record is on disk before the process exists."""
+        """Fork it, unless it is known. The record is on disk before the process exists. Raises ``OSError``."""
         if spec.id in self._watched:
             return
         record = Record(spec=without_payload(spec), started_at=self._clock.now())
-        self._records.save(record)
-        if spec.address:
-            addresses.make_folder(spec.address)
-        watched = _Watched(record=record, tail=self._tail(spec))
-        self._watched[spec.id] = watched
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._records.remove, spec.id)
+            self._records.save(record)
+            if spec.address:
+                addresses.make_folder(spec.address)
+            watched = _Watched(record=record, tail=self._tail(spec))
+            undo.callback(watched.tail.close)
+            undo.callback(self._cgroups.remove, spec.id)
+            self._cgroups.create(spec.id, spec.caps)
+            pid = self._fork(spec)
+            undo.pop_all()
         if spec.kind == "worker":
             watched.ready_by = self._clock.monotonic() + self._limits.startup_seconds
-        self._cgroups.create(spec.id, spec.caps)
+        watched.report = Report(pid=pid, start=start_time(pid) or 0)
+        self._watched[spec.id] = watched
+        self._watch(watched, pid)
+        self._changed()
+
+    def _fork(self, spec: ProcessSpec) -> int:
         birth = child.Birth(
             spec=spec,
             main=self._mains[spec.kind],
             records=self._records,
             cgroups=self._cgroups,
             output=self._raw(spec.id),
-            poke=self._poke_write,
+            run=self._home.run,
             host=os.getpid(),
         )
-        pid = os.fork()
-        if pid == 0:
-            child.run(birth)
-        watched.report = Report(pid=pid, start=start_time(pid) or 0)
-        self._watch(watched, pid)
-        self._changed()
+        signal.pthread_sigmask(signal.SIG_BLOCK, child.SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                child.run(birth)
+            return pid
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, child.SIGNALS)
 
     def stop(self, process_id: str, grace: float) -> None:
+        """SIGTERM, and SIGKILL after the grace."""
         watched = self._watched.get(process_id)
         if watched is None or watched.pidfd < 0 or watched.record.stopping:
             return
         watched.record.stopping = True
         watched.ready_by = None
-        self._records.save(watched.record)
+        self._save(watched.record)
         watched.kill_at = self._clock.monotonic() + grace
         _signal(watched, signal.SIGTERM)
 
@@ -213,7 +229,6 @@ class Host:
         if watched is None or watched.pidfd >= 0:
             return
         del self._watched[process_id]
-        watched.tail.close()
         self._records.remove(process_id)
         self._raw(process_id).unlink(missing_ok=True)
 
@@ -228,16 +243,27 @@ class Host:
                 record=record, tail=self._tail(spec), report=self._records.report(spec.id)
             )
             self._watched[spec.id] = watched
-            if record.ended is not None:
-                continue
             report = watched.report
-            if report is not None and start_time(report.pid) == report.start:
+            if record.ended is not None:
+                watched.tail.close()
+            elif report is not None and start_time(report.pid) == report.start:
                 self._watch(watched, report.pid)
-                if record.stopping:
-                    watched.kill_at = self._clock.monotonic() + self._limits.drain_seconds
+                self._resume(watched)
+                self._wanted.update(report.progress.get("frameworks", ()))
                 logger.info("adopted %s %s, process %d", spec.kind, spec.id, report.pid)
             else:
                 self._ended(watched, None, "it ended while the host was down")
+
+    def _resume(self, watched: _Watched) -> None:
+        """The deadlines of an adopted process."""
+        now = self._clock.monotonic()
+        record = watched.record
+        if record.stopping:  # The host may have died before it sent the signal.
+            watched.kill_at = now + self._limits.drain_seconds
+            _signal(watched, signal.SIGTERM)
+        elif record.spec.kind == "worker" and watched.is_starting:
+            age = max(0.0, self._clock.now() - record.started_at)
+            watched.ready_by = now + max(0.0, self._limits.startup_seconds - age)
 
     def _watch(self, watched: _Watched, pid: int) -> None:
         try:
@@ -253,18 +279,23 @@ class Host:
         self._selector.unregister(watched.pidfd)
         os.close(watched.pidfd)
         watched.pidfd = -1
-        try:
+        exit_code: int | None = None
+        with contextlib.suppress(ChildProcessError):
+            # Before it is reaped its number is nobody else's: what it left running in its session ends with it.
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
-            exit_code: int | None = os.waitstatus_to_exitcode(status)
-        except ChildProcessError:  # Not our child: the supervisor, who is, has its status.
-            exit_code = None
+            exit_code = os.waitstatus_to_exitcode(status)
         self._ended(watched, exit_code, "")
 
     def _ended(self, watched: _Watched, exit_code: int | None, why: str) -> None:
         spec = watched.record.spec
         watched.ready_by = watched.kill_at = None
-        while watched.tail.read(self._clock.now(), last=True):
-            pass
+        for _ in range(LAST_ROUNDS):
+            if not watched.tail.read(self._clock.now()):
+                break
+        watched.tail.read(self._clock.now(), last=True)
         report = self._records.report(spec.id) or watched.report
         watched.report = report
         record = watched.record
@@ -274,15 +305,28 @@ class Host:
         else:
             record.ended = ProcessState.DEAD
             record.reason = self._reason(watched, exit_code, why)
-        self._records.save(record)
+        watched.tail.close()
         self._cgroups.remove(spec.id)
+        try:
+            self._records.save(record)
+        except (
+            OSError
+        ) as error:  # A full disk: a later host finds out for itself that it has ended.
+            logger.warning("the end of %s is not on disk: %s", spec.id, error)
         if not record.stopping:
             logger.info("%s %s ended: %s", spec.kind, spec.id, record.reason or record.ended)
         self._changed()
 
+    def _save(self, record: Record) -> None:
+        """On a full disk a process still ends: a later host finds out for itself."""
+        try:
+            self._records.save(record)
+        except OSError as error:
+            logger.warning("the record of %s is not on disk: %s", record.spec.id, error)
+
     def _reason(self, watched: _Watched, exit_code: int | None, why: str) -> str:
         if watched.record.stopping:
-            return "it was stopped"
+            return STOPPED
         spec = watched.record.spec
         if watched.killed_because:
             text = watched.killed_because
@@ -314,116 +358,45 @@ class Host:
         while any(watched.pidfd >= 0 for watched in self._watched.values()):
             self._turn()
 
-    # ---- clients
+    # ---- what others tell the host
 
     def _poked(self, fileobj: Any, events: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._poke_read, 4096):
-                pass
+        who = self._pokes.read()
         moved = False
-        for watched in self._watched.values():
-            if watched.pidfd < 0:
+        for process_id in self._watched.keys() if who is None else who:
+            watched = self._watched.get(process_id)
+            if watched is None or watched.pidfd < 0:
                 continue
-            report = self._records.report(watched.record.spec.id)
+            report = self._records.report(process_id)
             if report is not None and report != watched.report:
                 watched.report = report
                 moved = True
                 self._wanted.update(report.progress.get("frameworks", ()))
-                if report.state is not ProcessState.STARTING:
+                if not watched.is_starting:
                     watched.ready_by = None
         if moved:
             self._changed()
 
     def _changed(self) -> None:
-        for client in list(self._clients):
-            if client.watches:
-                self._answer(client, {"changed": True})
+        self._is_busy = True
+        if self._clients is not None:
+            self._clients.announce()
 
-    def _accept(self, listener: Any, events: int) -> None:
-        connection, _ = listener.accept()
-        if len(self._clients) >= CLIENTS_LIMIT:
-            connection.close()
-            return
-        connection.setblocking(False)
-        client = _Client(connection, bytearray(), bytearray())
-        self._clients.append(client)
-        self._register(client, selectors.EVENT_READ)
-
-    def _register(self, client: _Client, events: int) -> None:
-        self._selector.register(
-            client.connection, events, lambda _, happened: self._serve(client, happened)
-        )
-
-    def _serve(self, client: _Client, events: int) -> None:
-        try:
-            if events & selectors.EVENT_WRITE:
-                self._flush(client)
-            if events & selectors.EVENT_READ:
-                data = client.connection.recv(PIECE)
-                if not data:
-                    raise ConnectionResetError
-                client.received += data
-                self._take_lines(client)
-        except BlockingIOError:
-            return
-        except (OSError, ValueError) as error:
-            if isinstance(error, ValueError):
-                logger.warning("a client of the host sent what is no request: %s", error)
-            self._drop(client)
-
-    def _take_lines(self, client: _Client) -> None:
-        while (end := client.received.find(b"\n")) >= 0:
-            line = bytes(client.received[:end])
-            del client.received[: end + 1]
-            self._answer(client, self._perform(client, msgspec.json.decode(line)))
-        if len(client.received) > LINE_LIMIT:
-            raise ValueError("a request over the limit")
-
-    def _perform(self, client: _Client, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            match request["op"]:
-                case "start":
-                    self.start(msgspec.convert(request["spec"], ProcessSpec))
-                case "stop":
-                    self.stop(request["id"], request["grace"])
-                case "forget":
-                    self.forget(request["id"])
-                case "list":
-                    return {"processes": [asdict(process) for process in self.processes()]}
-                case "watch":
-                    client.watches = True
-                case other:
-                    return {"error": f"unknown operation {other!r}"}
-        except OSError as error:  # A full disk, no more processes: the caller tries again later.
-            logger.warning("%s failed: %s", request["op"], error)
-            return {"error": str(error)}
+    def _perform(self, ask: Ask) -> dict[str, Any]:
+        match ask.op:
+            case "start":
+                if ask.spec is None:
+                    raise ValueError("start needs a spec")
+                if self._stopping is not None:
+                    return {"error": "the platform is stopping"}
+                self.start(ask.spec)
+            case "stop":
+                self.stop(ask.id, ask.grace)
+            case "forget":
+                self.forget(ask.id)
+            case _:
+                return {"processes": self.processes()}
         return {"ok": True}
-
-    def _answer(self, client: _Client, value: dict[str, Any]) -> None:
-        client.to_send += msgspec.json.encode(value) + b"\n"
-        if len(client.to_send) > LINE_LIMIT:
-            self._drop(client)
-            return
-        try:
-            self._flush(client)
-        except OSError:
-            self._drop(client)
-
-    def _flush(self, client: _Client) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while client.to_send:
-                sent = client.connection.send(client.to_send)
-                del client.to_send[:sent]
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.to_send else 0)
-        self._selector.modify(
-            client.connection, events, lambda _, happened: self._serve(client, happened)
-        )
-
-    def _drop(self, client: _Client) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(client.connection)
-        client.connection.close()
-        self._clients = [other for other in self._clients if other is not client]
 
 
 def _describe(watched: _Watched) -> Process:
@@ -447,8 +420,15 @@ def _how(exit_code: int | None, invocation_seconds: float) -> str:
     if exit_code == -signal.SIGALRM:
         return f"it did not return from predict within {invocation_seconds:g} s"
     if exit_code < 0:
-        return f"it was killed by {signal.Signals(-exit_code).name}"
+        return f"it was killed by {_name(-exit_code)}"
     return f"it exited with status {exit_code}"
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # A real-time signal.
+        return f"signal {number}"
 
 
 def _signal(watched: _Watched, number: signal.Signals) -> None:

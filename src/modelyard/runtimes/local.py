@@ -39,16 +39,23 @@ class LocalRuntime:
     async def changed(self) -> None:
         """Returns also when the connection had to be made anew: what happened meanwhile is unknown."""
         if self._watch is None:
-            self._watch = await self._connect()
-            self._watch[1].write(b'{"op": "watch"}\n')
-            await self._read_line(self._watch[0])
+            reader, writer = await self._connect()
+            try:
+                writer.write(b'{"op": "watch"}\n')
+                await self._read_line(reader)
+            except BaseException:
+                writer.close()
+                raise
+            self._watch = reader, writer
             return
         try:
-            await self._read_line(self._watch[0])
-        except RuntimeUnavailable:
+            # Whatever has come stands for one hint: a burst of changes is one listing, not one for each.
+            if not await self._watch[0].read(LINE_LIMIT):
+                raise RuntimeUnavailable("the host went away")
+        except (OSError, RuntimeUnavailable) as error:
             self._watch[1].close()
             self._watch = None
-            raise
+            raise RuntimeUnavailable(str(error)) from error
 
     async def close(self) -> None:
         """Close both connections; idempotent."""

@@ -5,6 +5,7 @@ Two files, because there are two writers: ``<id>.json`` by the host (what was as
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,6 +16,7 @@ import msgspec
 
 from modelyard.runtimes.runtime import ProcessSpec, ProcessState
 
+logger = logging.getLogger(__name__)
 FORMAT = 1
 
 
@@ -56,16 +58,26 @@ class Records:
         """None before the process has written its first."""
         try:
             data = (self._folder / f"{process_id}.state").read_bytes()
+            return msgspec.json.decode(data, type=Report)
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(data, type=Report)
+        except msgspec.DecodeError as error:
+            logger.warning("the state of %s cannot be read: %s", process_id, error)
+            return None
 
     def all(self) -> Iterator[Record]:
-        """Every record of this format; one of another is left alone, its process is not ours to judge."""
+        """Every record of this format; one of another is left alone, its process is not ours to judge.
+
+        What a power cut left of a record is removed: its process has not survived either.
+        """
         for path in sorted(self._folder.glob("*.json")):
             data = path.read_bytes()
-            if json.loads(data).get("format") == FORMAT:
-                yield msgspec.json.decode(data, type=Record)
+            try:
+                if json.loads(data)["format"] == FORMAT:
+                    yield msgspec.json.decode(data, type=Record)
+            except (ValueError, KeyError, TypeError) as error:
+                logger.warning("%s is no record of a process and is removed: %s", path.name, error)
+                self.remove(path.stem)
 
     def remove(self, process_id: str) -> None:
         for suffix in (".json", ".state", ".offset"):

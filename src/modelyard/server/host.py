@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import resource
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,12 +42,19 @@ class _Sink:
             logger.warning("%d lines of %s are lost: %s", len(events), stream.stream, error)
 
 
+def _allow_many_files() -> None:
+    """Three descriptors a process; a thousand workers are more than the usual 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     """``python -m modelyard.server.host --settings FILE``."""
     # Threads of a linear algebra library would not survive a fork, and replicas are the parallelism here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     start = begin("host")
+    _allow_many_files()
     clock = SystemClock()
     for name in WARM:
         try:
