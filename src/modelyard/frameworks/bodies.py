@@ -16,12 +16,15 @@ Numbers become float64, ``null`` and empty CSV cells among numbers NaN. Whole nu
 int64 if all values of the array are whole.
 """
 
+import ast
 import codecs
 import csv
 import functools
 import io
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -31,6 +34,9 @@ _decode_json = msgspec.json.Decoder().decode
 _decode_lines = msgspec.json.Decoder().decode_lines
 _decode_floats = msgspec.json.Decoder(list[float]).decode
 _TYPES = "text/csv, application/json, application/jsonlines, application/x-npy"
+_NPY_HEADER_LIMIT = 10_000
+_NPY_TYPES = re.compile(r"[<>|=]?[fiu][0-9]{1,2}|[|]?b1|[<>|=]?[US][0-9]{1,8}")
+_UNICODE_MAX = 0x10FFFF
 _EXACT = 2.0**53
 """Whole numbers up to here are exact in float64."""
 
@@ -200,12 +206,12 @@ def _cells(text: str) -> list[list[str]]:
 def _typed(rows: list[list[str]]) -> Array:
     """Numbers if every column holds numbers, else objects: floats in columns of numbers, text in the others."""
     columns = [_column(cells) for cells in zip(*rows, strict=True)]
-    if any(column.dtype == object for column in columns):
+    kinds = {column.dtype.kind for column in columns}
+    if "O" in kinds:
         columns = [column.astype(object) for column in columns]
-    elif all(column.dtype == np.int64 for column in columns):
-        return np.stack(columns, axis=1)
-    else:
-        columns = [column.astype(np.float64) for column in columns]
+    elif "i" in kinds:  # Whole numbers that float64 does not hold.
+        whole = all((column == np.floor(column)).all() for column in columns)
+        columns = [column.astype(np.int64 if whole else np.float64) for column in columns]
     return np.stack(columns, axis=1)
 
 
@@ -384,34 +390,43 @@ def _json_type(value: Any) -> str:
 
 def _decode_npy(body: bytes) -> Batch:
     """The array, if the body really holds as many bytes as its header claims."""
-    stream = io.BytesIO(body)
-    try:
-        version = np.lib.format.read_magic(stream)
-        readers = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        shape, fortran, dtype = readers[version](stream)
-    except (ValueError, KeyError, EOFError, TypeError, SyntaxError, OverflowError) as error:
-        if body.startswith(b"PK"):
-            raise BodyError("The body is an .npz archive; send one .npy array.") from error
-        raise BodyError(f"The body is no .npy array: {error}") from error
-    if dtype.kind not in "fiubUS":
-        raise BodyError(f"The array's type {dtype.str} holds neither numbers nor text.")
-    count = 1
-    for size in shape:
-        count *= size
-    begin = stream.tell()
-    if any(size < 0 for size in shape) or len(body) - begin != count * dtype.itemsize:
+    dtype, shape, order, begin = _npy_header(body)
+    count = math.prod(shape)
+    if len(body) - begin != count * dtype.itemsize:
         raise BodyError(
             f"The array's header tells of {count * dtype.itemsize} bytes, {len(body) - begin} came."
         )
     if not count or not dtype.itemsize:
         raise BodyError("The body has no rows.")
     array: Array = np.frombuffer(body, dtype=dtype, count=count, offset=begin)
-    array = array.reshape(shape, order="F" if fortran else "C")
-    array = _plain_type(array)
+    try:
+        array = _plain_type(array.reshape(shape, order=order))
+    except ValueError as error:  # Too many axes, or bytes that are no text.
+        raise BodyError(f"The body is no .npy array of rows: {error}") from error
     return Batch(array.reshape(1, -1) if array.ndim <= 1 else array)
+
+
+def _npy_header(body: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Literal["C", "F"], int]:
+    """Type, shape, order, and where the data begins. numpy's own reader warns, guesses and raises anything."""
+    if body.startswith(b"PK"):
+        raise BodyError("The body is an .npz archive; send one .npy array.")
+    width = 2 if body[6:7] == b"\1" else 4
+    begin = 8 + width + int.from_bytes(body[8 : 8 + width], "little")
+    if not body.startswith(b"\x93NUMPY") or begin > min(len(body), _NPY_HEADER_LIMIT):
+        raise BodyError("The body is no .npy array.")
+    try:
+        header = ast.literal_eval(body[8 + width : begin].decode("latin-1").strip())
+        descr, shape, fortran = header["descr"], header["shape"], header["fortran_order"]
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError) as error:
+        raise BodyError(f"The body is no .npy array: {error}") from error
+    if not isinstance(descr, str) or not _NPY_TYPES.fullmatch(descr):
+        raise BodyError(f"The array's type {str(descr)[:100]} holds neither numbers nor text.")
+    if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
+        raise BodyError(f"The array's shape {str(shape)[:100]} is none.")
+    try:
+        return np.dtype(descr), shape, "F" if fortran else "C", begin
+    except (TypeError, ValueError) as error:
+        raise BodyError(f"The array's type {descr} is not known.") from error
 
 
 def _plain_type(array: Array) -> Array:
@@ -419,17 +434,16 @@ def _plain_type(array: Array) -> Array:
     if array.dtype.kind == "S":
         return np.char.decode(array, "latin-1").astype(object)
     if array.dtype.kind == "U":
-        return _texts(array)
+        native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+        points = native.reshape(-1).view(np.uint32)
+        if ((points > _UNICODE_MAX) | ((points >= 0xD800) & (points < 0xE000))).any():
+            raise ValueError(
+                "its text is not Unicode"
+            )  # numpy would read it all the same, or crash.
+        return native.astype(object)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         return array.astype(np.float64)
     return array.astype(array.dtype.newbyteorder("="))
-
-
-def _texts(array: Array) -> Array:
-    try:
-        return array.astype(object)
-    except ValueError as error:
-        raise BodyError(f"The array's text is not Unicode: {error}") from error
 
 
 _DECODERS: Mapping[str, Callable[[bytes], Batch]] = {

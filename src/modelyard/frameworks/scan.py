@@ -49,6 +49,8 @@ _NAMES = frozenset(
         "numpy.random._pcg64.PCG64",
         "numpy.random.bit_generator.SeedSequence",
         "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
+        "numpy.ma.MaskedArray",
+        "numpy.ma.core.MaskedConstant",
         "numpy.ma.core.MaskedArray",
         "numpy.ma.core._mareconstruct",
         "scipy.sparse._csr.csr_matrix",
