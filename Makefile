@@ -49,6 +49,9 @@ test-fast: setup ## unit tests, contracts and state machines: seconds
 test: setup clients ## every test, with real processes: minutes
 	$(BIN)/python -m pytest
 
+docs: setup ## generate the pages that come from the code
+	$(BIN)/python -m modelyard.server.reference > docs/reference/operations.md
+
 lock: setup ## pin the dependencies of pyproject.toml anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra all --group dev \

@@ -3,13 +3,22 @@
 python -m modelyard.server.reference > docs/reference/operations.md
 """
 
-import importlib
+import inspect
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
+
+from botocore import xform_name
 
 from modelyard.services import registry
 from modelyard.services.members import Members, rows
+from modelyard.services.s3 import access
+from modelyard.services.s3.described import described_members
+from modelyard.services.s3.operations import build_operations
+from modelyard.store.objects import ObjectStore
+from modelyard.wire import checksums
 from modelyard.wire.models import load_service
 
 _HEAD = """# Operations
@@ -40,6 +49,7 @@ def page() -> Iterator[str]:
     """The page, line by line."""
     yield _HEAD
     yield from _service("sagemaker-runtime", {"InvokeEndpoint": list(_invoke_rows())})
+    yield from _service("s3", _s3_operations())
     for service, classes in sorted(registry.SERVICES.items()):
         yield from _service(
             service,
@@ -54,6 +64,26 @@ def page() -> Iterator[str]:
 def _invoke_rows() -> Iterator[tuple[str, str, str]]:
     for name, (treatment, note) in _INVOKE.items():
         yield name, treatment, note
+
+
+def _s3_operations() -> dict[str, list[tuple[str, str, str]]]:
+    """S3's members from the signatures: what an operation names it executes, the rest goes by ``access``' rules."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = ObjectStore(Path(folder) / "objects")
+        operations = build_operations(store, create_checksum=checksums.create)
+        store.close()
+    return {name: list(_s3_rows(name, method)) for name, method in operations.items()}
+
+
+def _s3_rows(name: str, method: object) -> Iterator[tuple[str, str, str]]:
+    shape = load_service("s3").operation_model(name).input_shape
+    named = inspect.signature(method).parameters  # type: ignore[arg-type]
+    for member in shape.members if shape is not None else ():
+        snake = xform_name(member)
+        if snake in named or snake in described_members():
+            yield member, "executed", ""
+        else:
+            yield member, *access.treatment(snake)
 
 
 def _rows(module: ModuleType, operation: str) -> Iterator[tuple[str, str, str]]:
@@ -81,7 +111,6 @@ def _service(name: str, operations: Mapping[str, list[tuple[str, str, str]]]) ->
 
 def main() -> None:
     """Print the page."""
-    importlib.import_module("modelyard.services.registry")
     sys.stdout.write("\n".join(page()).rstrip() + "\n")
 
 

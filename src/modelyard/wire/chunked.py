@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from modelyard.base.errors import ServiceError
-from modelyard.wire.sigv4 import EMPTY_HASH, Opened, wrong_signature
+from modelyard.wire.canonical import EMPTY_HASH
+from modelyard.wire.sigv4 import Opened, wrong_signature
 
 SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"

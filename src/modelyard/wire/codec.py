@@ -288,7 +288,7 @@ def _payload(shape: Any, result: Mapping[str, Any], *, is_json: bool) -> Any:
         return json_body.dump(json_body.encode(shape, rest))
     if all(_is_bound(member) for member in shape.members.values()):
         return b""
-    root = next(xml_body.encode(shape, rest, shape.serialization.get("name", shape.name)))
+    root = next(xml_body.encode(shape, rest, _S3_ROOTS.get(shape.name, shape.name)))
     root.set("xmlns", _S3_NAMESPACE)
     return xml_body.dump(root)
 
@@ -297,6 +297,23 @@ def _is_bound(member: Any) -> bool:
     """Whether an output's member travels outside the body; a query's or a URI's only do in inputs."""
     return member.serialization.get("location") in ("header", "headers", "statusCode")
 
+
+_S3_ROOTS = {
+    "ListBucketsOutput": "ListAllMyBucketsResult",
+    "ListObjectsOutput": "ListBucketResult",
+    "ListObjectsV2Output": "ListBucketResult",
+    "ListMultipartUploadsOutput": "ListMultipartUploadsResult",
+    "ListPartsOutput": "ListPartsResult",
+    "CreateMultipartUploadOutput": "InitiateMultipartUploadResult",
+    "CompleteMultipartUploadOutput": "CompleteMultipartUploadResult",
+    "DeleteObjectsOutput": "DeleteResult",
+    "GetObjectTaggingOutput": "Tagging",
+    "GetBucketVersioningOutput": "VersioningConfiguration",
+    "GetBucketAclOutput": "AccessControlPolicy",
+    "GetObjectAclOutput": "AccessControlPolicy",
+    "GetObjectAttributesOutput": "GetObjectAttributesResponse",
+}
+"""Root elements of S3's answers, from its API reference; botocore's model does not have them, and other SDKs ask for them."""
 
 _S3_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 

@@ -134,3 +134,13 @@ class Access:
         if info is None:
             raise no_such_key(key)
         return info
+
+
+def treatment(name: str) -> tuple[str, str]:
+    """What becomes of a member that no operation names: its treatment and a note, for the documentation."""
+    if name in _WITHOUT_EFFECT:
+        return "recorded", "without effect here"
+    if name == "version_id":
+        return "refused", "only null"
+    accepted = ", ".join(str(value) for value in _ACCEPTED.get(name, ()))
+    return "refused", f"only {accepted}" if accepted else ""

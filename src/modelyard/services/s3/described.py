@@ -117,3 +117,9 @@ def describe(info: ObjectInfo) -> Output:
         "Metadata": attributes.metadata,
         "TagCount": len(attributes.tags) or None,
     }
+
+
+def described_members() -> frozenset[str]:
+    """Names of the input members that are kept with an object, for the documentation."""
+    checksums = {name for name, _ in CHECKSUMS.values()}
+    return frozenset({*_HEADERS, "metadata", "content_type", "tagging", *checksums})
