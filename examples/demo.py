@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 MODELYARD = str(Path(sys.executable).with_name("modelyard"))
 FOLDER = Path(".demo")
 NAME = "tumours"
-console = Console(highlight=False)
+console = Console(highlight=False, record=True, width=96)
 
 
 def modelyard(
@@ -37,7 +37,10 @@ def modelyard(
         console.print(
             f"\n[bold green]$[/] [bold]modelyard {' '.join(arguments)}[/]", soft_wrap=True
         )
-    return subprocess.run([MODELYARD, *arguments], check=check, text=True, stdout=subprocess.PIPE)
+    finished = subprocess.run([MODELYARD, *arguments], check=False, text=True, capture_output=True)
+    if check and finished.returncode != 0:
+        sys.exit(finished.stderr)
+    return finished
 
 
 def train() -> tuple[object, np.ndarray, np.ndarray]:
@@ -65,7 +68,7 @@ def main() -> None:
     if modelyard("status", show=False, check=False).returncode == 0:
         console.print("A platform is running already; the demo uses it.")
     else:
-        console.print(modelyard("up", "--detach").stdout, end="")
+        console.print(modelyard("up", "--detach").stderr.strip())
     begin = time.perf_counter()
     console.print(modelyard("deploy", ".demo/tumours.onnx", "--name", NAME).stdout.splitlines()[0])
     console.print(
@@ -85,11 +88,11 @@ def main() -> None:
         Panel(
             "\n".join(
                 (
-                    f"export PATH={Path(MODELYARD).parent}:$PATH",
+                    "export PATH=$PWD/.venv/bin:$PATH",
                     "modelyard status",
                     f"modelyard invoke {NAME} --body @.demo/patients.csv",
                     f"modelyard logs {NAME}",
-                    "eval $(modelyard env)          # now boto3 and the AWS CLI use this platform:",
+                    "eval $(modelyard env)     # now boto3, aws and the SDK use it:",
                     "aws sagemaker list-endpoints",
                     "modelyard down",
                 )
@@ -153,3 +156,5 @@ def show_results(
 
 if __name__ == "__main__":
     main()
+    if len(sys.argv) > 1:  # The README's picture: python examples/demo.py docs/images/demo.svg
+        console.save_svg(sys.argv[1], title="make demo")
