@@ -128,6 +128,8 @@ def _plain(array: Array) -> list[Any]:
     if array.dtype == np.float32:
         if array.ndim == 1 and array.size <= _SMALL:
             return [float(str(value)) for value in array]
+        if array.ndim == 2 and array.size <= _SMALL:
+            return [[float(str(value)) for value in row] for row in array]
         return shortest(array).tolist()  # type: ignore[no-any-return]
     if array.dtype == np.float16:
         return _one_by_one(array).tolist()  # type: ignore[no-any-return]

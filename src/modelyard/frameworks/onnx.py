@@ -68,18 +68,28 @@ class _Input:
 
     def fit(self, array: Array) -> Array:
         """The array in this input's type and shape. Raises ``BadInput``."""
-        if len(self.shape) == array.ndim + 1 and self.shape[-1] == 1:
-            array = array[..., np.newaxis]
-        if self.shape and not self._takes(array.shape):
-            raise BadInput(
-                f"The model takes {_words(self.shape)} for {self.name}, {_words(array.shape)} came."
-            )
+        if (
+            array.shape[1:] != self.shape[1:]
+        ):  # Equal where every axis is fixed, as for most tables.
+            if len(self.shape) == array.ndim + 1 and self.shape[-1] == 1:
+                array = array[..., np.newaxis]
+            if self.shape and not self._takes(array.shape):
+                raise BadInput(
+                    f"The model takes {_words(self.shape)} for {self.name}, {_words(array.shape)} came."
+                )
         if self.dtype is np.object_:
             return array.astype(str).astype(object)
         try:
-            fitted = np.ascontiguousarray(array, dtype=self.dtype)
+            if self.dtype in (np.float32, np.float64):
+                return np.ascontiguousarray(array, dtype=self.dtype)
+            return self._fit_narrow(array)
         except (TypeError, ValueError, OverflowError) as error:
             raise BadInput(f"The model takes a {self.type} for {self.name}: {error}.") from error
+
+    def _fit_narrow(self, array: Array) -> Array:
+        """For types that do not hold every number: a value may lose digits, but never become another."""
+        with np.errstate(invalid="ignore", over="ignore"):  # Compared below.
+            fitted = np.ascontiguousarray(array, dtype=self.dtype)
         if fitted.dtype.kind in "iu" and array.dtype.kind != "b" and not (fitted == array).all():
             raise BadInput(f"The model takes whole numbers of {fitted.dtype} for {self.name}.")
         return fitted

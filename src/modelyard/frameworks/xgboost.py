@@ -28,7 +28,8 @@ def load(path: Path, *, output: str, threads: int) -> Model:
         raise FrameworkMissing("xgboost", "xgboost") from None
     booster = xgboost.Booster(params={"nthread": threads})
     try:
-        booster.load_model(path)
+        # From memory XGBoost tells JSON from UBJSON by content; from a file by its name.
+        booster.load_model(bytearray(path.read_bytes()))
     except (xgboost.core.XGBoostError, ValueError, TypeError) as error:
         text = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
         raise LoadError(f"{path.name} is not a model that XGBoost reads: {text}") from error
