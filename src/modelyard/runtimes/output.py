@@ -43,7 +43,8 @@ class Tail:
         self._kept = int.from_bytes(saved[8:16], "little")
         self._freed = self._offset
         self._rest = b""
-        self._recent = os.pread(self._file, TAIL_BYTES, max(0, self._offset - TAIL_BYTES))
+        known = min(self._offset, TAIL_BYTES)
+        self._recent = os.pread(self._file, known, self._offset - known)
 
     def read(self, now: float, *, last: bool = False) -> int:
         """Hand on what is new, up to a turn's worth; how many bytes that was. ``last``: an unfinished line is one, too."""
