@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from botocore.exceptions import BotoCoreError
 
 from modelyard.base import log
 from modelyard.base.settings import MIB, Home, Limits, Settings, default_home
@@ -230,16 +229,14 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 def _health(platform: Platform) -> dict[str, Any]:
     """What control says of the platform; it counts processes even when it has no model to show."""
-    request = urllib.request.Request(f"{platform.url}/_modelyard/status")  # noqa: S310 - our own URL
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own URL
-            health: dict[str, Any] = json.load(answer)
-            return health
-    except (urllib.error.URLError, TimeoutError) as error:
+        health: dict[str, Any] = json.loads(platform.own_call("GET", "/_modelyard/status"))
+    except BotoCoreError as error:
         raise CommandFailed(
             f"The platform runs, but its control process does not answer: {error}",
             f"Logs: {platform.home.logs}",
         ) from error
+    return health
 
 
 def reset(
@@ -250,7 +247,7 @@ def reset(
     platform = connect(home)
     if not yes:
         typer.confirm(f"Delete everything in the platform at {platform.url}?", abort=True)
-    platform.post("/_modelyard/reset")
+    platform.own_call("POST", "/_modelyard/reset")
     output.notes.print("The platform is empty.")
 
 

@@ -80,12 +80,12 @@ class Platform:
             config=Config(retries={"mode": "standard"}, **config),
         )
 
-    def post(self, path: str) -> bytes:
+    def own_call(self, method: str, path: str) -> bytes:
         """A signed call of the platform's own (``/_modelyard/…``), which no AWS service has."""
         keys = botocore.credentials.Credentials(
             self.credentials.access_key_id, self.credentials.secret_access_key
         )
-        request = AWSRequest(method="POST", url=self.url + path, data=b"")
+        request = AWSRequest(method=method, url=self.url + path, data=b"")
         SigV4Auth(keys, OWN_SERVICE, self.region).add_auth(request)
         verify = str(self.settings.tls_cert) if self.settings.tls_cert else True
         answer = URLLib3Session(verify=verify).send(request.prepare())

@@ -222,10 +222,11 @@ class Control:
         )
 
     async def _status(self, request: Request) -> Mapping[str, Any]:
+        self._require_root(request)
         return await platform_status(self._settings, self._store, self._processes)
 
-    async def _reset(self, request: Request) -> Mapping[str, Any]:
-        """Empty everything; a signed call of the account's root."""
+    def _require_root(self, request: Request) -> None:
+        """The platform's own calls are signed like AWS's, by a key of the account's root."""
         principal, _ = self._authentication.check(
             family="json",
             service=OWN_SERVICE,
@@ -237,8 +238,12 @@ class Control:
         )
         if principal.kind != "root":
             raise ServiceError(
-                "AccessDeniedException", "Only the account's root may reset.", status=403
+                "AccessDeniedException", "Only the account's root may ask this.", status=403
             )
+
+    async def _reset(self, request: Request) -> Mapping[str, Any]:
+        """Empty everything."""
+        self._require_root(request)
         await self._store.clear()
         await self._routes.retain(())
         await asyncio.gather(
