@@ -32,8 +32,8 @@ METHODS = (
 _NOT_ROW_WISE = ("NMF", "MiniBatchNMF")
 """Estimators that look at all rows of a call together, for instance to know when they have converged."""
 _TEXT_READERS = ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
-_SKOPS_MIN = (0, 13)
-"""Older versions can be made to run code despite their audit (CVE-2025-54412, -54413, -54886)."""
+_SKOPS_MIN = (0, 12)
+"""The loader of older versions can be made to run code despite its audit (CVE-2025-54412, CVE-2025-54413)."""
 
 
 def load_skops(path: Path, *, output: str, threads: int, trusted: Collection[str]) -> Model:
@@ -44,7 +44,7 @@ def load_skops(path: Path, *, output: str, threads: int, trusted: Collection[str
     except ImportError:
         raise FrameworkMissing("skops", "sklearn") from None
     if tuple(int(part) for part in skops.__version__.split(".")[:2]) < _SKOPS_MIN:
-        raise LoadError("skops is too old to be safe: pip install --upgrade 'skops>=0.13'.")
+        raise LoadError("skops is too old to be safe: pip install --upgrade 'skops>=0.12'.")
     try:
         unknown = skops.io.get_untrusted_types(file=path)
         for name in unknown:

@@ -222,6 +222,15 @@ def test_a_pickle_of_something_else_is_no_model(tmp_path: Path, value: Any) -> N
         loaded(tmp_path)
 
 
+def test_a_skops_whose_audit_can_be_deceived_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.skops_model(tmp_path)
+    monkeypatch.setattr("skops.__version__", "0.11.0")
+    with pytest.raises(LoadError, match="too old to be safe"):
+        loaded(tmp_path)
+
+
 def test_skops_types_beyond_the_list_are_refused(tmp_path: Path) -> None:
     models.skops_model(tmp_path, rogue.WellBehaved())
     with pytest.raises(LoadError, match=r"modelyard\.testing\.rogue\.WellBehaved"):
