@@ -230,6 +230,9 @@ def test_workers_outlive_a_killed_host_and_are_adopted(
     assert caller.ask("4") == (200, "8.0\n")
     assert host.ask(op="stop", id="a", grace=10) == {"ok": True}
     assert host.until("a", "dead")["reason"] == "it was stopped"
+    host.ask(op="forget", id="a")
+    assert [path.name for path in host.home.run.rglob("*") if path.name.startswith("a.")] == []
+    assert list((host.home.logs / "raw").iterdir()) == []
 
 
 def test_a_worker_that_gets_ready_without_its_host_is_ready_for_the_next(

@@ -28,3 +28,8 @@ def make_folder(address: str) -> None:
     status = folder.lstat()
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
         raise PermissionError(f"{folder} belongs to another user")
+
+
+def remove(address: str) -> None:
+    """Remove the socket of a worker that has ended."""
+    Path(address.removeprefix("unix:")).unlink(missing_ok=True)

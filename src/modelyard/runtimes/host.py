@@ -231,6 +231,8 @@ class Host:
         del self._watched[process_id]
         self._records.remove(process_id)
         self._raw(process_id).unlink(missing_ok=True)
+        if watched.record.spec.address:
+            addresses.remove(watched.record.spec.address)
 
     def processes(self) -> list[Process]:
         return [_describe(watched) for watched in self._watched.values()]
