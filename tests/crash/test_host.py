@@ -17,6 +17,7 @@ import pytest
 
 from modelyard.base.settings import Home
 from modelyard.runtimes.addresses import worker_address
+from modelyard.runtimes.cgroups import open_cgroups
 from modelyard.transport import frames
 
 SECONDS = 30.0
@@ -27,7 +28,7 @@ HOST = textwrap.dedent(
     from pathlib import Path
     from modelyard.base.clock import SystemClock
     from modelyard.base.settings import Home, Limits
-    from modelyard.runtimes.cgroups import Cgroups
+    from modelyard.runtimes.cgroups import open_cgroups
     from modelyard.runtimes.host import Host
     from modelyard.worker import main as worker, predictor, server
 
@@ -59,6 +60,8 @@ HOST = textwrap.dedent(
                     case -5:
                         child = subprocess.Popen(["sleep", "1000"])
                         print("grandchild", child.pid, flush=True)
+                    case -6:
+                        bytearray(1 << 30)
                     case _:
                         print("row", code)
                         time.sleep(0.001)
@@ -77,10 +80,12 @@ HOST = textwrap.dedent(
             for _, text in events:
                 file.write(f"{stream.stream} {text}\\n")
 
+    cgroups = open_cgroups(home.root)
     worker._load = load
     logging.basicConfig(level="INFO")
     Host(home=home, limits=limits, mains={"worker": worker.main}, sink=sink,
-         cgroups=Cgroups({}, 0, "off"), clock=SystemClock()).run()
+         cgroups=cgroups, clock=SystemClock()).run()
+    cgroups.close()
     """
 )
 
@@ -115,8 +120,8 @@ class RunningHost:
         answer: dict[str, Any] = json.loads(self.lines.readline())
         return answer
 
-    def worker(self, name: str, **payload: Any) -> str:
-        """Start a worker of the scripted model; its address."""
+    def worker(self, name: str, *, memory: int = 0, **payload: Any) -> str:
+        """Start a worker of the scripted model, with at most ``memory`` bytes; its address."""
         address = worker_address(self.home, name)
         limits = {"payload_bytes": 1 << 20, "invocation_seconds": 1.0}
         body = {
@@ -127,7 +132,14 @@ class RunningHost:
             **payload,
         }
         log = {"account": "1", "region": "r", "group": "g", "stream": name}
-        spec = {"id": name, "kind": "worker", "address": address, "payload": body, "log": log}
+        spec = {
+            "id": name,
+            "kind": "worker",
+            "address": address,
+            "payload": body,
+            "log": log,
+            "caps": {"cpus": 1.0, "memory_bytes": memory},
+        }
         assert self.ask(op="start", spec=spec) == {"ok": True}
         return address
 
@@ -298,6 +310,23 @@ def test_a_predict_that_hangs_in_c_is_ended_and_named(hosts: Callable[..., Runni
         host.caller(address).ask("-2")
     reason = host.until("a", "dead")["reason"]
     assert reason.startswith("it did not return from predict within 1 s")
+
+
+def test_a_worker_that_outgrows_its_memory_is_ended_by_name(
+    hosts: Callable[..., RunningHost], tmp_path: Path
+) -> None:
+    cgroups = open_cgroups(tmp_path)
+    cgroups.close()
+    if cgroups.reason:
+        pytest.skip(f"limits are off here: {cgroups.reason}")
+    host = hosts()
+    address = host.worker("a", memory=300 << 20)
+    host.until("a", "ready")
+    assert host.caller(address).ask("2")[0] == 200
+    with pytest.raises(EOFError):
+        host.caller(address).ask("-6")
+    reason = host.until("a", "dead")["reason"]
+    assert reason.startswith("it used more than its 300 MiB of memory and was killed")
 
 
 def test_a_worker_that_is_not_ready_in_time_fails_its_health_check(

@@ -26,7 +26,7 @@ class Cgroups:
         """A group for one process. Does nothing where limits are off."""
         for controller, folder in self.folders.items():
             group = folder / process_id
-            group.mkdir(exist_ok=True)
+            group.mkdir(parents=True, exist_ok=True)
             for name, value in _settings(self.version, controller, caps):
                 (group / name).write_text(value)
 
@@ -53,6 +53,12 @@ class Cgroups:
             # Busy while a grandchild lives: the garbage of a stopped platform, removed at the next start.
             with contextlib.suppress(OSError):
                 (folder / process_id).rmdir()
+
+    def close(self) -> None:
+        """The host ends: remove the subtree, unless processes go on in it."""
+        for folder in set(self.folders.values()):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _settings(version: int, controller: str, caps: Caps) -> list[tuple[str, str]]:

@@ -74,6 +74,7 @@ def main() -> None:
         clock=clock,
         warm=FRAMEWORKS,
     ).run()
+    cgroups.close()
     store.close()
 
 

@@ -136,6 +136,8 @@ def test_caps_are_written_to_control_groups_of_version_1(tmp_path: Path) -> None
     (folders["memory"] / "memory.oom_control").write_text("under_oom 0\noom_kill 1\n")
     assert cgroups.was_killed_for_memory("a")
     assert not cgroups.was_killed_for_memory("b")
+    cgroups.close()  # Processes go on in it.
+    assert (folders["pids"] / "pids.max").exists()
 
 
 def test_without_control_groups_nothing_is_limited_and_the_reason_is_told(tmp_path: Path) -> None:
