@@ -468,9 +468,10 @@ def test_the_life_of_a_multipart_upload(s3: Any, platform: Platform) -> None:
     assert len(platform.files()) == 2
 
 
-def test_presigned_urls(s3: Any, platform: Platform) -> None:
+@pytest.mark.parametrize("options", [{}, {"signature_version": "s3v4"}], ids=["default", "s3v4"])
+def test_presigned_urls(s3: Any, platform: Platform, options: dict[str, Any]) -> None:
     parameters = {"Bucket": "bucket", "Key": "a b"}
-    signer = platform.client(signature_version="s3v4")
+    signer = platform.client(**options)
     put = urlsplit(signer.generate_presigned_url("put_object", Params=parameters))
     assert platform.send("PUT", f"{put.path}?{put.query}", b"signed")[0] == 200
     got = urlsplit(signer.generate_presigned_url("get_object", Params=parameters))
@@ -478,6 +479,25 @@ def test_presigned_urls(s3: Any, platform: Platform) -> None:
     status, body, _ = platform.send("GET", f"{got.path}x?{got.query}")
     assert status == 403
     assert b"SignatureDoesNotMatch" in body
+    renamed = signer.generate_presigned_url(
+        "get_object", Params=parameters | {"ResponseContentType": "text/x"}
+    )
+    typed = urlsplit(renamed)
+    assert platform.send("GET", f"{typed.path}?{typed.query}")[:2] == (200, b"signed")
+    changed = typed.query.replace("text%2Fx", "text%2Fhtml")
+    assert changed != typed.query
+    assert platform.send("GET", f"{typed.path}?{changed}")[0] == 403
+
+
+def test_an_expired_presigned_url_of_either_version_is_refused(s3: Any, platform: Platform) -> None:
+    old = urlsplit(
+        platform.client().generate_presigned_url(
+            "get_object", Params={"Bucket": "bucket", "Key": "k"}, ExpiresIn=-10
+        )
+    )
+    assert "AWSAccessKeyId=" in old.query
+    status, body, _ = platform.send("GET", f"{old.path}?{old.query}")
+    assert (status, b"Request has expired" in body) == (403, True)
 
 
 def test_virtual_hosts(s3: Any, platform: Platform) -> None:

@@ -183,7 +183,7 @@ class Verifier:
             text = f"Credential should be scoped to correct service: '{service}'."
             raise refusals.wrong_scope(family, text, presigned=presigned)
         _check_signed(family, signer.names, headers, presigned=presigned)
-        entry = self._find(family, signer.key_id, token)
+        entry = self.find_key(family, signer.key_id, token)
         return Opened(
             principal=entry.principal,
             signer=signer,
@@ -207,7 +207,8 @@ class Verifier:
             text = f"Signature not yet current: {timestamp} is still later than {current} + {minutes} min."
         raise refusals.skewed(family, text)
 
-    def _find(self, family: Family, key_id: str, token: str | None) -> KeyEntry:
+    def find_key(self, family: Family, key_id: str, token: str | None) -> KeyEntry:
+        """The key of a long-lived id, or the one that a session token carries. Raises ``ServiceError`` (403)."""
         if token is None:
             entry = self._keys().find(key_id)
             if entry is None:
