@@ -20,8 +20,8 @@ _RESOURCES = frozenset(
         "accelerate", "acl", "analytics", "cors", "defaultObjectAcl", "delete", "inventory", "lifecycle",
         "location", "logging", "metrics", "notification", "object-lock", "partNumber", "policy", "replication",
         "requestPayment", "response-cache-control", "response-content-disposition", "response-content-encoding",
-        "response-content-language", "response-content-type", "response-expires", "restore", "select", "select-
-        type", "storageClass", "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions",
+        "response-content-language", "response-content-type", "response-expires", "restore", "select",
+        "select-type", "storageClass", "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions",
         "website",
     )
 )  # fmt: skip
