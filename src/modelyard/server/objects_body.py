@@ -42,6 +42,7 @@ class RequestBody:
                 declared_hash,
                 decoded_length=decoded_length(headers),
                 signing=chunked.Signing(opened) if opened is not None else None,
+                announced=headers.get("x-amz-trailer", ""),
             )
         self._content_md5 = headers.get("content-md5")
         self._md5 = checksums.create("MD5") if self._content_md5 is not None else None

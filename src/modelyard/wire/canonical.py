@@ -8,6 +8,7 @@ path and query, and a signature over either covers every byte that matters.
 import hashlib
 import hmac
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -20,8 +21,8 @@ Headers = Iterable[tuple[str, str]]
 def as_sent(raw_path: str, raw_query: str, *, is_s3: bool, presigned: bool) -> tuple[str, str]:
     """Canonical path and query as botocore makes them."""
     path = raw_path or "/"
-    if path != "/" and not is_s3:
-        path = quote(_normal(path), safe="/" + _UNRESERVED)
+    if not is_s3:
+        path = _normal_encoded(path)
     return path, _sorted(_pairs(raw_query, presigned)) if raw_query else ""
 
 
@@ -29,7 +30,7 @@ def encoded(raw_path: str, raw_query: str, *, is_s3: bool, presigned: bool) -> t
     """The same of the path and query decoded and encoded anew."""
     path = quote(unquote_to_bytes(raw_path or "/"), safe="/" + _UNRESERVED)
     if not is_s3:
-        path = quote(_normal(path), safe="/" + _UNRESERVED)
+        path = _normal_encoded(path)
     pairs = ((_recoded(name), _recoded(value)) for name, value in _pairs(raw_query, presigned))
     return path, _sorted(pairs)
 
@@ -45,14 +46,13 @@ def canonical_request(  # noqa: PLR0913 - the six parts of a canonical request
     payload_hash: str,
 ) -> str:
     """One item a line; ``names`` are those of ``signed``, in its order."""
-    values = dict.fromkeys(names, "")
-    seen = set()
+    values: dict[str, str | None] = dict.fromkeys(names)
     for name, value in headers:
         if name in values:
             text = " ".join(value.split()) if "  " in value or "\t" in value else value.strip()
-            values[name] = f"{values[name]},{text}" if name in seen else text
-            seen.add(name)
-    lines = "\n".join([f"{name}:{value}" for name, value in values.items()])
+            before = values[name]
+            values[name] = text if before is None else f"{before},{text}"
+    lines = "\n".join([f"{name}:{value or ''}" for name, value in values.items()])
     return f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{payload_hash}"
 
 
@@ -61,6 +61,11 @@ def sign(key: bytes, timestamp: str, scope: str, canonical: str) -> bytes:
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
     return hmac.digest(key, text.encode(), "sha256").hex().encode()
+
+
+@lru_cache(maxsize=256)
+def _normal_encoded(path: str) -> str:
+    return quote(_normal(path), safe="/" + _UNRESERVED)
 
 
 def _normal(path: str) -> str:

@@ -5,7 +5,8 @@
     10000;chunk-signature=<64 hex>\\r\\n<65536 bytes>\\r\\n … 0;chunk-signature=<64 hex>\\r\\n
     x-amz-checksum-crc32:AAAAAA==\\r\\nx-amz-trailer-signature:<64 hex>\\r\\n\\r\\n
 
-A chunk's bytes are given out only after its own signature was checked, so one chunk (at most ``CHUNK_LIMIT``) is held.
+A signed chunk's bytes are given out only after its signature was checked, so one chunk (at most ``CHUNK_LIMIT``) is
+held. Unsigned ones, which some clients make as long as the whole body, are given out as they come.
 Source: AWS's "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks".
 """
 
@@ -26,6 +27,7 @@ MODES = (SIGNED, SIGNED_TRAILER, UNSIGNED_TRAILER)
 CHUNK_LIMIT = 16 << 20
 LINE_LIMIT = 4096
 TRAILERS_LIMIT = 16
+_LINE_END = b"\r\n"
 
 
 class _State(Enum):
@@ -46,12 +48,21 @@ class Signing:
 class ChunkDecoder:
     """Feed what arrives, take payload out; ``finish`` when the body has ended."""
 
-    def __init__(self, mode: str, *, decoded_length: int | None, signing: Signing | None) -> None:
-        self._signed = mode != UNSIGNED_TRAILER
+    def __init__(
+        self,
+        mode: str,
+        *,
+        decoded_length: int | None,
+        signing: Signing | None,
+        announced: str = "",
+    ) -> None:
+        """``announced`` is ``x-amz-trailer``: without these trailers the body is not whole."""
         self._has_trailers = mode != SIGNED
         self._opened = signing.opened if signing is not None else None
+        self._is_verified = mode != UNSIGNED_TRAILER and self._opened is not None
         self._previous = self._opened.signature if self._opened is not None else ""
         self._decoded_length = decoded_length
+        self._announced = {name.strip().lower() for name in announced.split(",")} - {""}
         self._given = 0
         self._buffer = bytearray()
         self._state = _State.HEADER
@@ -68,9 +79,13 @@ class ChunkDecoder:
                 if not self._take_header():
                     return
             elif self._state is _State.DATA:
-                if len(self._buffer) < self._size + 2:
+                data = self._take_data()
+                if not data:
                     return
-                yield from self._take_chunk()
+                yield data
+            elif self._state is _State.DATA_END:
+                if not self._take_data_end():
+                    return
             elif self._state is _State.TRAILERS:
                 if not self._take_trailer():
                     return
@@ -87,15 +102,21 @@ class ChunkDecoder:
             raise _incomplete(
                 f"x-amz-decoded-content-length says {self._decoded_length} bytes, {self._given} arrived"
             )
+        if not self._announced <= self.trailers.keys():
+            raise ServiceError(
+                "MalformedTrailerError",
+                "The request contained trailing data that was not well-formed or did not conform to our published "
+                "schema.",
+            )
 
     def _take_line(self) -> bytes | None:
-        end = self._buffer.find(b"\r\n")
+        end = self._buffer.find(_LINE_END)
         if end < 0:
             if len(self._buffer) > LINE_LIMIT:
                 raise _incomplete("a chunk's header is too long")
             return None
         line = bytes(self._buffer[:end])
-        del self._buffer[: end + 2]
+        del self._buffer[: end + len(_LINE_END)]
         return line
 
     def _take_header(self) -> bool:
@@ -109,7 +130,7 @@ class ChunkDecoder:
             self._size = int(size, 16)
         except ValueError:
             raise _incomplete("a chunk's size is no hexadecimal number") from None
-        if self._size > CHUNK_LIMIT:
+        if self._is_verified and self._size > CHUNK_LIMIT:
             raise ServiceError(
                 "InvalidRequest", f"A chunk of {self._size} bytes is over {CHUNK_LIMIT}."
             )
@@ -118,25 +139,37 @@ class ChunkDecoder:
         if self._size:
             self._state = _State.DATA
             return True
-        self._check(b"")
+        if self._is_verified:
+            self._check(b"")
         self._state = _State.TRAILERS
         return True
 
-    def _take_chunk(self) -> Iterator[bytes]:
+    def _take_data(self) -> bytes:
+        """Of the current chunk, all that may be given out now."""
+        if self._is_verified and len(self._buffer) < self._size:
+            return b""
         data = bytes(self._buffer[: self._size])
-        if self._buffer[self._size : self._size + 2] != b"\r\n":
-            raise _incomplete("a chunk is not as long as it says")
-        del self._buffer[: self._size + 2]
-        self._check(data)
+        del self._buffer[: len(data)]
+        if self._is_verified:
+            self._check(data)
+        self._size -= len(data)
+        if not self._size:
+            self._state = _State.DATA_END
         self._given += len(data)
         if self._decoded_length is not None and self._given > self._decoded_length:
             raise _incomplete("more bytes than x-amz-decoded-content-length says")
+        return data
+
+    def _take_data_end(self) -> bool:
+        if len(self._buffer) < len(_LINE_END):
+            return False
+        if not self._buffer.startswith(_LINE_END):
+            raise _incomplete("a chunk is not as long as it says")
+        del self._buffer[: len(_LINE_END)]
         self._state = _State.HEADER
-        yield data
+        return True
 
     def _check(self, data: bytes) -> None:
-        if not self._signed or self._opened is None:
-            return
         digest = hashlib.sha256(data).hexdigest() if data else EMPTY_HASH
         self._require(
             "AWS4-HMAC-SHA256-PAYLOAD", f"{self._previous}\n{EMPTY_HASH}\n{digest}", self._signature
@@ -146,7 +179,7 @@ class ChunkDecoder:
         opened = self._opened
         assert opened is not None
         text = f"{algorithm}\n{opened.timestamp}\n{opened.scope}\n{rest}"
-        expected = hmac.digest(opened.signing_key, text.encode(), hashlib.sha256).hex()
+        expected = hmac.digest(opened.signing_key, text.encode(), "sha256").hex()
         if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace")):
             raise wrong_signature("s3")
         self._previous = expected
@@ -175,7 +208,7 @@ class ChunkDecoder:
             else:
                 self.trailers[key] = text
                 canonical += f"{key}:{text}\n".encode("latin-1")
-        if self._signed and self._has_trailers and self._opened is not None:
+        if self._is_verified and self._has_trailers:
             digest = hashlib.sha256(canonical).hexdigest()
             self._require("AWS4-HMAC-SHA256-TRAILER", f"{self._previous}\n{digest}", signature)
 

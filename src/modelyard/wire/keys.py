@@ -1,6 +1,5 @@
 """The access keys that signatures are verified with: a published table, and the keys derived from its secrets."""
 
-import hashlib
 import hmac
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -64,6 +63,8 @@ class SigningKeys:
             self._derived[scope] = key
             if len(self._derived) > DERIVED_LIMIT:
                 self._derived.popitem(last=False)
+        else:
+            self._derived.move_to_end(scope)
         return key
 
 
@@ -71,5 +72,5 @@ def derive(secret: str, date: str, region: str, service: str) -> bytes:
     """The HMAC chain of SigV4: secret, date, region, service, ``aws4_request``."""
     key = ("AWS4" + secret).encode()
     for part in (date, region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), hashlib.sha256)
+        key = hmac.digest(key, part.encode(), "sha256")
     return key

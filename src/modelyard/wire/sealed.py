@@ -3,7 +3,7 @@
 import base64
 import binascii
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -33,7 +33,8 @@ class Session:
 
     @property
     def entry(self) -> KeyEntry:
-        return KeyEntry(secret=self.secret, principal=self.principal)
+        principal = replace(self.principal, access_key_id=self.access_key_id)
+        return KeyEntry(secret=self.secret, principal=principal)
 
 
 class Seal:
@@ -71,9 +72,8 @@ def create_or_load_key(path: Path) -> bytes:
             file.flush()
             os.fsync(file.fileno())
         try:
-            os.link(
-                temporary, path
-            )  # Unlike rename, it does not replace a key that another process made.
+            # Unlike a rename, a link does not replace the key that another process made meanwhile.
+            os.link(temporary, path)
         except FileExistsError:
             pass
         finally:

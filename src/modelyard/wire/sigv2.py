@@ -26,6 +26,7 @@ _RESOURCES = frozenset(
     )
 )  # fmt: skip
 """Query parameters that are part of what is signed."""
+_EXPIRES_DIGITS = 12
 
 
 def is_presigned(raw_query: str) -> bool:
@@ -54,7 +55,7 @@ def check(
     """
     values = dict(parse_qsl(raw_query, keep_blank_values=True))
     expires = values.get("Expires", "")
-    if not expires.isdigit():
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= _EXPIRES_DIGITS):
         raise ServiceError(
             "AccessDenied", "Query-string authentication requires Expires.", status=403
         )
