@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +49,8 @@ def deploy(
         -63:
     ]
     version = version.lstrip("-")
-    sagemaker.create_model(
+    _create(
+        sagemaker.create_model,
         ModelName=version,
         ExecutionRoleArn=f"arn:aws:iam::{platform.credentials.account}:role/ModelyardExecutionRole",
         PrimaryContainer={
@@ -57,7 +59,8 @@ def deploy(
             "Environment": _pairs(variables or []),
         },
     )
-    sagemaker.create_endpoint_config(
+    _create(
+        sagemaker.create_endpoint_config,
         EndpointConfigName=version,
         ProductionVariants=[
             {
@@ -90,14 +93,28 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     return pairs
 
 
+_EXISTS = "already existing"
+
+
+def _create(operation: Callable[..., Any], **request: Any) -> None:
+    """Create what has a name of this deploy's own: if it exists, an earlier try of this very request made it."""
+    try:
+        operation(**request)
+    except ClientError as error:
+        if _EXISTS not in str(error):
+            raise
+
+
 def _create_or_update(sagemaker: Any, name: str, config: str) -> None:
     try:
         sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
     except ClientError as error:
-        if "already existing" not in str(error):
+        if _EXISTS not in str(error):
             raise
-        status = sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
-        if status == "Failed":
+        known = sagemaker.describe_endpoint(EndpointName=name)
+        if known["EndpointConfigName"] == config:
+            return  # An earlier try of this very request made it.
+        if known["EndpointStatus"] == "Failed":
             raise CommandFailed(
                 f"Endpoint {name} is Failed and cannot be updated.",
                 f"Delete it first: modelyard delete {name}",

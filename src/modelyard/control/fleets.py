@@ -166,6 +166,7 @@ class Fleets:
             address=self._address_of(placement.id),
             log=log,
             caps=_share(placement.variant),
+            startup_seconds=placement.variant.startup_seconds,
             payload={
                 "id": placement.id,
                 "model": {

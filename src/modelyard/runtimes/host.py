@@ -154,7 +154,7 @@ class Host:
             watched.ready_by = None
             watched.killed_because = (
                 "did not pass the ping health check: the worker was not ready within "
-                f"{self._limits.startup_seconds:g} s"
+                f"{self._startup_seconds(watched.record.spec):g} s"
             )
             _signal(watched, signal.SIGKILL)
 
@@ -187,7 +187,7 @@ class Host:
             pid = self._fork(spec)
             undo.pop_all()
         if spec.kind == "worker":
-            watched.ready_by = self._clock.monotonic() + self._limits.startup_seconds
+            watched.ready_by = self._clock.monotonic() + self._startup_seconds(spec)
         watched.report = Report(pid=pid, start=start_time(pid) or 0)
         self._watched[spec.id] = watched
         self._watch(watched, pid)
@@ -265,7 +265,7 @@ class Host:
             _signal(watched, signal.SIGTERM)
         elif record.spec.kind == "worker" and watched.is_starting:
             age = max(0.0, self._clock.now() - record.started_at)
-            watched.ready_by = now + max(0.0, self._limits.startup_seconds - age)
+            watched.ready_by = now + max(0.0, self._startup_seconds(record.spec) - age)
 
     def _watch(self, watched: _Watched, pid: int) -> None:
         try:
@@ -340,6 +340,9 @@ class Host:
             text = why or _how(exit_code, self._limits.invocation_seconds)
         lines = watched.tail.last_lines(REASON_CHARACTERS)
         return f"{text}. Its last output: {lines}" if lines else f"{text}, without output"
+
+    def _startup_seconds(self, spec: ProcessSpec) -> float:
+        return spec.startup_seconds or self._limits.startup_seconds
 
     def _tail(self, spec: ProcessSpec) -> Tail:
         return Tail(

@@ -51,6 +51,8 @@ class ProcessSpec:
     payload: dict[str, Any] = field(default_factory=dict)
     log: LogStream
     caps: Caps = Caps()
+    startup_seconds: float = 0.0
+    """A worker has so long to become ready; 0 leaves it to the platform's bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
