@@ -4,6 +4,7 @@ Every accepted invocation ends exactly once, by ``Invocation.finish``: with a co
 why there is none. Callers that leave are counted until their worker has answered, so that what is in flight stays true.
 """
 
+import functools
 import itertools
 import logging
 from collections import deque
@@ -61,7 +62,19 @@ class Invocation:
         """The one answer; a second is a bug of the caller's and does nothing."""
         if not self.is_over:
             self.is_over = True
-            self.finish(outcome)
+            finish, self.finish = self.finish, _nobody
+            # Let go of the caller before telling it: a cycle would wait for the garbage collector, and it for a pause.
+            finish(outcome)
+
+
+@functools.lru_cache(maxsize=1024)
+def _encoded(meta: frames.RequestMeta) -> bytes:
+    """Requests of one client carry the same few metas again and again."""
+    return frames.encode_meta(meta)
+
+
+def _nobody(outcome: Final | ServiceError) -> None:
+    """Who is told of an invocation that has ended."""
 
 
 class Dispatcher:
@@ -109,6 +122,7 @@ class Dispatcher:
     def cancel(self, invocation: Invocation) -> None:
         """The caller has left: whatever happens to the invocation, nobody is told."""
         invocation.is_over = True
+        invocation.finish = _nobody
         _cancel_at_worker(invocation)
 
     def tick(self) -> None:
@@ -318,7 +332,7 @@ class _Replica:
             invocation,
             remaining_ms=int(remaining * 1000),
             flags=frames.SOLO if invocation.is_suspect else 0,
-            meta=frames.encode_meta(meta),
+            meta=_encoded(meta),
             body=body,
         )
 

@@ -3,6 +3,7 @@
 Source of headers, limits, codes and texts: AWS's model of ``sagemaker-runtime`` and hosting.md, section 5.
 """
 
+import functools
 import json
 import logging
 import re
@@ -133,9 +134,7 @@ class Invoke:
     def _submit(self, body: bytes) -> None:
         shared, head = self._shared, self._head
         principal, region = shared.authenticate(head, body)
-        match = PATH.fullmatch(head.path)
-        assert match is not None, "the path decided that this is an invocation"
-        name, operation = unquote(match[1]), _OPERATIONS[match[2]]
+        name, operation = _target(head.path)
         call = self._call(principal, region, name, operation)
         try:
             shared.authorise(call)
@@ -200,6 +199,7 @@ class Invoke:
     # ---- the answer
 
     def _finish(self, outcome: Final | ServiceError) -> None:
+        self._invocation = None
         if isinstance(outcome, ServiceError):
             self._fail(outcome)
         elif outcome.status != 200:
@@ -261,21 +261,36 @@ class Invoke:
 
 def check_headers(headers: Mapping[str, str], name: str) -> None:
     """Raises ``ValidationError`` or ``UnsupportedOperation`` for headers that this endpoint does not take."""
-    for header, limit in _HEADER_LIMITS.items():
-        value = headers.get(header)
-        if value is not None and len(value) > limit:
-            raise ServiceError(
-                "ValidationError", f"Header {header} is longer than {limit} characters."
-            )
-    attributes = headers.get(_ATTRIBUTES)
-    if attributes is not None and not (attributes.isascii() and attributes.isprintable()):
+    for header in headers:
+        # Most requests have two headers of interest; the others are not looked up twice.
+        if header in _HEADER_LIMITS or header.startswith(_PREFIX):
+            _check_header(header, headers[header], name)
+
+
+def _check_header(header: str, value: str, name: str) -> None:
+    limit = _HEADER_LIMITS.get(header)
+    if limit is not None and len(value) > limit:
+        raise ServiceError("ValidationError", f"Header {header} is longer than {limit} characters.")
+    if header == _ATTRIBUTES and not (value.isascii() and value.isprintable()):
         raise ServiceError("ValidationError", "CustomAttributes have to be visible ASCII.")
-    for header, text in _WRONG_KIND.items():
-        if header in headers:
-            raise ServiceError("ValidationError", text.format(name=name))
-    for header, feature in _REFUSED.items():
-        if header in headers:
-            raise Unsupported(f"{feature} are not executed by Modelyard yet.")
+    if header in _WRONG_KIND:
+        raise ServiceError("ValidationError", _WRONG_KIND[header].format(name=name))
+    if header in _REFUSED:
+        raise Unsupported(f"{_REFUSED[header]} are not executed by Modelyard yet.")
+
+
+@functools.lru_cache(maxsize=4096)
+def _target(path: str) -> tuple[str, str]:
+    """Endpoint and operation of an invocation's path; a few paths make up most of the traffic."""
+    match = PATH.fullmatch(path)
+    assert match is not None, "the path decided that this is an invocation"
+    return unquote(match[1]), _OPERATIONS[match[2]]
+
+
+@functools.lru_cache(maxsize=4096)
+def is_invocation(path: str) -> bool:
+    """Whether a path belongs to ``sagemaker-runtime``."""
+    return PATH.fullmatch(path) is not None
 
 
 def error_answer(error: ServiceError, request: str) -> tuple[bytes, bytes]:

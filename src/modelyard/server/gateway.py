@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import hashlib
 import json
@@ -23,7 +24,7 @@ from modelyard.base.settings import Home, Settings
 from modelyard.domain.routes import EndpointRoute, RoutingTable
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
-from modelyard.gateway.invocations import PATH, Invocations, error_answer
+from modelyard.gateway.invocations import Invocations, error_answer, is_invocation
 from modelyard.gateway.relay import Relay, Upstream
 from modelyard.server.authentication import Authentication, anonymous, make_verifier
 from modelyard.server.process import Start, begin
@@ -110,7 +111,7 @@ class Gateway:
 
     def _handle(self, head: Head, client: ClientConnection) -> Exchange:
         """The one decision about a request: who answers it."""
-        if PATH.fullmatch(head.path):
+        if is_invocation(head.path):
             return self._invocations.begin(head, client)
         if head.path == "/_modelyard/health":
             return _Health(client, self._health())
@@ -228,8 +229,12 @@ class _Health:
 
 def _is_local(head: Head) -> bool:
     """Whether a browser of a foreign page could not have sent this (DNS rebinding, cross-origin posts)."""
-    host = urlsplit(f"//{head.joined.get('host', '')}").hostname or ""
-    origin = head.joined.get("origin")
+    return _are_local(head.joined.get("host", ""), head.joined.get("origin"))
+
+
+@functools.lru_cache(maxsize=1024)
+def _are_local(host_header: str, origin: str | None) -> bool:
+    host = urlsplit(f"//{host_header}").hostname or ""
     local = host in LOCAL_HOSTS or host.endswith((".localhost", ".amazonaws.com"))
     return local and (origin is None or urlsplit(origin).hostname in LOCAL_HOSTS)
 
