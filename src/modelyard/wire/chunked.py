@@ -74,25 +74,21 @@ class ChunkDecoder:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield verified payload. Raises ``ServiceError``: the body is refused, nothing of it may be kept."""
         self._buffer += data
-        while True:
-            if self._state is _State.HEADER:
-                if not self._take_header():
+        steps = {
+            _State.HEADER: self._take_header,
+            _State.DATA_END: self._take_data_end,
+            _State.TRAILERS: self._take_trailer,
+        }
+        while self._state is not _State.DONE:
+            if self._state is _State.DATA:
+                piece = self._take_data()
+                if not piece:
                     return
-            elif self._state is _State.DATA:
-                data = self._take_data()
-                if not data:
-                    return
-                yield data
-            elif self._state is _State.DATA_END:
-                if not self._take_data_end():
-                    return
-            elif self._state is _State.TRAILERS:
-                if not self._take_trailer():
-                    return
-            else:
-                if self._buffer:
-                    raise _incomplete("there are bytes after the last chunk")
+                yield piece
+            elif not steps[self._state]():
                 return
+        if self._buffer:
+            raise _incomplete("there are bytes after the last chunk")
 
     def finish(self) -> None:
         """The body has ended. Raises ``IncompleteBody`` if it may not end here."""
@@ -111,9 +107,9 @@ class ChunkDecoder:
 
     def _take_line(self) -> bytes | None:
         end = self._buffer.find(_LINE_END)
+        if end > LINE_LIMIT or (end < 0 and len(self._buffer) > LINE_LIMIT):
+            raise _incomplete("a chunk's header is too long")
         if end < 0:
-            if len(self._buffer) > LINE_LIMIT:
-                raise _incomplete("a chunk's header is too long")
             return None
         line = bytes(self._buffer[:end])
         del self._buffer[: end + len(_LINE_END)]
