@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
@@ -160,3 +161,88 @@ def test_the_sagemaker_sdk_runs_unmodified_under_modelyard_run(
     )
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]
     assert "SDK: deployed, predicted, transformed, deleted" in finished.stdout
+
+
+def test_an_assumed_role_calls_with_credentials_that_no_database_holds(platform: Platform) -> None:
+    credentials = platform.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="notebook")[
+        "Credentials"
+    ]
+    session = botocore.session.Session()
+
+    def client(service: str, token: str) -> Any:
+        return session.create_client(
+            service,
+            endpoint_url=platform.url,
+            region_name="eu-central-1",
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=token,
+        )
+
+    token = credentials["SessionToken"]
+    caller = client("sts", token).get_caller_identity()
+    assert caller["Arn"] == (
+        "arn:aws:sts::123456789012:assumed-role/ModelyardExecutionRole/notebook"
+    )
+    assert client("s3", token).list_buckets()["Buckets"] is not None
+    assert client("sagemaker", token).list_endpoints()["Endpoints"] == []  # another region
+    tampered = token[:-8] + ("A" * 8 if token[-8:] != "A" * 8 else "B" * 8)
+    for service, operation in (("sts", "get_caller_identity"), ("s3", "list_buckets")):
+        with pytest.raises(ClientError) as refused:
+            getattr(client(service, tampered), operation)()
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 403)
+
+
+def test_state_is_kept_per_region_and_buckets_are_everywhere(platform: Platform) -> None:
+    there = botocore.session.Session().create_client(
+        "sagemaker",
+        endpoint_url=platform.url,
+        region_name="ap-south-1",
+        aws_access_key_id=platform.credentials.access_key_id,
+        aws_secret_access_key=platform.credentials.secret_access_key,
+    )
+    there.create_model(
+        ModelName="only-there",
+        ExecutionRoleArn=ROLE,
+        PrimaryContainer={"Image": IMAGE, "ModelDataUrl": "s3://b/k.tar.gz"},
+    )
+    assert there.describe_model(ModelName="only-there")["ModelArn"] == (
+        "arn:aws:sagemaker:ap-south-1:123456789012:model/only-there"
+    )
+    with pytest.raises(ClientError, match="Could not find model"):
+        platform.client("sagemaker").describe_model(ModelName="only-there")
+    there.delete_model(ModelName="only-there")
+
+
+def test_an_update_serves_without_a_gap(platform: Platform, booster: Any) -> None:
+    s3, sagemaker = platform.client("s3"), platform.client("sagemaker")
+    runtime = platform.client("sagemaker-runtime", connect_timeout=5)
+    s3.create_bucket(Bucket="no-gap")
+    s3.put_object(Bucket="no-gap", Key="model.tar.gz", Body=booster.archive.read_bytes())
+    for name in ("gap-1", "gap-2"):
+        sagemaker.create_model(
+            ModelName=name,
+            ExecutionRoleArn=ROLE,
+            PrimaryContainer={"Image": IMAGE, "ModelDataUrl": "s3://no-gap/model.tar.gz"},
+        )
+        variant = {
+            "VariantName": name,
+            "ModelName": name,
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 1,
+        }
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="gap", EndpointConfigName="gap-1")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="gap", WaiterConfig=FAST)
+    sagemaker.update_endpoint(EndpointName="gap", EndpointConfigName="gap-2")
+    body = booster.csv.read_bytes()
+    seen: list[str] = []
+    while not seen or seen[-1] != "gap-2" or len(seen) < 50:
+        answer = runtime.invoke_endpoint(EndpointName="gap", ContentType="text/csv", Body=body)
+        assert answer["ResponseMetadata"]["RetryAttempts"] == 0
+        seen.append(answer["InvokedProductionVariant"])
+    assert seen == sorted(seen), "traffic moves once, from the old to the new"
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="gap", WaiterConfig=FAST)
+    description = sagemaker.describe_endpoint(EndpointName="gap")
+    assert description["EndpointConfigName"] == "gap-2"
+    sagemaker.delete_endpoint(EndpointName="gap")
