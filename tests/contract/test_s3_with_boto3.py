@@ -605,10 +605,21 @@ def test_what_is_not_implemented_is_refused(s3: Any, members: dict[str, str]) ->
         assert code(error) == ("NotImplemented", 501)
 
 
+def test_a_key_with_line_ends_comes_back_as_it_went(s3: Any) -> None:
+    key = "a\r\nb\rc\nd"
+    s3.put_object(Bucket="bucket", Key=key)
+    upload = s3.create_multipart_upload(Bucket="bucket", Key=key)
+    assert upload["Key"] == key
+    (found,) = s3.list_multipart_uploads(Bucket="bucket")["Uploads"]
+    assert found["Key"] == key
+    (deleted,) = s3.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": key}]})["Deleted"]
+    assert deleted["Key"] == key
+
+
 def test_operations_and_methods_that_do_not_exist(s3: Any, platform: Platform) -> None:
     with pytest.raises(ClientError) as error:
         s3.get_bucket_policy(Bucket="bucket")
-    assert code(error) == ("NotImplemented", 501)
+    assert code(error) == ("UnsupportedOperation", 501)
 
 
 def test_missing_things(s3: Any) -> None:

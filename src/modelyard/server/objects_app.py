@@ -8,12 +8,13 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from botocore import xform_name
 
 from modelyard.base.call import Call, Principal
 from modelyard.base.clock import Clock
-from modelyard.base.errors import ServiceError
+from modelyard.base.errors import ServiceError, Unsupported
 from modelyard.base.ids import RandomSource, request_id
 from modelyard.base.settings import Settings
 from modelyard.server.authentication import anonymous
@@ -24,6 +25,7 @@ from modelyard.server.objects_body import (
     check_declared_hash,
     decoded_length,
 )
+from modelyard.services.s3.bodies import check_size
 from modelyard.wire import codec, identify, models, sigv2, sigv4
 
 logger = logging.getLogger(__name__)
@@ -140,20 +142,14 @@ class ObjectsApp:
         self, request: Request, receive: Receive, identity: str, progress: _Progress
     ) -> Mapping[str, Any]:
         principal, region, opened = self._verify(request)
+        _check_encoding(request.target)
         target = _path_style(request)
         operation = progress.operation = self._find(request, target)
         body = progress.body = RequestBody(receive, request.joined, opened)
         if operation in STREAMING:
             _require_length(request)
         content = body if operation in STREAMING else await body.collect(BODY_BYTES)
-        parameters = codec.parse(
-            self._service,
-            operation,
-            method=request.method,
-            uri=target,
-            headers=request.joined,
-            body=content,
-        )
+        parameters = self._parse(operation, request, target, content)
         call = progress.call = Call(
             principal=principal,
             account=principal.account,
@@ -224,10 +220,26 @@ class ObjectsApp:
                 members={"Method": request.method},
             ) from error
         if operation not in self._operations:
-            raise ServiceError(
-                "NotImplemented", f"Modelyard does not execute s3:{operation} yet.", status=501
-            )
+            raise Unsupported(f"Modelyard does not execute s3:{operation} yet.")
         return operation
+
+    def _parse(
+        self, operation: str, request: Request, target: str, body: bytes | RequestBody
+    ) -> dict[str, Any]:
+        try:
+            return codec.parse(
+                self._service,
+                operation,
+                method=request.method,
+                uri=target,
+                headers=request.joined,
+                body=body,
+            )
+        except ServiceError as error:
+            if error.code != "SerializationException":
+                raise
+            # What the protocols of other services call so: a member that is no number or no date.
+            raise ServiceError("InvalidArgument", error.message) from error
 
 
 def _read_head(scope: Scope) -> Request:
@@ -254,12 +266,27 @@ def _path_style(request: Request) -> str:
     return f"{path}{mark}{query}"
 
 
+def _check_encoding(target: str) -> None:
+    """Names are UTF-8. Of other bytes no two could be told apart, and one key would overwrite another."""
+    try:
+        target.encode("ascii")
+        unquote_to_bytes(target).decode()
+    except UnicodeError as error:
+        raise ServiceError("InvalidURI", "Couldn't parse the specified URI.") from error
+
+
 def _require_length(request: Request) -> None:
-    if "content-length" in request.joined or decoded_length(request.joined) is not None:
-        return
-    raise ServiceError(
-        "MissingContentLength", "You must provide the Content-Length HTTP header.", status=411
-    )
+    """Raises ``MissingContentLength``, and ``EntityTooLarge`` before a byte of such a body is sent."""
+    length = decoded_length(request.joined)
+    if length is None:
+        if "content-length" not in request.joined:
+            raise ServiceError(
+                "MissingContentLength",
+                "You must provide the Content-Length HTTP header.",
+                status=411,
+            )
+        length = int(request.joined["content-length"])
+    check_size(length)
 
 
 def _resource(parameters: Mapping[str, Any]) -> str:

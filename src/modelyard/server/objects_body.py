@@ -14,6 +14,7 @@ PIECE_BYTES = 1 << 20
 INLINE_BYTES = 1 << 16
 """Hashing less than this costs less than handing it to a thread."""
 DEFAULT_ALGORITHM = "CRC64NVME"
+_LENGTH = re.compile(r"[0-9]{1,19}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_CHECKSUM = frozenset({"algorithm", "type", "mode"})
 
@@ -128,7 +129,7 @@ def decoded_length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("x-amz-decoded-content-length")
     if text is None:
         return None
-    if not text.isdecimal():
+    if not _LENGTH.fullmatch(text):
         raise ServiceError("InvalidArgument", "x-amz-decoded-content-length is no number.")
     return int(text)
 

@@ -26,6 +26,10 @@ class BucketNotEmpty(OSError):
     """It holds objects."""
 
 
+class ObjectLost(OSError):
+    """The index names a data file that is not there: somebody else removed it."""
+
+
 class Attributes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a client said about its object. ``headers`` are those that S3 gives back, by their botocore names."""
 

@@ -233,6 +233,21 @@ class Assembly:
         self, attributes: Attributes, *, etag: str, condition: Condition | None = None
     ) -> ObjectInfo:
         """Raises ``UploadMissing``, ``BucketMissing``, ``StorageFull``, and what ``condition`` raises."""
+        try:
+            info, strays, old = self._commit(attributes, etag, condition)
+        except BaseException:
+            self._store.withdraw(self._file, self._upload.bucket, self._upload.key)
+            raise
+        self._file.release()
+        failpoint("objects.after-commit")
+        self._store.remove_files(strays)
+        if old is not None:
+            old.path.unlink(missing_ok=True)
+        return info
+
+    def _commit(
+        self, attributes: Attributes, etag: str, condition: Condition | None
+    ) -> tuple[ObjectInfo, list[str], ObjectInfo | None]:
         data = self._file.publish()
         info = ObjectInfo(
             bucket=self._upload.bucket,
@@ -249,12 +264,7 @@ class Assembly:
             if strays is None:
                 raise UploadMissing(self._upload.id)
             old = self._store.replace_in(change, info, parts, condition=condition)
-        self._file.release()
-        failpoint("objects.after-commit")
-        self._store.remove_files(strays)
-        if old is not None:
-            old.path.unlink(missing_ok=True)
-        return info
+        return info, strays, old
 
     def abort(self) -> None:
         """Drop it; after ``commit`` nothing happens."""

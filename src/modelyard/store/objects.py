@@ -6,7 +6,6 @@ Each arrow stands behind a sync of what is before it, so whatever is visible is 
 is invisible and swept at the next start. Methods block, and may be called from any thread of any process.
 """
 
-import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Generator, Iterable, Sequence
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, Self
 import msgspec
 
 from modelyard.base.clock import Clock, SystemClock
+from modelyard.base.errors import ServiceError
 from modelyard.base.failpoint import failpoint
 from modelyard.base.ids import RandomSource, SystemRandom
 from modelyard.store.object_files import DataFile, sweep, sync_folder
@@ -30,6 +30,7 @@ from modelyard.store.object_info import (
     Condition,
     Listing,
     ObjectInfo,
+    ObjectLost,
     Part,
     parse_s3_uri,
 )
@@ -139,11 +140,18 @@ class ObjectStore:
         return info.path.open("rb")
 
     def open_object(self, bucket: str, key: str) -> tuple[ObjectInfo, BinaryIO] | None:
-        """The object as it is now, and its bytes, whatever happens to it meanwhile."""
+        """The object as it is now, and its bytes, whatever happens to it meanwhile. Raises ``ObjectLost``."""
+        missing: Path | None = None
         while (info := self.head(bucket, key)) is not None:
-            # Replaced between the two steps, it is looked up again.
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 return info, self.open_read(info)
+            except FileNotFoundError as error:
+                # Replaced between the two steps, it has another file by now; data files are never named twice.
+                if info.path == missing:
+                    raise ObjectLost(
+                        f"the data of s3://{bucket}/{key} is missing: {error}"
+                    ) from error
+                missing = info.path
         return None
 
     def parts_of(self, info: ObjectInfo) -> tuple[Part, ...]:
@@ -238,6 +246,31 @@ class ObjectStore:
         old.path.unlink(missing_ok=True)
         return True
 
+    def delete_objects(
+        self, bucket: str, wanted: Sequence[tuple[str, Condition | None]]
+    ) -> list[ServiceError | None]:
+        """Delete many keys with one sync; for each, the refusal of its condition, or None."""
+        outcomes: list[ServiceError | None] = []
+        strays: list[str] = []
+        with self.index.transaction() as change:
+            for key, condition in wanted:
+                old = self.find_in(change, bucket, key)
+                try:
+                    if condition is not None:
+                        condition(old)
+                except ServiceError as refusal:
+                    outcomes.append(refusal)
+                    continue
+                outcomes.append(None)
+                if old is not None:
+                    change.execute(
+                        "DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket, _bytes(key))
+                    )
+                    strays.append(str(old.path.relative_to(self.root)))
+        failpoint("objects.after-commit")
+        self.remove_files(strays)
+        return outcomes
+
     def set_tags(self, bucket: str, key: str, tags: dict[str, str]) -> bool:
         """Replace an object's tags; whether there is such an object."""
         with self.index.transaction() as change:
@@ -289,6 +322,18 @@ class ObjectStore:
             ),
         )
         return old
+
+    def withdraw(self, file: DataFile, bucket: str, key: str) -> None:
+        """Give up a file whose commit failed; failed at its very end, it may have happened all the same."""
+        try:
+            known = self.head(bucket, key)
+        except sqlite3.Error:
+            file.release()  # Left to the sweep, which finds out.
+            return
+        if known is not None and known.path == file.path:
+            file.release()
+        else:
+            file.discard()
 
     def remove_files(self, names: Iterable[str]) -> None:
         """Data files that nothing names any more."""
@@ -350,25 +395,13 @@ class ObjectWriter:
             with self._store.index.transaction() as change:
                 old = self._store.replace_in(change, info, condition=condition)
         except BaseException:
-            self._withdraw()
+            self._store.withdraw(self._file, self._bucket, self._key)
             raise
         self._file.release()
         failpoint("objects.after-commit")
         if old is not None:
             old.path.unlink(missing_ok=True)
         return info
-
-    def _withdraw(self) -> None:
-        """A commit that failed at its very end may have happened all the same: ask before the file goes."""
-        try:
-            known = self._store.head(self._bucket, self._key)
-        except sqlite3.Error:
-            self._file.release()  # Left to the sweep, which finds out.
-            return
-        if known is not None and known.path == self._file.path:
-            self._file.release()
-        else:
-            self._file.discard()
 
     def abort(self) -> None:
         """Drop it; after ``commit`` nothing happens."""

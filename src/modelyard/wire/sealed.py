@@ -3,6 +3,7 @@
 import base64
 import binascii
 import os
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -65,8 +66,7 @@ def create_or_load_key(path: Path) -> bytes:
     try:
         return _read_key(path)
     except FileNotFoundError:
-        temporary = path.with_suffix(f".tmp{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # mode 600
         with os.fdopen(descriptor, "wb") as file:
             file.write(os.urandom(_KEY_BYTES))
             file.flush()
@@ -77,7 +77,7 @@ def create_or_load_key(path: Path) -> bytes:
         except FileExistsError:
             pass
         finally:
-            temporary.unlink()
+            os.unlink(temporary)
         return _read_key(path)
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from modelyard.base.call import Call
@@ -12,6 +14,9 @@ from modelyard.store.object_uploads import UploadMissing
 from modelyard.store.objects import ObjectStore, StorageFull
 
 KEY_BYTES = 1024
+WRITER_THREADS = 8
+_writers = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="s3-writer")
+"""Writes wait for disks and for each other; reads, in threads of their own, never wait for them."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -105,9 +110,10 @@ def refusals() -> Iterator[None]:
 
 
 async def blocking(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Disk work in a thread, its refusals as S3's."""
+    """A write to the store, in one of the writers' threads; its refusals as S3's."""
+    loop = asyncio.get_running_loop()
     with refusals():
-        return await asyncio.to_thread(work, *arguments, **named)
+        return await loop.run_in_executor(_writers, partial(work, *arguments, **named))
 
 
 class Access:

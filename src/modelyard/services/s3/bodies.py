@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -38,6 +39,27 @@ class Sink(Protocol):
     """Where it goes."""
 
     def write(self, data: bytes) -> None: ...
+    def abort(self) -> None: ...
+
+
+@asynccontextmanager
+async def aborted_on_error(sink: Sink) -> AsyncIterator[None]:
+    """Abort the sink if the block fails: in a thread, for removing a big file takes a disk a while."""
+    try:
+        yield
+    except BaseException:
+        await asyncio.shield(blocking(sink.abort))
+        raise
+
+
+def check_size(size: int) -> None:
+    """Raises ``EntityTooLarge`` for more than one request may store."""
+    if size > PUT_BYTES:
+        raise ServiceError(
+            "EntityTooLarge",
+            "Your proposed upload exceeds the maximum allowed size",
+            members={"MaxSizeAllowed": PUT_BYTES},
+        )
 
 
 async def store_body(body: Body, sink: Sink) -> None:
@@ -47,12 +69,7 @@ async def store_body(body: Body, sink: Sink) -> None:
     try:
         async for piece in body:  # While one piece is written, the next one is hashed.
             size += len(piece)
-            if size > PUT_BYTES:
-                raise ServiceError(
-                    "EntityTooLarge",
-                    "Your proposed upload exceeds the maximum allowed size",
-                    members={"MaxSizeAllowed": PUT_BYTES},
-                )
+            check_size(size)
             if writing is not None:
                 await writing
             writing = asyncio.create_task(blocking(sink.write, piece))

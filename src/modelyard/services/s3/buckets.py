@@ -15,6 +15,8 @@ BUCKETS_PAGE = 10_000
 DEFAULT_REGION = "us-east-1"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
+_RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 
 
 def owner_of(account: str) -> Output:
@@ -41,7 +43,7 @@ class Buckets:
         configuration = dict(create_bucket_configuration or {})
         wanted = configuration.pop("LocationConstraint", None)
         accept({f"CreateBucketConfiguration.{name}": v for name, v in configuration.items()})
-        if not _NAME.fullmatch(bucket) or ".." in bucket or _ADDRESS.fullmatch(bucket):
+        if not _is_name(bucket):
             raise ServiceError(
                 "InvalidBucketName",
                 "The specified bucket is not valid.",
@@ -145,6 +147,12 @@ class Buckets:
             status=404,
             members={"BucketName": bucket},
         )
+
+
+def _is_name(name: str) -> bool:
+    is_reserved = name.startswith(_RESERVED_STARTS) or name.endswith(_RESERVED_ENDS)
+    is_well_formed = _NAME.fullmatch(name) is not None and ".." not in name
+    return is_well_formed and not is_reserved and not _ADDRESS.fullmatch(name)
 
 
 def acl_of(account: str) -> Output:

@@ -146,7 +146,9 @@ def _token(after: str) -> str:
 
 def _from_token(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        if not token:
+            raise ValueError(token)
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise ServiceError(
             "InvalidArgument", "The continuation token provided is incorrect"

@@ -17,7 +17,7 @@ from modelyard.services.s3.described import checksum_members, describe
 from modelyard.store.object_info import ObjectInfo
 
 Output = dict[str, Any]
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _OVERRIDES = {
     "response_cache_control": "CacheControl",
     "response_content_disposition": "ContentDisposition",

@@ -6,7 +6,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from hashlib import md5
 from itertools import pairwise
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -23,12 +23,14 @@ from modelyard.services.s3.bodies import (
     DEFAULT_ALGORITHM,
     Body,
     CreateChecksum,
+    aborted_on_error,
     checksum_of,
     read_pieces,
     store_body,
 )
 from modelyard.services.s3.buckets import owner_of
 from modelyard.services.s3.conditions import write_condition
+from modelyard.services.s3.copy_sources import open_copy_source
 from modelyard.services.s3.described import (
     CHECKSUMS,
     check_algorithm,
@@ -37,7 +39,7 @@ from modelyard.services.s3.described import (
     take_checksums,
 )
 from modelyard.services.s3.reading import find_range
-from modelyard.services.s3.writing import FULL_OBJECT, find_copy_source, open_source
+from modelyard.services.s3.writing import FULL_OBJECT
 from modelyard.store.object_info import Condition, ObjectInfo
 from modelyard.store.object_uploads import Options, StoredPart, Upload, Uploads
 
@@ -108,13 +110,11 @@ class MultipartUploads:
         await self._access.bucket(call, bucket, owner=expected_bucket_owner)
         upload = await self.find(bucket, key, upload_id)
         writer = await blocking(self._uploads.part_writer, upload, part_number)
-        try:
+        async with aborted_on_error(writer):
             await store_body(body, writer)
             checksums = dict(body.checksums)
             _check_part_algorithm(upload, checksums)
             part = await blocking(writer.commit, checksums)
-        finally:
-            writer.abort()
         return {"ETag": f'"{part.etag}"', **checksum_members(part.checksums)}
 
     async def upload_part_copy(
@@ -132,18 +132,17 @@ class MultipartUploads:
     ) -> Output:
         _check_number(part_number)
         await self._access.bucket(call, bucket, owner=expected_bucket_owner)
-        source = await find_copy_source(self._access, call, copy_source, members)
-        accept(members)
-        upload = await self.find(bucket, key, upload_id)
-        found = find_range(copy_source_range, source.size)
-        if copy_source_range and found is None:
-            raise ServiceError(
-                "InvalidArgument",
-                "The x-amz-copy-source-range value must be of the form bytes=first-last",
-            )
-        part = await blocking(
-            self._copy_part, upload, part_number, source, found or (0, source.size)
-        )
+        async with open_copy_source(self._access, call, copy_source, members) as (source, file):
+            accept(members)
+            upload = await self.find(bucket, key, upload_id)
+            found = find_range(copy_source_range, source.size)
+            if copy_source_range and found is None:
+                raise ServiceError(
+                    "InvalidArgument",
+                    "The x-amz-copy-source-range value must be of the form bytes=first-last",
+                )
+            span = found or (0, source.size)
+            part = await blocking(self._copy_part, upload, part_number, file, span)
         return {
             "CopyPartResult": {
                 "ETag": f'"{part.etag}"',
@@ -153,14 +152,11 @@ class MultipartUploads:
         }
 
     def _copy_part(
-        self, upload: Upload, number: int, source: ObjectInfo, span: tuple[int, int]
+        self, upload: Upload, number: int, file: BinaryIO, span: tuple[int, int]
     ) -> StoredPart:
         algorithm = upload.options.algorithm or DEFAULT_ALGORITHM
         checksum = self._create_checksum(algorithm)
-        with (
-            open_source(self._access.store, source) as file,
-            self._uploads.part_writer(upload, number) as writer,
-        ):
+        with self._uploads.part_writer(upload, number) as writer:
             for piece in read_pieces(file, *span):
                 writer.write(piece)
                 checksum.update(piece)

@@ -3,8 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -22,10 +21,12 @@ from modelyard.services.s3.bodies import (
     PUT_BYTES,
     Body,
     CreateChecksum,
+    aborted_on_error,
     read_pieces,
     store_body,
 )
-from modelyard.services.s3.conditions import check_copy_source, write_condition
+from modelyard.services.s3.conditions import write_condition
+from modelyard.services.s3.copy_sources import open_copy_source
 from modelyard.services.s3.described import (
     check_algorithm,
     checked_tags,
@@ -34,7 +35,6 @@ from modelyard.services.s3.described import (
     take_checksums,
 )
 from modelyard.store.object_info import Attributes, Condition, ObjectInfo
-from modelyard.store.objects import ObjectStore
 
 Output = dict[str, Any]
 DELETE_KEYS = 1000
@@ -71,14 +71,12 @@ class Writing:
         if condition is not None:  # Early, to spare the client its body; again at the commit.
             condition(await asyncio.to_thread(self._store.head, bucket, key))
         writer = await blocking(self._store.writer, bucket, key, attributes=attributes)
-        try:
+        async with aborted_on_error(writer):
             await store_body(body, writer)
             writer.attributes = msgspec.structs.replace(
                 attributes, checksums=dict(body.checksums), checksum_type=FULL_OBJECT
             )
             info = await blocking(writer.commit, condition=condition)
-        finally:
-            writer.abort()
         return {
             "ETag": f'"{info.etag}"',
             **checksum_members(info.attributes.checksums, FULL_OBJECT),
@@ -101,34 +99,21 @@ class Writing:
     ) -> Output:
         check_key(key)
         await self._access.bucket(call, bucket, owner=expected_bucket_owner)
-        source = await find_copy_source(self._access, call, copy_source, members)
-        given = take_attributes(members)
-        accept(members)
-        if (source.bucket, source.key) == (bucket, key) and metadata_directive != "REPLACE":
-            raise ServiceError(
-                "InvalidRequest",
-                "This copy request is illegal because it is trying to copy an object to itself without changing "
-                "the object's metadata, storage class, website redirect location or encryption attributes.",
+        condition = write_condition(key, if_match=if_match, if_none_match=if_none_match)
+        async with open_copy_source(self._access, call, copy_source, members) as (source, file):
+            given = take_attributes(members)
+            accept(members)
+            keeps = metadata_directive != "REPLACE"
+            _check_copy(source, bucket, key, keeps_metadata=keeps)
+            base = source.attributes if keeps else given
+            tags = given.tags if tagging_directive == "REPLACE" else source.attributes.tags
+            algorithm = check_algorithm(checksum_algorithm) or next(
+                iter(source.attributes.checksums), DEFAULT_ALGORITHM
             )
-        if source.size > PUT_BYTES:
-            raise ServiceError(
-                "InvalidRequest",
-                "The specified copy source is larger than the maximum allowable size for a copy source: "
-                f"{PUT_BYTES}",
+            attributes = msgspec.structs.replace(base, tags=tags, parts=0)
+            info = await blocking(
+                self._copy, (source, file), (bucket, key), attributes, algorithm, condition
             )
-        base = given if metadata_directive == "REPLACE" else source.attributes
-        tags = given.tags if tagging_directive == "REPLACE" else source.attributes.tags
-        algorithm = check_algorithm(checksum_algorithm) or next(
-            iter(source.attributes.checksums), DEFAULT_ALGORITHM
-        )
-        info = await blocking(
-            self._copy,
-            source,
-            (bucket, key),
-            msgspec.structs.replace(base, tags=tags, parts=0),
-            algorithm,
-            write_condition(key, if_match=if_match, if_none_match=if_none_match),
-        )
         return {
             "CopyObjectResult": {
                 "ETag": f'"{info.etag}"',
@@ -139,15 +124,16 @@ class Writing:
 
     def _copy(
         self,
-        source: ObjectInfo,
+        source: tuple[ObjectInfo, BinaryIO],
         target: tuple[str, str],
         attributes: Attributes,
         algorithm: str,
         condition: Condition | None,
     ) -> ObjectInfo:
         checksum = self._create_checksum(algorithm)
-        with open_source(self._store, source) as file, self._store.writer(*target) as writer:
-            for piece in read_pieces(file, 0, source.size):
+        info, file = source
+        with self._store.writer(*target) as writer:
+            for piece in read_pieces(file, 0, info.size):
                 writer.write(piece)
                 checksum.update(piece)
             digest = base64.b64encode(checksum.digest()).decode()
@@ -185,28 +171,20 @@ class Writing:
         accept(members)
         await self._access.bucket(call, bucket, owner=expected_bucket_owner)
         wanted = delete.get("Objects") or []
-        if not 0 < len(wanted) <= DELETE_KEYS:
+        if not 0 < len(wanted) <= DELETE_KEYS or not all(one.get("Key") for one in wanted):
             raise ServiceError(
                 "MalformedXML",
                 "The XML you provided was not well-formed or did not validate against our published schema",
             )
+        outcomes = await blocking(
+            self._store.delete_objects, bucket, [(one["Key"], _deletion(one)) for one in wanted]
+        )
         deleted, errors = [], []
-        for one in wanted:
-            key = one["Key"]
-            try:
-                accept(
-                    {
-                        "version_id": one.get("VersionId"),
-                        "LastModifiedTime": one.get("LastModifiedTime"),
-                        "Size": one.get("Size"),
-                    }
-                )
-                condition = write_condition(key, if_match=one.get("ETag"))
-                await blocking(self._store.delete_object, bucket, key, condition=condition)
-            except ServiceError as error:
-                errors.append({"Key": key, "Code": error.code, "Message": error.message})
+        for one, error in zip(wanted, outcomes, strict=True):
+            if error is None:
+                deleted.append({"Key": one["Key"]})
             else:
-                deleted.append({"Key": key})
+                errors.append({"Key": one["Key"], "Code": error.code, "Message": error.message})
         return {"Deleted": None if delete.get("Quiet") else deleted, "Errors": errors or None}
 
     async def get_object_tagging(
@@ -261,32 +239,34 @@ class Writing:
             raise no_such_key(key)
 
 
-def open_source(store: ObjectStore, source: ObjectInfo) -> Any:
-    """The file of an object that is copied. Raises ``NoSuchKey`` if it was replaced a moment ago."""
-    try:
-        return store.open_read(source)
-    except FileNotFoundError as error:
-        raise no_such_key(source.key) from error
-
-
-async def find_copy_source(
-    access: Access, call: Call, copy_source: str, members: dict[str, Any]
-) -> ObjectInfo:
-    """The object to copy; removes its members from ``members``. Raises as reading it would."""
-    conditions = {
-        f"if_{name}": members.pop(f"copy_source_if_{name}", None)
-        for name in ("match", "none_match", "modified_since", "unmodified_since")
-    }
-    owner = members.pop("expected_source_bucket_owner", None)
-    path, _, query = copy_source.partition("?")
-    if query not in ("", "versionId=null"):
-        raise ServiceError("NoSuchVersion", "The specified version does not exist.", status=404)
-    bucket, slash, key = unquote(path).removeprefix("/").partition("/")
-    if not slash or not key or bucket.startswith("arn:"):
+def _check_copy(source: ObjectInfo, bucket: str, key: str, *, keeps_metadata: bool) -> None:
+    if (source.bucket, source.key) == (bucket, key) and keeps_metadata:
         raise ServiceError(
-            "InvalidArgument",
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            "InvalidRequest",
+            "This copy request is illegal because it is trying to copy an object to itself without changing "
+            "the object's metadata, storage class, website redirect location or encryption attributes.",
         )
-    info = await access.info(call, bucket, key, owner=owner)
-    check_copy_source(info, **conditions)
-    return info
+    if source.size > PUT_BYTES:
+        raise ServiceError(
+            "InvalidRequest",
+            "The specified copy source is larger than the maximum allowable size for a copy source: "
+            f"{PUT_BYTES}",
+        )
+
+
+def _deletion(one: Mapping[str, Any]) -> Condition:
+    """What one entry of DeleteObjects asks for; its refusal concerns that key alone."""
+    expected = write_condition(one["Key"], if_match=one.get("ETag"))
+
+    def condition(old: ObjectInfo | None) -> None:
+        accept(
+            {
+                "version_id": one.get("VersionId"),
+                "LastModifiedTime": one.get("LastModifiedTime"),
+                "Size": one.get("Size"),
+            }
+        )
+        if expected is not None:
+            expected(old)
+
+    return condition
