@@ -1,0 +1,126 @@
+"""``python -m benchmarks online|batch``: ours, the peers and the limits, interleaved, on this machine."""
+
+import itertools
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import batch as batch_systems
+from benchmarks import environments, results
+from benchmarks.load import measure
+from benchmarks.models import load_case
+from benchmarks.results import Row
+from benchmarks.systems import NotHere, System, systems
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+console = Console(width=130)
+MODELS = environments.ROOT / ".cache" / "benchmarks"
+SHORT = ("nginx constant", "nginx + raw server", "modelyard", "modelyard signed")
+LIMIT = "nginx constant"
+Connections = Annotated[list[int], typer.Option("--connections", "-c")]
+
+
+@app.command()
+def online(
+    only: Annotated[list[str], typer.Option("--only", help="A system's name; repeat it.")] = [],  # noqa: B006
+    connections: Connections = [1, 16, 64],  # noqa: B006
+    case: Annotated[list[str], typer.Option("--model", help="tiny or heavy.")] = ["tiny", "heavy"],  # noqa: B006
+    seconds: Annotated[float, typer.Option(help="Of each run.")] = 8.0,
+    rounds: Annotated[int, typer.Option(help="Runs of each; medians are shown.")] = 3,
+    short: Annotated[
+        bool, typer.Option("--short", help="Ours and the limits, two minutes.")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON and the pictures.")] = Path(
+        "build/benchmarks"
+    ),
+) -> None:
+    """Invocations: one JSON row of 30 features, the same ONNX model for all."""
+    every = systems()
+    names = list(only) or (list(SHORT) if short else list(every))
+    if short:
+        seconds, rounds, case = 4.0, 2, ["tiny"]
+    unknown = [name for name in names if name not in every]
+    if unknown:
+        sys.exit(f"No such system: {', '.join(unknown)}. There are: {', '.join(every)}")
+    runs: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
+    total = rounds * len(case) * len(names)
+    with Progress(console=console) as progress:
+        task = progress.add_task("measuring", total=total)
+        for _, case_name, name in itertools.product(range(rounds), case, names):
+            progress.update(task, description=f"{case_name}: {name}")
+            for row in _run(every[name], case_name, connections, seconds):
+                runs[case_name, name, row.figures.connections].append(row)
+            progress.advance(task)
+    rows = [results.median_row(found) for found in runs.values()]
+    for case_name in case:
+        console.print(results.table(rows, case_name, LIMIT))
+    output.mkdir(parents=True, exist_ok=True)
+    versions = {
+        system.name: environments.versions(system.environment)
+        for system in every.values()
+        if system.environment and any(row.system == system.name for row in rows)
+    }
+    results.write_json(output / "online.json", rows, versions)
+    for case_name in case:
+        widest = max(connections)
+        shown = [row for row in rows if row.case == case_name and row.figures.connections == widest]
+        title = f"{case_name} model, requests/s at {widest} connections"
+        if shown:
+            (output / f"online-{case_name}.svg").write_text(results.picture(shown, title))
+    console.print(f"written to {output}")
+
+
+def _run(system: System, case_name: str, connections: list[int], seconds: float) -> list[Row]:
+    case = load_case(case_name, MODELS)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        began = time.monotonic()
+        try:
+            with system.run(case, folder) as running:
+                start = time.monotonic() - began
+                measure(running.target, case, connections=16, seconds=1, folder=folder)  # warm
+                for count in connections:
+                    figures = measure(
+                        running.target, case, connections=count, seconds=seconds, folder=folder
+                    )
+                    rows.append(
+                        Row(
+                            system=system.name,
+                            case=case_name,
+                            figures=figures,
+                            runs=1,
+                            memory_mib=running.memory_mib(),
+                            start_seconds=start,
+                        )
+                    )
+        except NotHere as reason:
+            console.print(f"[yellow]{system.name} is left out: {reason}")
+    return rows
+
+
+@app.command()
+def batch(
+    rows: Annotated[int, typer.Option(help="Of 30 columns.")] = 1_000_000,
+    only: Annotated[list[str], typer.Option("--only", help="A system's name; repeat it.")] = [],  # noqa: B006
+    rounds: int = 3,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
+) -> None:
+    """Batch transform of a CSV, against the usual ways to score a file."""
+    found = batch_systems.compare(
+        load_case("tiny", MODELS), MODELS, rows, list(only), rounds, console
+    )
+    console.print(batch_systems.table(found))
+    output.mkdir(parents=True, exist_ok=True)
+    batch_systems.write_json(output / "batch.json", found)
+
+
+if __name__ == "__main__":
+    app()
