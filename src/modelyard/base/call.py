@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 PrincipalKind = Literal["root", "user", "role", "anonymous"]
 
 
@@ -17,9 +19,8 @@ class Principal:
     access_key_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One operation on its way.
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation on its way. A struct, not a dataclass: each invocation makes one, and these are made in C.
 
     ``action`` is ``service:Operation`` as IAM writes it (``sagemaker:CreateModel``); ``resource`` the ARN
     that it is about, or ``*``. ``deadline`` is in seconds of the process's monotonic clock.

@@ -1,14 +1,13 @@
 """A request's way through the containers of a pipeline: the answer of one is the input of the next."""
 
-from dataclasses import dataclass
+import msgspec
 
 BETWEEN_BYTES = 5 << 20
 """AWS's limit of what one container hands to the next."""
 _OK = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(msgspec.Struct, frozen=True, gc=False):
     """Send ``body`` on to the worker at ``hop``."""
 
     hop: int
@@ -16,8 +15,7 @@ class Next:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Final:
+class Final(msgspec.Struct, frozen=True, gc=False):
     """The answer for the caller; ``container`` is where it came from."""
 
     status: int

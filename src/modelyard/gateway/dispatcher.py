@@ -9,8 +9,9 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final, Next, after_answer
@@ -43,8 +44,7 @@ class WorkerChannel(Protocol):
     def cancel(self, request_id: int) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
-class Invocation:
+class Invocation(msgspec.Struct, eq=False):
     """One accepted request. ``deadline`` is in seconds of the dispatcher's clock."""
 
     body: bytes

@@ -16,13 +16,18 @@ import httptools
 from modelyard.base.settings import Limits
 
 logger = logging.getLogger(__name__)
+KNOWN_HEADS = 1024
+KNOWN_HEAD_BYTES = 2048
 DISCARD_LIMIT = 64 << 20
 """So much of a refused request's body is read and dropped, so that its sender gets to read the refusal."""
-_REASONS = {100: "Continue", 200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
-            408: "Request Timeout", 411: "Length Required", 413: "Payload Too Large", 424: "Failed Dependency",
-            429: "Too Many Requests", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
-            501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 505: "HTTP Version Not Supported",
-            530: "Dependency Failed"}  # fmt: skip
+_END = b"\r\n\r\n"
+_LENGTH = "content-length"
+_NOT_SIMPLE = frozenset({"authorization", "connection", "expect", "transfer-encoding", "upgrade"})
+_REASONS = {100: b"Continue", 200: b"OK", 202: b"Accepted", 400: b"Bad Request", 403: b"Forbidden", 404: b"Not Found",
+            408: b"Request Timeout", 411: b"Length Required", 413: b"Payload Too Large", 424: b"Failed Dependency",
+            429: b"Too Many Requests", 431: b"Request Header Fields Too Large", 500: b"Internal Server Error",
+            501: b"Not Implemented", 502: b"Bad Gateway", 503: b"Service Unavailable", 505: b"HTTP Version Not Supported",
+            530: b"Dependency Failed"}  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -36,10 +41,12 @@ class Head:
     version: str
     peer: str
     joined: dict[str, str] = field(default_factory=dict)
+    path: str = ""
+    memo: Any = None
+    """What the handler has learnt of this head; a head that comes again and again is kept, with it."""
 
-    @property
-    def path(self) -> str:
-        return self.target.partition("?")[0]
+    def __post_init__(self) -> None:
+        self.path = self.target.partition("?")[0]
 
 
 class Exchange(Protocol):
@@ -71,12 +78,27 @@ class Gate:
     body_bytes: int = 0
     is_closing: bool = False
     connections: set["ClientConnection"] = field(default_factory=set)
+    idle_until: float = 0.0
+    """When a connection that falls idle now has been so for too long; right to a second."""
+    _known: dict[bytes, Head] = field(default_factory=dict)
 
     def tick(self) -> None:
         """Once a second: close who is too slow."""
         now = self.now()
+        self.idle_until = now + self.limits.idle_seconds + 1.0
         for connection in list(self.connections):
             connection.check_time(now)
+
+    def recall(self, head: bytes, peer: str) -> Head | None:
+        """The head that these very bytes were parsed to."""
+        known = self._known.get(head)
+        return known if known is not None and known.peer == peer else None
+
+    def remember(self, raw: bytes, head: Head) -> None:
+        """Keep a head: a client that does not sign sends the same bytes each time, and nobody need parse them twice."""
+        if len(self._known) >= KNOWN_HEADS:
+            self._known.clear()
+        self._known[raw] = head
 
 
 class ClientConnection(asyncio.Protocol):
@@ -98,6 +120,10 @@ class ClientConnection(asyncio.Protocol):
         self._is_head = False
         self._deadline = 0.0
         self._paused_for_answer = False
+        self._mid_message = False
+        self._has_answered = False
+        self._head: Head | None = None
+        self._body_left: int | None = None
 
     # ---- the transport's side
 
@@ -113,12 +139,68 @@ class ClientConnection(asyncio.Protocol):
         self._deadline = gate.now() + gate.limits.idle_seconds
 
     def data_received(self, data: bytes) -> None:
-        if self._exchange is not None and self._request_complete:
-            # Pipelined: the next request waits, bounded because reading is paused.
-            self._backlog += data
-            self._pause_reading()
+        while data and self.is_open:
+            if self._exchange is not None and self._request_complete:
+                # Pipelined: the next request waits, bounded because reading is paused.
+                self._backlog += data
+                self._pause_reading()
+                return
+            data = self._take(data)
+
+    def _take(self, data: bytes) -> bytes:
+        """Read of one request what is there; what is left belongs to the next."""
+        if self._mid_message:
+            return self._take_body(data)
+        end = data.find(_END, 0, self._gate.limits.header_bytes) + len(_END)
+        if end < len(_END):
+            self._body_left = None
+            self._feed(data)
+            return b""
+        known = self._gate.recall(data[:end], self._peer)
+        if known is not None and len(data) - end >= (length := int(known.joined[_LENGTH])):
+            self._take_whole(known, data[end : end + length])
+            return data[end + length :]
+        self._head = None
+        self._feed(data[:end])
+        if self._request_complete:
+            return data[end:]
+        self._body_left = _declared(self._head)
+        left = self._take_body(data[end:])
+        self._remember(data, end)
+        return left
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Of a body with a length, not a byte more: the parser would begin the next request."""
+        if self._body_left is None:
+            self._feed(data)
+            return b""
+        body = data[: self._body_left]
+        self._body_left -= len(body)
+        if body:
+            self._feed(body)
+        return data[len(body) :]
+
+    def _take_whole(self, head: Head, body: bytes) -> None:
+        """A request whose head is known and whose body has come with it: nothing is left to parse."""
+        self._request_complete = True
+        self._is_head = False
+        self._deadline = 0.0
+        self._begin(head)
+        if self._exchange is not None and body:
+            self._exchange.body(body)
+        if self._exchange is not None:
+            self._exchange.complete()
+
+    def _remember(self, data: bytes, end: int) -> None:
+        """Keep the head of a request that came whole, if its bytes say all there is.
+
+        One length, nothing negotiated, no signature, which would come only once.
+        """
+        head = self._head
+        if head is None or self._mid_message or end > KNOWN_HEAD_BYTES or head.method != "POST":
             return
-        self._feed(data)
+        if head.version == "1.1" and head.joined.keys().isdisjoint(_NOT_SIMPLE):
+            self._gate.remember(data[:end], head)
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -126,7 +208,11 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._refuse(400, "Upgrades are not supported.")
         except httptools.HttpParserError as error:
-            if isinstance(error.__context__, _Refused):  # raised by one of the callbacks below
+            if isinstance(error.__context__, _Early):
+                # Behind a chunked body nobody knows where the parser stands: the connection ends with this answer.
+                self._keep_alive = False
+                self._pause_reading()
+            elif isinstance(error.__context__, _Refused):  # raised by one of the callbacks below
                 self._refuse(*error.__context__.args)
             elif self.is_open:
                 self._refuse(400, f"The request is not HTTP/1.1: {error}")
@@ -166,6 +252,9 @@ class ClientConnection(asyncio.Protocol):
     # ---- the parser's side
 
     def on_message_begin(self) -> None:
+        if self._exchange is not None:
+            raise _Early
+        self._mid_message = True
         self._target = b""
         self._raw = []
         self._head_bytes = 0
@@ -201,7 +290,14 @@ class ClientConnection(asyncio.Protocol):
         head = Head(
             method, self._target.decode("latin-1"), headers, self._raw, version, self._peer, joined
         )
-        self._exchange = self._gate.handle(head, self)
+        self._head = head
+        self._begin(head)
+
+    def _begin(self, head: Head) -> None:
+        self._has_answered = False
+        exchange = self._gate.handle(head, self)
+        # It may have refused the request already, by its head alone; then what follows is dropped.
+        self._exchange = None if self._has_answered else exchange
 
     def on_body(self, data: bytes) -> None:
         self._deadline = self._gate.now() + self._gate.limits.header_seconds
@@ -213,6 +309,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def on_message_complete(self) -> None:
+        self._mid_message = False
         self._request_complete = True
         self._deadline = 0.0
         if self._exchange is not None:
@@ -237,14 +334,13 @@ class ClientConnection(asyncio.Protocol):
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer at once. ``headers`` are finished lines, each with its line end."""
         close = b"" if self._keep_alive else b"Connection: close\r\n"
-        head = b"HTTP/1.1 %d %s\r\n%sContent-Length: %d\r\n%s\r\n" % (
-            status,
-            _REASONS.get(status, "Status").encode(),
-            headers,
-            len(body),
-            close,
-        )
-        self.write(head if self._is_head else head + body)
+        reason = _REASONS.get(status, b"Status")
+        shown = b"" if self._is_head else body
+        if self._transport is not None:
+            self._transport.write(
+                b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n%b"
+                % (status, reason, headers, len(body), close, shown)
+            )
         self.finish()
 
     def write(self, data: bytes) -> None:
@@ -254,6 +350,7 @@ class ClientConnection(asyncio.Protocol):
     def finish(self, *, keep_alive: bool = True) -> None:
         """The exchange has answered."""
         self._exchange = None
+        self._has_answered = True
         if not (keep_alive and self._keep_alive) or self._gate.is_closing:
             if self._transport is not None:
                 self._transport.close()
@@ -277,7 +374,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         self._target = b""
-        self._deadline = self._gate.now() + self._gate.limits.idle_seconds
+        self._deadline = self._gate.idle_until
         backlog, self._backlog = self._backlog, b""
         if self._paused_for_answer:
             self._paused_for_answer = False
@@ -297,3 +394,13 @@ class ClientConnection(asyncio.Protocol):
 
 class _Refused(Exception):
     """Status and message; raised within the parser's callbacks, which stops the parser."""
+
+
+class _Early(Exception):
+    """A request begins before the one in front of it is answered."""
+
+
+def _declared(head: Head | None) -> int | None:
+    """The length of a body that has one; the parser has refused what is no number."""
+    text = "" if head is None else head.joined.get(_LENGTH, "")
+    return int(text) if text.isdecimal() else None

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError, Unsupported
-from modelyard.base.ids import RandomSource, request_id
+from modelyard.base.ids import RandomSource
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute
 from modelyard.domain.routing import choose_variant
@@ -29,6 +29,7 @@ _OPERATIONS = {
     "async-invocations": "InvokeEndpointAsync",
     "invocations-response-stream": "InvokeEndpointWithResponseStream",
 }
+_ACTIONS = {operation: f"sagemaker:{operation}" for operation in _OPERATIONS.values()}
 _PREFIX = "x-amzn-sagemaker-"
 _ATTRIBUTES = f"{_PREFIX}custom-attributes"
 _HEADER_LIMITS = {
@@ -61,6 +62,20 @@ class Authenticate(Protocol):
     def __call__(self, head: Head, body: bytes) -> tuple[Principal, str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a head asks for: the same bytes ask for the same each time, so it is found out once for each ``Head``."""
+
+    name: str
+    operation: str
+    declared: int
+    expects: bool
+    target_variant: str
+    special: Mapping[str, str]
+    """The headers that are AWS's, or have a limit."""
+    meta: RequestMeta
+
+
 @dataclass(slots=True)
 class Invocations:
     """What all invocations of a gateway share."""
@@ -74,6 +89,7 @@ class Invocations:
     """Endpoint by account, region and name, in the newest table."""
     random: RandomSource
     now: Callable[[], float]
+    request_id: Callable[[], str]
 
     def begin(self, head: Head, client: ClientConnection) -> "Invoke":
         """The exchange of one invocation."""
@@ -93,12 +109,12 @@ class Invoke:
         self._invocation: Invocation | None = None
         self._endpoint: EndpointRoute | None = None
         self._variant = ""
-        self._request_id = request_id(shared.random)
-        declared = head.joined.get("content-length", "")
-        limit = shared.gate.limits.payload_bytes
-        if declared.isdigit() and int(declared) > limit:
+        self._request_id = shared.request_id()
+        asked: Asked = head.memo or _ask(head)
+        self._asked = head.memo = asked
+        if asked.declared > shared.gate.limits.payload_bytes:
             self._refuse_size()
-        elif head.joined.get("expect", "").lower() == "100-continue":
+        elif asked.expects:
             client.expect_more()
 
     # ---- the request
@@ -134,11 +150,11 @@ class Invoke:
     def _submit(self, body: bytes) -> None:
         shared, head = self._shared, self._head
         principal, region = shared.authenticate(head, body)
-        name, operation = _target(head.path)
-        call = self._call(principal, region, name, operation)
+        name = self._asked.name
+        call = self._call(principal, region)
         try:
             shared.authorise(call)
-            invocation = self._accept(call, name, operation, body)
+            invocation = self._accept(call, body)
         except ServiceError as error:
             shared.audit(call, error)
             raise
@@ -147,46 +163,41 @@ class Invoke:
         shared.dispatcher.submit(key, invocation)
         shared.audit(call, None)
 
-    def _call(self, principal: Principal, region: str, name: str, operation: str) -> Call:
+    def _call(self, principal: Principal, region: str) -> Call:
+        asked = self._asked
         return Call(
             principal=principal,
             account=principal.account,
             region=region,
-            action=f"sagemaker:{operation}",
+            action=_ACTIONS[asked.operation],
             request_id=self._request_id,
             deadline=self._shared.now() + self._shared.gate.limits.invocation_seconds,
-            resource=f"arn:aws:sagemaker:{region}:{principal.account}:endpoint/{name.lower()}",
+            resource=_endpoint_arn(region, principal.account, asked.name),
         )
 
-    def _accept(self, call: Call, name: str, operation: str, body: bytes) -> Invocation:
+    def _accept(self, call: Call, body: bytes) -> Invocation:
         """Raises ``ServiceError`` for what an endpoint does not take."""
+        asked = self._asked
+        name, operation = asked.name, asked.operation
         if operation != "InvokeEndpoint":
             raise Unsupported(f"Modelyard does not execute {operation} yet.")
         if self._head.method != "POST":
             raise ServiceError(
                 "UnknownOperationException", "Invocations are sent with POST.", status=404
             )
-        headers = self._head.joined
-        check_headers(headers, name)
+        check_headers(asked.special, name)
         endpoint = self._shared.find(call.account, call.region, name)
         if endpoint is None:
             raise ServiceError(
                 "ValidationError", f"Endpoint {name} of account {call.account} not found."
             )
         self._endpoint = endpoint
-        variant = choose_variant(
-            endpoint,
-            target=headers.get(f"{_PREFIX}target-variant", ""),
-            draw=self._shared.random.uniform() if len(endpoint.variants) > 1 else 0.0,
-        )
-        self._variant = variant.name
-        meta = RequestMeta(
-            content_type=headers.get("content-type", ""),
-            accept=headers.get("accept", ""),
-            custom_attributes=headers.get(_ATTRIBUTES, ""),
-            trace=headers.get("traceparent", ""),
-        )
-        return Invocation(body, meta, call.deadline, self._finish)
+        if len(endpoint.variants) == 1 and not asked.target_variant:
+            self._variant = endpoint.variants[0].name
+        else:
+            draw = self._shared.random.uniform()
+            self._variant = choose_variant(endpoint, target=asked.target_variant, draw=draw).name
+        return Invocation(body, asked.meta, call.deadline, self._finish)
 
     def client_gone(self) -> None:
         self._release()
@@ -214,11 +225,10 @@ class Invoke:
             self._client.respond(200, self._headers(outcome), outcome.body)
 
     def _headers(self, outcome: Final) -> bytes:
-        return (
-            f"Content-Type: {outcome.content_type}\r\n"
-            f"x-Amzn-Invoked-Production-Variant: {self._variant}\r\n"
-            f"x-amzn-RequestId: {self._request_id}\r\n"
-        ).encode("latin-1", "replace")
+        return b"%bx-amzn-RequestId: %b\r\n" % (
+            _lines(outcome.content_type, self._variant),
+            self._request_id.encode(),
+        )
 
     def _model_error(self, outcome: Final) -> ServiceError:
         endpoint = self._endpoint
@@ -261,10 +271,8 @@ class Invoke:
 
 def check_headers(headers: Mapping[str, str], name: str) -> None:
     """Raises ``ValidationError`` or ``UnsupportedOperation`` for headers that this endpoint does not take."""
-    for header in headers:
-        # Most requests have two headers of interest; the others are not looked up twice.
-        if header in _HEADER_LIMITS or header.startswith(_PREFIX):
-            _check_header(header, headers[header], name)
+    for header, value in headers.items():
+        _check_header(header, value, name)
 
 
 def _check_header(header: str, value: str, name: str) -> None:
@@ -279,12 +287,41 @@ def _check_header(header: str, value: str, name: str) -> None:
         raise Unsupported(f"{_REFUSED[header]} are not executed by Modelyard yet.")
 
 
-@functools.lru_cache(maxsize=4096)
-def _target(path: str) -> tuple[str, str]:
-    """Endpoint and operation of an invocation's path; a few paths make up most of the traffic."""
-    match = PATH.fullmatch(path)
+def _ask(head: Head) -> Asked:
+    match = PATH.fullmatch(head.path)
     assert match is not None, "the path decided that this is an invocation"
-    return unquote(match[1]), _OPERATIONS[match[2]]
+    headers = head.joined
+    declared = headers.get("content-length", "")
+    return Asked(
+        name=unquote(match[1]),
+        operation=_OPERATIONS[match[2]],
+        declared=int(declared) if declared.isdecimal() else 0,
+        expects=headers.get("expect", "").lower() == "100-continue",
+        target_variant=headers.get(f"{_PREFIX}target-variant", ""),
+        special={
+            name: value
+            for name, value in headers.items()
+            if name in _HEADER_LIMITS or name.startswith(_PREFIX)
+        },
+        meta=RequestMeta(
+            content_type=headers.get("content-type", ""),
+            accept=headers.get("accept", ""),
+            custom_attributes=headers.get(_ATTRIBUTES, ""),
+            trace=headers.get("traceparent", ""),
+        ),
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _endpoint_arn(region: str, account: str, name: str) -> str:
+    return f"arn:aws:sagemaker:{region}:{account}:endpoint/{name.lower()}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _lines(content_type: str, variant: str) -> bytes:
+    """The header lines that the answers of one variant share."""
+    text = f"Content-Type: {content_type}\r\nx-Amzn-Invoked-Production-Variant: {variant}\r\n"
+    return text.encode("latin-1", "replace")
 
 
 @functools.lru_cache(maxsize=4096)

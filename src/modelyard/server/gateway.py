@@ -19,7 +19,7 @@ import uvloop
 from modelyard.base.call import Call, Principal
 from modelyard.base.clock import SystemClock
 from modelyard.base.errors import ServiceError
-from modelyard.base.ids import FastRandom
+from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
 from modelyard.base.settings import Home, Settings
 from modelyard.domain.routes import EndpointRoute, RoutingTable
 from modelyard.gateway.dispatcher import Dispatcher
@@ -100,6 +100,7 @@ class Gateway:
             find=self._routes.find,
             random=FastRandom(),
             now=clock.monotonic,
+            request_id=RequestIds(SystemRandom()),
         )
         self._control = Upstream(str(home.socket("control")))
         self._objects = Upstream(str(home.socket("objects")))

@@ -14,6 +14,7 @@ A frame is a fixed header, a short msgpack meta and a body::
 Time travels as what remains, never as a deadline: the two ends may have different clocks. Integers are little-endian.
 """
 
+import functools
 import struct
 from collections.abc import Iterator
 
@@ -70,7 +71,8 @@ class FrameError(Exception):
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_request_meta = msgspec.msgpack.Decoder(RequestMeta).decode
-decode_answer_meta = msgspec.msgpack.Decoder(AnswerMeta).decode
+decode_answer_meta = functools.lru_cache(maxsize=1024)(msgspec.msgpack.Decoder(AnswerMeta).decode)
+"""Answers of one model carry the same few metas again and again."""
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
 _EMPTY_META = _encode(RequestMeta())
 
@@ -98,19 +100,26 @@ class FrameDecoder:
     """Bytes in, frames out; holds at most one unfinished frame of ``limit`` bytes."""
 
     def __init__(self, *, limit: int) -> None:
-        self._buffer = bytearray()
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._needed = HEADER_SIZE
         self._limit = limit
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield each whole frame; raises ``FrameError``."""
-        buffer = self._buffer
-        buffer += data
+        """Yield each whole frame; raises ``FrameError``. To be iterated to its end before more is fed."""
+        if self._pieces:
+            self._pieces.append(data)
+            self._size += len(data)
+            if self._size < self._needed:
+                return
+            data = b"".join(self._pieces)
         position = 0
-        available = len(buffer)
+        available = len(data)
+        needed = HEADER_SIZE
         try:
             while available - position >= HEADER_SIZE:
                 length, version, kind, flags, request_id, number, meta_length = _HEADER.unpack_from(
-                    buffer, position
+                    data, position
                 )
                 if version != VERSION:
                     raise FrameError(f"frame version {version}, expected {VERSION}")
@@ -118,11 +127,21 @@ class FrameDecoder:
                     raise FrameError(f"frame of {length} bytes, limit {self._limit}")
                 end = position + 4 + length
                 if end > available:
-                    return
+                    needed = 4 + length
+                    break
                 meta_end = position + HEADER_SIZE + meta_length
-                meta = bytes(buffer[position + HEADER_SIZE : meta_end])
-                body = bytes(buffer[meta_end:end])
+                frame = Frame(
+                    kind,
+                    flags,
+                    request_id,
+                    number,
+                    data[position + HEADER_SIZE : meta_end],
+                    data[meta_end:end],
+                )
                 position = end
-                yield Frame(kind, flags, request_id, number, meta, body)
+                yield frame
         finally:
-            del buffer[:position]
+            # One join for a frame that comes in many pieces, and no copy of what comes whole.
+            self._pieces = [data[position:]] if position < available else []
+            self._size = available - position
+            self._needed = needed
