@@ -83,6 +83,9 @@ class Channel(asyncio.Protocol):
             self._write(frames.encode_frame(frames.CANCEL, request_id))
 
     def _write(self, frame: bytes) -> None:
+        if len(self._pending) <= 1 and not self._outgoing and self._transport is not None:
+            self._transport.write(frame)  # Nobody to travel with: a lone request does not wait for a turn.
+            return
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing.append(frame)
