@@ -1,0 +1,253 @@
+"""A rollout: from the fleet in service (*blue*) to that of a new endpoint config (*green*), in stages that are watched.
+
+Pure. A rollout is a list of stages; a stage says how many instances of each fleet exist and how many of them take
+traffic, and for how long that is watched (*baked*). ``advance`` moves on by one decision: all of a stage's green instances are
+ready, so traffic shifts; the bake is over, so the next stage begins; an alarm rings, so it goes back.
+
+Time is what was *watched*, added up: a rollout that was interrupted goes on with the bake that is left, and a clock that
+jumps neither shortens nor lengthens one. Source of the sequences: AWS's deployment guardrails (rollouts.md, sections 3 and 4).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import msgspec
+
+Counts = Mapping[str, int]
+"""Instances by variant name."""
+Kind = Literal["ALL_AT_ONCE", "CANARY", "LINEAR", "ROLLING"]
+Outcome = Literal["running", "promoted", "rolled-back", "rollback-failed"]
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """``INSTANCE_COUNT`` or ``CAPACITY_PERCENT`` of a variant."""
+
+    kind: Literal["INSTANCE_COUNT", "CAPACITY_PERCENT"]
+    value: int
+
+    def of(self, capacity: int) -> int:
+        """Whole instances, at least one, at most all: a percentage is rounded down, so that it is never exceeded."""
+        wanted = self.value if self.kind == "INSTANCE_COUNT" else capacity * self.value // 100
+        return min(capacity, max(1, wanted))
+
+
+WHOLE = Size(kind="CAPACITY_PERCENT", value=100)
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How to go. ``size`` is a canary's, a linear step's or a rolling batch's; ``timeout`` 0 means none."""
+
+    kind: Kind = "ALL_AT_ONCE"
+    size: Size = WHOLE
+    wait: float = 0.0
+    termination_wait: float = 0.0
+    timeout: float = 0.0
+    rollback_size: Size = WHOLE
+    alarms: tuple[str, ...] = ()
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """Instances of each fleet that take traffic once the stage's shift is done; those of green exist before it."""
+
+    green: dict[str, int]
+    blue: dict[str, int]
+    bake: float
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a rollout stands; kept in the endpoint's status. Seconds are watched seconds.
+
+    ``stage`` counts from 0; ``shifted``: its traffic has moved, it bakes. ``back`` is why it goes back; then ``restored`` are
+    the blue instances that exist again. ``held`` is a person's pause.
+    """
+
+    policy: Policy
+    blue: dict[str, int]
+    green: dict[str, int]
+    stage: int = 0
+    shifted: bool = False
+    baked: float = 0.0
+    elapsed: float = 0.0
+    back: str = ""
+    restored: dict[str, int] = {}
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known now. ``watched``: seconds since the last look; ``ringing``: those alarms of the policy in ALARM.
+
+    ``failure`` says why green cannot become healthy, ``blue_failure`` why blue, on the way back, cannot. ``hold``, ``go`` and
+    ``abort`` are a person's word: bake no further, end this bake now, go back.
+    """
+
+    watched: float
+    green_ready: Counts
+    blue_ready: Counts
+    ringing: tuple[str, ...] = ()
+    failure: str = ""
+    blue_failure: str = ""
+    hold: bool = False
+    go: bool = False
+    abort: bool = False
+
+
+class Extent(msgspec.Struct, frozen=True, kw_only=True):
+    """How far each fleet is needed: instances that exist, and of those, the ones that take traffic."""
+
+    blue: dict[str, int]
+    green: dict[str, int]
+    blue_on: dict[str, int]
+    green_on: dict[str, int]
+
+
+def stages(policy: Policy, blue: Counts, green: Counts) -> tuple[Stage, ...]:
+    """Every stage on the way, the last one with all of green and none of blue."""
+    found = [
+        Stage(green=on, blue=_left(blue, green, on), bake=policy.wait)
+        for on in _growth(policy, green)
+    ]
+    none = dict.fromkeys(blue, 0)
+    # Rolling has no time to wait before it terminates: each batch of blue ends with its own shift.
+    last = policy.wait if policy.kind == "ROLLING" else policy.termination_wait
+    return (*found, Stage(green=dict(green), blue=none, bake=last))
+
+
+def _growth(policy: Policy, green: Counts) -> Iterator[dict[str, int]]:
+    """Green's instances with traffic, stage by stage, before all of them have it."""
+    if policy.kind == "ALL_AT_ONCE" or not green:
+        return
+    steps = {name: policy.size.of(count) for name, count in green.items() if count > 0}
+    number = 1
+    while True:
+        on = {name: min(count, steps.get(name, 0) * number) for name, count in green.items()}
+        # All of green is the last stage's; but the whole of a small variant may go ahead as canary or first step.
+        if on == dict(green) and (number > 1 or policy.kind == "ROLLING"):
+            return
+        yield on
+        if on == dict(green) or policy.kind == "CANARY":
+            return
+        number += 1
+
+
+def _left(blue: Counts, green: Counts, on: Counts) -> dict[str, int]:
+    """Blue turned off as far as green is turned on, but for one instance of each variant until the last stage."""
+    left = {}
+    for name, count in blue.items():
+        whole = green.get(name, 0)
+        gone = count * on.get(name, 0) // whole if whole else 0
+        left[name] = max(min(1, count), count - gone)
+    return left
+
+
+def extent(rollout: Rollout) -> Extent:
+    """What the fleets have to be now."""
+    way = stages(rollout.policy, rollout.blue, rollout.green)
+    here = way[rollout.stage]
+    before = way[rollout.stage - 1] if rollout.stage else None
+    none_on = dict.fromkeys(rollout.green, 0)
+    blue_on = here.blue if rollout.shifted else before.blue if before else rollout.blue
+    green_on = here.green if rollout.shifted else before.green if before else none_on
+    if rollout.back:
+        return _extent_back(rollout, blue_on, green_on)
+    if (
+        rollout.policy.kind != "ROLLING"
+    ):  # Both fleets are whole: going back needs nothing to be started.
+        return Extent(
+            blue=rollout.blue, green=rollout.green, blue_on=dict(blue_on), green_on=dict(green_on)
+        )
+    return Extent(
+        blue=dict(blue_on), green=here.green, blue_on=dict(blue_on), green_on=dict(green_on)
+    )
+
+
+def _extent_back(rollout: Rollout, blue_on: Counts, green_on: Counts) -> Extent:
+    """On the way back of a rolling update: blue grows by batches, and green shrinks as blue is ready."""
+    size = rollout.policy.rollback_size
+    on = {name: max(blue_on.get(name, 0), rollout.restored.get(name, 0)) for name in rollout.blue}
+    exists = {name: min(count, on[name] + size.of(count)) for name, count in rollout.blue.items()}
+    kept = {
+        name: min(count, max(0, rollout.blue[name] - on[name])) if name in rollout.blue else count
+        for name, count in green_on.items()
+    }
+    return Extent(blue=exists, green=kept, blue_on=on, green_on=dict(kept))
+
+
+def advance(rollout: Rollout, facts: Facts) -> tuple[Rollout, Outcome]:
+    """One decision. Called again until nothing changes; then ``seconds_left`` says when to look again."""
+    rollout = msgspec.structs.replace(rollout, elapsed=rollout.elapsed + facts.watched)
+    if rollout.back:
+        return _go_back(rollout, facts)
+    reason = _why_back(rollout, facts)
+    if reason:
+        return _go_back(msgspec.structs.replace(rollout, back=reason), facts)
+    way = stages(rollout.policy, rollout.blue, rollout.green)
+    here = way[rollout.stage]
+    if not rollout.shifted:
+        wanted = here.green if rollout.policy.kind == "ROLLING" else rollout.green
+        if _covers(facts.green_ready, wanted):
+            rollout = msgspec.structs.replace(rollout, shifted=True, baked=0.0)
+        return rollout, "running"
+    baked = rollout.baked if facts.hold else rollout.baked + facts.watched
+    if not facts.go and (facts.hold or baked < here.bake):
+        return msgspec.structs.replace(rollout, baked=baked), "running"
+    if rollout.stage == len(way) - 1:
+        return rollout, "promoted"
+    return msgspec.structs.replace(
+        rollout, stage=rollout.stage + 1, shifted=False, baked=0.0
+    ), "running"
+
+
+def _why_back(rollout: Rollout, facts: Facts) -> str:
+    policy = rollout.policy
+    if facts.abort:
+        return "The deployment was aborted."
+    if facts.failure:
+        return facts.failure
+    if rollout.shifted and facts.ringing:
+        return (
+            f"Alarm {', '.join(facts.ringing)} was in ALARM while stage {rollout.stage + 1} baked."
+        )
+    if policy.timeout and rollout.elapsed >= policy.timeout and not facts.hold:
+        return (
+            f"The deployment did not complete within {policy.timeout:g} seconds "
+            "(MaximumExecutionTimeoutInSeconds)."
+        )
+    return ""
+
+
+def _go_back(rollout: Rollout, facts: Facts) -> tuple[Rollout, Outcome]:
+    if rollout.policy.kind != "ROLLING":
+        return rollout, "rolled-back"
+    if facts.blue_failure:
+        return rollout, "rollback-failed"
+    wanted = extent(rollout).blue
+    if not _covers(facts.blue_ready, wanted):
+        return rollout, "running"
+    if _covers(wanted, rollout.blue):
+        return rollout, "rolled-back"
+    return msgspec.structs.replace(rollout, restored=wanted), "running"
+
+
+def seconds_left(rollout: Rollout) -> float:
+    """Until something is due by time alone; infinity when only a change of the world moves it on."""
+    policy = rollout.policy
+    due = policy.timeout - rollout.elapsed if policy.timeout and not rollout.back else float("inf")
+    if rollout.shifted and not rollout.back:
+        bake = stages(policy, rollout.blue, rollout.green)[rollout.stage].bake
+        due = min(due, bake - rollout.baked)
+    return max(0.0, due)
+
+
+def shares(extent: Extent, variant: str) -> tuple[float, float]:
+    """Blue's and green's part of a variant's traffic: turned-on instances of each, as shares of both."""
+    blue, green = extent.blue_on.get(variant, 0), extent.green_on.get(variant, 0)
+    total = blue + green
+    return (blue / total, green / total) if total else (0.0, 0.0)
+
+
+def waits(policy: Policy, counts: Counts) -> float:
+    """All bakes together: what ``MaximumExecutionTimeoutInSeconds`` has to exceed."""
+    return sum(stage.bake for stage in stages(policy, counts, counts))
+
+
+def _covers(ready: Counts, wanted: Counts) -> bool:
+    return all(ready.get(name, 0) >= count for name, count in wanted.items())

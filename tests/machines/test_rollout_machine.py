@@ -1,0 +1,126 @@
+"""Rollouts of every kind under alarms, failures, pauses and lost instances: what must hold at each look."""
+
+from itertools import pairwise
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from modelyard.domain.rollout import (
+    Extent,
+    Facts,
+    Policy,
+    Rollout,
+    Size,
+    advance,
+    extent,
+    seconds_left,
+    shares,
+    stages,
+    waits,
+)
+
+COUNTS = st.dictionaries(st.sampled_from("ab"), st.integers(1, 12), min_size=1)
+SIZES = st.one_of(
+    st.builds(Size, kind=st.just("INSTANCE_COUNT"), value=st.integers(1, 6)),
+    st.builds(Size, kind=st.just("CAPACITY_PERCENT"), value=st.integers(1, 50)),
+)
+POLICIES = st.builds(
+    Policy,
+    kind=st.sampled_from(["ALL_AT_ONCE", "CANARY", "LINEAR", "ROLLING"]),
+    size=SIZES,
+    wait=st.sampled_from([0.0, 30.0, 300.0]),
+    termination_wait=st.sampled_from([0.0, 60.0]),
+    rollback_size=SIZES,
+)
+
+
+def ready(counts: dict[str, int], data: st.DataObject, *, all_ready: bool) -> dict[str, int]:
+    if all_ready:
+        return dict(counts)
+    return {name: data.draw(st.integers(0, count)) for name, count in counts.items()}
+
+
+def check(rollout: Rollout, now: Extent) -> None:
+    for name in {*rollout.blue, *rollout.green}:
+        blue, green = rollout.blue.get(name, 0), rollout.green.get(name, 0)
+        blue_on, green_on = now.blue_on.get(name, 0), now.green_on.get(name, 0)
+        assert blue_on <= now.blue.get(name, 0), "no traffic to what does not exist"
+        assert green_on <= now.green.get(name, 0)
+        if blue and green:
+            assert blue_on + green_on >= min(blue, green), (
+                "capacity never falls below both fleets' own"
+            )
+        if rollout.policy.kind == "ROLLING" and blue == green and not rollout.back:
+            batch = rollout.policy.size.of(green)
+            assert now.blue.get(name, 0) + now.green.get(name, 0) <= blue + batch, "one batch extra"
+        if blue_on or green_on:
+            assert abs(sum(shares(now, name)) - 1.0) < 1e-9
+
+
+@settings(deadline=None)
+@given(POLICIES, COUNTS, COUNTS, st.data())
+def test_whatever_happens_capacity_holds_and_the_rollout_ends(
+    policy: Policy, blue: dict[str, int], green: dict[str, int], data: st.DataObject
+) -> None:
+    rollout = Rollout(policy=policy, blue=blue, green=green)
+    outcome = "running"
+    fails = data.draw(st.booleans(), label="something goes wrong")
+    for turn in range(400):
+        now = extent(rollout)
+        check(rollout, now)
+        trouble: dict[str, Any] = {}
+        if fails and not rollout.back and data.draw(st.integers(0, 9)) == 0:
+            trouble = data.draw(
+                st.sampled_from(
+                    [{"ringing": ("bad",)}, {"failure": "dead"}, {"abort": True}, {"hold": True}]
+                )
+            )
+        settled = turn > 60 or data.draw(st.booleans())
+        facts = Facts(
+            watched=data.draw(st.sampled_from([0.0, 7.0, 100.0])) if turn < 60 else 100.0,
+            green_ready=ready(now.green, data, all_ready=settled),
+            blue_ready=ready(now.blue, data, all_ready=settled),
+            **trouble,
+        )
+        went_back = bool(rollout.back)
+        rollout, outcome = advance(rollout, facts)
+        assert not (went_back and not rollout.back), "there is no way forward again"
+        if outcome != "running":
+            break
+    assert outcome in ("promoted", "rolled-back")
+    assert (outcome == "promoted") == (not rollout.back)
+    if outcome == "promoted":
+        last = extent(rollout)
+        assert last.green_on == green
+        assert not any(last.blue_on.values())
+    if rollout.policy.kind == "ROLLING" and outcome == "rolled-back":
+        assert extent(rollout).blue == blue
+
+
+@given(POLICIES, COUNTS)
+def test_a_rollout_is_watched_for_exactly_its_bakes(policy: Policy, counts: dict[str, int]) -> None:
+    rollout = Rollout(policy=policy, blue=counts, green=counts)
+    outcome, watched = "running", 0.0
+    for _ in range(1000):
+        step = min(seconds_left(rollout), 1000.0) if rollout.shifted else 0.0
+        watched += step
+        now = extent(rollout)
+        rollout, outcome = advance(
+            rollout, Facts(watched=step, green_ready=now.green, blue_ready=now.blue)
+        )
+        if outcome != "running":
+            break
+    assert outcome == "promoted"
+    assert watched == waits(policy, counts)
+
+
+@given(POLICIES, COUNTS, COUNTS)
+def test_stages_only_ever_turn_green_on_and_blue_off(
+    policy: Policy, blue: dict[str, int], green: dict[str, int]
+) -> None:
+    way = stages(policy, blue, green)
+    for before, after in pairwise(way):
+        assert all(after.green[name] >= before.green[name] for name in green)
+        assert all(after.blue[name] <= before.blue[name] for name in blue)
+    assert way[-1].green == green
