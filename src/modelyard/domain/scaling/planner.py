@@ -232,7 +232,8 @@ class _Pass:
         """Why the capacity stays as it is, although an alarm fires; None if it changes."""
         desired, wanted = self._scaled.desired, self._range.clamp(best.wanted)
         if best.wanted == desired:
-            return best.rule, best.code
+            is_low = best.code == "AutoScalingAnticipatedFlapping" and desired <= self._range.low
+            return best.rule, "AlreadyAtMinCapacity" if is_low else best.code
         is_out = best.wanted > desired
         if is_out and wanted <= desired:
             return (

@@ -75,13 +75,18 @@ Policy = Tracking | Stepping
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmRule:
-    """An alarm that a tracking policy owns: so many of so many points of its metric breach the threshold."""
+    """An alarm: ``breaching`` of the last ``points`` points of its metric are beyond the threshold.
+
+    Those that a tracking policy owns need all. ``missing`` is CloudWatch's ``TreatMissingData``.
+    """
 
     name: str
     metric: Metric
     comparison: str
     threshold: float
     points: int
+    breaching: int
+    missing: str = "missing"
 
 
 PREDEFINED: Mapping[str, tuple[str, str, Statistic, int, str]] = {
@@ -116,6 +121,7 @@ def alarm_rules(policy: Tracking) -> tuple[AlarmRule, ...]:
         comparison="GreaterThanThreshold",
         threshold=policy.target,
         points=_HIGH_POINTS,
+        breaching=_HIGH_POINTS,
     )
     low = AlarmRule(
         name=policy.low_alarm,
@@ -123,6 +129,7 @@ def alarm_rules(policy: Tracking) -> tuple[AlarmRule, ...]:
         comparison="LessThanThreshold",
         threshold=LOW_FACTOR * policy.target,
         points=_LOW_SECONDS // period,
+        breaching=_LOW_SECONDS // period,
     )
     return high, low
 

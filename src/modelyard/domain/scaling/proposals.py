@@ -2,6 +2,9 @@
 
 A metric per instance says nothing without the number of instances that it was measured with. So each data point is
 paired with the capacity in service at its time: a change of capacity is never taken for a change of load.
+
+Scale-in leaves room: what remains must keep even the highest point below the Low alarm's threshold. Otherwise a load that is
+merely noisy would make capacity go up and down.
 """
 
 import math
@@ -10,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from modelyard.domain.scaling.activities import Code
-from modelyard.domain.scaling.policies import Policy, Stepping, Tracking, needed_for, stepped
+from modelyard.domain.scaling.policies import (
+    LOW_FACTOR,
+    Policy,
+    Stepping,
+    Tracking,
+    needed_for,
+    stepped,
+)
 
 AlarmState = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
 _IN_SHARE = 0.5
@@ -135,14 +145,14 @@ def _track_in(
     if not alarm.points:
         return _stay(policy, alarm, capacity, rule=_NO_POINTS)
     loads = [point.value * max(_in_service(point, capacity)) for point in alarm.points]
-    needed = needed_for(loads, policy.target)
+    needed = needed_for(loads, LOW_FACTOR * policy.target)
     highest = max(alarm.points, key=lambda point: point.value).value
     facts = _facts(policy, highest, capacity.desired, needed)
     if vetoes:
         rule = f"{', '.join(vetoes)} does not agree to scale in"
         return _stay(policy, alarm, capacity, rule=rule, facts=facts)
     if needed >= capacity.desired:
-        rule = f"with one less the metric would be above the target of {policy.target:g} again"
+        rule = f"with one less the metric would be near or above the target of {policy.target:g}"
         flapping: Code = "AutoScalingAnticipatedFlapping"
         return _stay(policy, alarm, capacity, rule=rule, code=flapping, facts=facts)
     gradual = capacity.desired - max(1, math.floor(capacity.desired * _IN_SHARE))
@@ -151,7 +161,7 @@ def _track_in(
         alarm=alarm,
         wanted=max(needed, gradual),
         cooldown_seconds=policy.in_seconds,
-        rule=f"the highest point needs {needed} at the target of {policy.target:g}",
+        rule=f"the highest point needs {needed} to stay below the target of {policy.target:g}",
         details=facts,
     )
 
