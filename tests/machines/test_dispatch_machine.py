@@ -13,7 +13,7 @@ from modelyard.gateway.dispatcher import Dispatcher, Invocation
 from modelyard.transport import frames
 from modelyard.transport.channel import Listener
 
-KEY = ("1", "r", "e", "v")
+KEY = ("1", "r", "e", "v")  # and the fleet
 WAIT_SECONDS = 10.0
 CALL_SECONDS = 60.0
 
@@ -88,6 +88,8 @@ class DispatchMachine(RuleBasedStateMachine):
             wait_seconds=WAIT_SECONDS,
         )
         self.replicas = ["a", "b"]
+        self.older: VariantRoute | None = None
+        self.fleet = 1
         self.publish()
 
     def make_channel(self, address: str, listener: Listener) -> FakeChannel:
@@ -100,12 +102,13 @@ class DispatchMachine(RuleBasedStateMachine):
             ReplicaRoute(id=name, workers=(WorkerRoute(id=name, container="c", address=name),))
             for name in self.replicas
         )
-        variant = VariantRoute(name="v", weight=1.0, replicas=replicas)
-        endpoint = EndpointRoute(name="e", arn="arn", account="1", region="r", variants=(variant,))
+        self.newest = VariantRoute(name="v", weight=1.0, replicas=replicas, fleet=self.fleet)
+        both = (self.newest,) if self.older is None else (self.older, self.newest)
+        endpoint = EndpointRoute(name="e", arn="arn", account="1", region="r", variants=both)
         self.dispatcher.update((endpoint,))
 
-    @rule()
-    def arrive(self) -> None:
+    @rule(goes_to_older=st.booleans())
+    def arrive(self, goes_to_older: bool) -> None:
         number = len(self.outcomes)
         self.outcomes[number] = []
         invocation = Invocation(
@@ -116,7 +119,8 @@ class DispatchMachine(RuleBasedStateMachine):
         )
         self.invocations[number] = invocation
         try:
-            self.dispatcher.submit(KEY, invocation)
+            is_older = goes_to_older and self.older is not None
+            self.dispatcher.submit((*KEY, self.fleet - is_older), invocation)
         except ServiceError as error:
             assert error.status in (429, 503)
             self.outcomes[number].append(error)
@@ -154,6 +158,20 @@ class DispatchMachine(RuleBasedStateMachine):
         self.replicas = [self.replicas[1], f"{self.replicas[1]}{len(self.channels)}"]
         self.publish()
 
+    @precondition(lambda self: self.older is None)
+    @rule()
+    def begin_to_roll_out(self) -> None:
+        self.older = self.newest
+        self.fleet += 1
+        self.replicas = [f"green {self.fleet} a", f"green {self.fleet} b"]
+        self.publish()
+
+    @precondition(lambda self: self.older is not None)
+    @rule()
+    def complete_the_rollout(self) -> None:
+        self.older = None
+        self.publish()
+
     @rule(seconds=st.sampled_from([0.1, 5.0, 30.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -166,6 +184,8 @@ class DispatchMachine(RuleBasedStateMachine):
             assert len(outcomes) <= 1, f"{number} has {outcomes}"
             assert not (number in self.left and outcomes), f"{number} left and was answered"
             for outcome in outcomes:
+                is_error = isinstance(outcome, ServiceError)
+                assert not (is_error and "deleted" in outcome.message), "its variant is there"
                 if isinstance(outcome, Final) and outcome.status == 200:
                     assert outcome.body == f"answer to {number}".encode()
 

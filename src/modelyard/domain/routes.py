@@ -22,11 +22,18 @@ class ReplicaRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant. ``replicas`` may be empty while all of them are being restarted: then requests wait."""
+    """A variant, or during a rollout one fleet's part of it: then two bear the same name.
+
+    ``replicas`` may be empty while all of them are being restarted: then requests wait. ``fleet`` tells fleets apart,
+    ``config`` is the endpoint config that this one came from, ``share`` its part of the variant's traffic; ``weight`` is that part of the variant's weight.
+    """
 
     name: str
     weight: float
     replicas: tuple[ReplicaRoute, ...]
+    config: str = ""
+    fleet: int = 0
+    share: float = 1.0
     retry: bool = True
     """Whether a request may be executed again after its worker died (``MODELYARD_RETRY=false`` disables it)."""
 

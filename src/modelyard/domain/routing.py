@@ -12,25 +12,32 @@ def choose_variant(endpoint: EndpointRoute, *, target: str, draw: float) -> Vari
     Raises ``ValidationError`` for an unknown target, and ``ServiceUnavailable`` where no variant takes traffic.
     """
     if target:
-        for variant in endpoint.variants:
-            if variant.name == target:
-                return variant
-        raise ServiceError(
-            "ValidationError",
-            f"Variant {target} not found for Endpoint {endpoint.name} of account {endpoint.account}.",
-        )
+        named = [variant for variant in endpoint.variants if variant.name == target]
+        if not named:
+            raise ServiceError(
+                "ValidationError",
+                f"Variant {target} not found for Endpoint {endpoint.name} of account {endpoint.account}.",
+            )
+        return _draw(named, [variant.share for variant in named], draw)
     if len(endpoint.variants) == 1:
         return endpoint.variants[0]
-    total = sum(variant.weight for variant in endpoint.variants)
-    if total <= 0:
+    weights = [variant.weight for variant in endpoint.variants]
+    if sum(weights) <= 0:
         raise ServiceError("ServiceUnavailable", "Every variant has the weight 0.", status=503)
-    position = draw * total
-    for variant in endpoint.variants:
-        position -= variant.weight
+    return _draw(endpoint.variants, weights, draw)
+
+
+def _draw(variants: Sequence[VariantRoute], weights: Sequence[float], draw: float) -> VariantRoute:
+    if len(variants) == 1:
+        return variants[0]
+    position = draw * sum(weights)
+    for variant, weight in zip(variants, weights, strict=True):
+        position -= weight
         if position < 0:
             return variant
     # Rounding may leave a sliver behind the last weight; it belongs to the last variant that has one.
-    return next(variant for variant in reversed(endpoint.variants) if variant.weight > 0)
+    pairs = zip(reversed(variants), reversed(weights), strict=True)
+    return next(variant for variant, weight in pairs if weight > 0)
 
 
 def least_outstanding(in_flight: Sequence[int], *, turn: int) -> int:

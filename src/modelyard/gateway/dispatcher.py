@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 WORKER_DIED = "The worker died while it predicted this request."
 _FULL, _EXPIRED = 429, 408
 
-VariantKey = tuple[str, str, str, str]
-"""Account, region, endpoint, variant."""
+VariantKey = tuple[str, str, str, str, int]
+"""Account, region, endpoint, variant, and which fleet's part of it."""
 
 
 class WorkerChannel(Protocol):
@@ -99,16 +99,17 @@ class Dispatcher:
     def update(self, endpoints: tuple[EndpointRoute, ...]) -> None:
         """Take the routes of a new table: connect to new workers, let go of old ones when they are idle."""
         wanted: dict[VariantKey, VariantRoute] = {
-            (e.account, e.region, e.name, v.name): v for e in endpoints for v in e.variants
+            (e.account, e.region, e.name, v.name, v.fleet): v for e in endpoints for v in e.variants
         }
-        for key, pool in list(self._pools.items()):
-            if key not in wanted:
-                pool.update(None)
-                del self._pools[key]
+        gone = {key: pool for key, pool in self._pools.items() if key not in wanted}
         for key, route in wanted.items():
             if key not in self._pools:
                 self._pools[key] = _Pool(self, route)
             self._pools[key].update(route)
+        for key, pool in gone.items():
+            del self._pools[key]
+        for key, pool in gone.items():
+            pool.retire(next((p for k, p in self._pools.items() if k[:4] == key[:4]), None))
 
     def submit(self, key: VariantKey, invocation: Invocation) -> None:
         """Accept one invocation. Raises ``ServiceError`` to refuse it: no such variant, queue full."""
@@ -176,9 +177,12 @@ class _Pool:
         self._waiting: deque[Invocation] = deque()
         self._suspects: deque[Invocation] = deque()
         self._turn = 0
+        self._heir: _Pool | None = None
+        self._is_gone = False
 
-    def update(self, route: VariantRoute | None) -> None:
-        wanted = {replica.id: replica for replica in route.replicas} if route is not None else {}
+    def update(self, route: VariantRoute) -> None:
+        self._route = route
+        wanted = {replica.id: replica for replica in route.replicas}
         for replica_id, replica in list(self._replicas.items()):
             if replica_id not in wanted:
                 del self._replicas[replica_id]
@@ -186,14 +190,18 @@ class _Pool:
         for replica_id, replica_route in wanted.items():
             if replica_id not in self._replicas:
                 self._replicas[replica_id] = _Replica(self, replica_route)
-        if route is not None:
-            self._route = route
-        else:
-            gone = ServiceError("ServiceUnavailable", "The endpoint was deleted.", status=503)
-            for invocation in (*self._waiting, *self._suspects):
-                invocation.end(gone)
-            self._waiting.clear()
-            self._suspects.clear()
+
+    def retire(self, heir: "_Pool | None") -> None:
+        """Out of the table. Another fleet of the variant takes over who waits; without one the variant is gone."""
+        for replica in self._replicas.values():
+            replica.retire()
+        self._replicas.clear()
+        self._heir, self._is_gone = heir, heir is None
+        waiting = (*self._waiting, *self._suspects)
+        self._waiting.clear()
+        self._suspects.clear()
+        for invocation in waiting:
+            self.again(invocation)
 
     def admit(self, invocation: Invocation) -> None:
         """Raises ``ThrottlingException`` past the queue's limit."""
@@ -215,6 +223,13 @@ class _Pool:
         invocation.replica = None
         invocation.hop = 0
         if invocation.is_over:
+            return
+        if self._heir is not None:
+            self._heir.again(invocation)
+            return
+        if self._is_gone:
+            gone = "The endpoint was deleted."
+            invocation.end(ServiceError("ServiceUnavailable", gone, status=503))
             return
         invocation.waits_until = self.dispatcher.now() + self.dispatcher.wait_seconds
         (self._suspects if invocation.is_suspect else self._waiting).append(invocation)

@@ -109,6 +109,7 @@ class Invoke:
         self._invocation: Invocation | None = None
         self._endpoint: EndpointRoute | None = None
         self._variant = ""
+        self._fleet = 0
         self._request_id = shared.request_id()
         asked: Asked = head.memo or _ask(head)
         self._asked = head.memo = asked
@@ -159,7 +160,7 @@ class Invoke:
             shared.audit(call, error)
             raise
         self._invocation = invocation
-        key = (call.account, call.region, name, self._variant)
+        key = (call.account, call.region, name, self._variant, self._fleet)
         shared.dispatcher.submit(key, invocation)
         shared.audit(call, None)
 
@@ -193,10 +194,11 @@ class Invoke:
             )
         self._endpoint = endpoint
         if len(endpoint.variants) == 1 and not asked.target_variant:
-            self._variant = endpoint.variants[0].name
+            variant = endpoint.variants[0]
         else:
             draw = self._shared.random.uniform()
-            self._variant = choose_variant(endpoint, target=asked.target_variant, draw=draw).name
+            variant = choose_variant(endpoint, target=asked.target_variant, draw=draw)
+        self._variant, self._fleet = variant.name, variant.fleet
         return Invocation(body, asked.meta, call.deadline, self._finish)
 
     def client_gone(self) -> None:
