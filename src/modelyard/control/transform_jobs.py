@@ -13,11 +13,17 @@ from modelyard.base.arns import sagemaker_arn
 from modelyard.base.clock import Clock
 from modelyard.base.failpoint import failpoint
 from modelyard.base.settings import Home, Limits
+from modelyard.control.data_logs import Logs, bring_data_log
 from modelyard.control.endpoints import fleet_owner
 from modelyard.control.fleets import CannotPlan, Fleets, instance_id
 from modelyard.control.processes import Processes
 from modelyard.domain.fleet import Fleet, Placement, placements, short_id, to_json
-from modelyard.domain.transform import TransformOptions, container_environment
+from modelyard.domain.transform import (
+    MEMORY_MIB,
+    MIB,
+    TransformOptions,
+    container_environment,
+)
 from modelyard.domain.transform_plan import (
     DropJournal,
     ForgetProcess,
@@ -32,6 +38,7 @@ from modelyard.domain.transform_plan import (
     plan_job,
     process_id,
 )
+from modelyard.domain.worker_report import EXECUTION_PARAMETERS, TAKES_ARRAYS
 from modelyard.runtimes.runtime import LogStream, ProcessSpec
 from modelyard.store.resources import Json, Key, Resource, ResourceStore, Update
 
@@ -43,7 +50,7 @@ _REPLICAS_FILE = "replicas.json"
 class TransformJobReconciler:
     """One pass: load, plan, guarded write, idempotent steps."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it acts through
         self,
         *,
         store: ResourceStore,
@@ -52,6 +59,7 @@ class TransformJobReconciler:
         clock: Clock,
         home: Home,
         limits: Limits,
+        logs: Logs | None = None,
     ) -> None:
         self._store = store
         self._processes = processes
@@ -59,6 +67,7 @@ class TransformJobReconciler:
         self._clock = clock
         self._home = home
         self._limits = limits
+        self._logs = logs
 
     async def reconcile(self, key: Key) -> float:
         """Seconds until the next look. Raises ``VersionConflict`` and ``RuntimeUnavailable``."""
@@ -82,6 +91,8 @@ class TransformJobReconciler:
             restart_attempts=self._limits.restart_attempts,
             objects_done=progress.get("objects_done", 0),
         )
+        if memory.process is not None:
+            await self._bring_data_log(resource)
         for step in decided.steps:
             resource = await self._apply(step, resource, progress)
         return decided.seconds
@@ -94,6 +105,11 @@ class TransformJobReconciler:
             if process is not None and process.progress:
                 return process.progress
         return dict(resource.status.get("progress") or {})
+
+    async def _bring_data_log(self, resource: Resource) -> None:
+        if self._logs is not None:
+            folder = job_folder(self._home, resource)
+            await asyncio.to_thread(bring_data_log, folder, _job_stream(resource), self._logs)
 
     async def _proposal(self, resource: Resource, memory: JobMemory) -> Fleet | str | None:
         spec = resource.spec
@@ -129,7 +145,8 @@ class TransformJobReconciler:
                 await self._start_worker(placement, resource)
             case StartJob(id=job_id, workers=workers):
                 await asyncio.to_thread(self._write_replicas, resource, workers)
-                await self._processes.start(self._job_spec(job_id, workers, resource))
+                reported = await self._reported(workers)
+                await self._processes.start(self._job_spec(job_id, workers, resource, reported))
                 failpoint("transform-job.after-start")
             case StopProcess(id=name):
                 await self._processes.stop(name, grace_seconds=self._limits.drain_seconds)
@@ -140,6 +157,16 @@ class TransformJobReconciler:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return resource
 
+    async def _reported(self, workers: Sequence[Placement]) -> Json:
+        """What ready workers said of themselves: the execution parameters of the first container, and arrays."""
+        known = await self._processes.current()
+        said = [known[worker.id].progress if worker.id in known else {} for worker in workers]
+        is_chain = any(worker.container.name != workers[0].container.name for worker in workers)
+        return {
+            "execution": said[0].get(EXECUTION_PARAMETERS) if said else None,
+            "takes_arrays": not is_chain and all(one.get(TAKES_ARRAYS) is True for one in said),
+        }
+
     async def _start_worker(self, placement: Placement, resource: Resource) -> None:
         options = TransformOptions.of(resource.spec)
         await self._processes.start(
@@ -148,20 +175,25 @@ class TransformJobReconciler:
                 arn=_arn(resource.key),
                 log=_log_stream(resource, instance_id(placement, fleet_owner(resource))),
                 environment=container_environment(resource.spec),
-                payload_bytes=max(options.payload_bytes, self._limits.payload_bytes),
+                # Before it is ready nobody knows what its container will say, nor how large arrays are.
+                payload_bytes=max(
+                    options.payload_bytes, self._limits.payload_bytes, MEMORY_MIB * MIB
+                ),
                 invocation_seconds=options.timeout_seconds,
             )
         )
 
     def _job_spec(
-        self, job_id: str, workers: Sequence[Placement], resource: Resource
+        self, job_id: str, workers: Sequence[Placement], resource: Resource, reported: Json
     ) -> ProcessSpec:
         spec = {name: value for name, value in resource.spec.items() if name != "model"}
+        log = _job_stream(resource)
         return ProcessSpec(
             id=job_id,
             kind="job",
-            log=_log_stream(resource, f"i-{short_id(fleet_owner(resource), 'job')[:17]}"),
+            log=log,
             payload={
+                **reported,
                 "job": "transform",
                 "journal": str(job_folder(self._home, resource)),
                 "objects": str(self._home.objects),
@@ -241,6 +273,11 @@ def _content(file: Path) -> bytes:
 
 def _arn(key: Key) -> str:
     return sagemaker_arn(key.region, key.account, "transform-job", key.name)
+
+
+def _job_stream(resource: Resource) -> LogStream:
+    """Of the job's own process, which has an instance to itself."""
+    return _log_stream(resource, f"i-{short_id(fleet_owner(resource), 'job')[:17]}")
 
 
 def _log_stream(resource: Resource, instance: str) -> LogStream:

@@ -1,113 +1,60 @@
-"""Batch transform without its I/O: cutting objects into requests, names of outputs, putting answers together.
+"""Batch transform without its I/O: what a job's request means, and where its outputs go."""
 
-A packer is fed an object's bytes in pieces of any size and yields request bodies. It holds at most one request's worth
-of bytes, never cuts a record, and gives every byte exactly once and in order. A record keeps its line feed.
-"""
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
+
+import msgspec
+
+from modelyard.domain.record_join import Processing, processing_of
+from modelyard.domain.transform_packing import (
+    PACKED_BYTES_MAX,
+    PackedLines,
+    PackedRecords,
+    Packer,
+)
+from modelyard.domain.transform_records import FRAMINGS, SplitType
 
 MIB = 1 << 20
 DEFAULT_PAYLOAD_MIB = 6
 UNLIMITED_BYTES = 1024 * MIB
 """What ``MaxPayloadInMB`` 0 means: a bound all the same, for a request is held in memory as a whole."""
-_PACKED_BYTES_MAX = 100 * MIB
+MEMORY_MIB = 100
+"""``MaxConcurrentTransforms`` times ``MaxPayloadInMB`` may be so much."""
+SWITCHES = {
+    "MODELYARD_TRANSFORM_COLUMNS": True,
+    "MODELYARD_TRANSFORM_DEAD_LETTERS": False,
+    "MODELYARD_TRANSFORM_SHARE_OBJECTS": False,
+    "MODELYARD_TRANSFORM_MANIFEST": False,
+}
+"""Variables of a job's ``Environment`` that are for Modelyard, not for the container, and their defaults."""
+_SWITCH_PREFIX = "MODELYARD_TRANSFORM_"
+_VALUES = {"true": True, "1": True, "false": False, "0": False}
 
 
-class RecordTooLarge(Exception):
-    """A record, or an object that is not split, is over the limit; it fails its object."""
+class ExecutionParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container answers to ``GET /execution-parameters``; a job's request goes before it.
 
-    def __init__(self, what: str, limit: int) -> None:
-        super().__init__(f"{what} is larger than the limit of {limit} bytes (MaxPayloadInMB)")
+    A worker says so when it is ready: ``worker_report.EXECUTION_PARAMETERS``.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The body of one request, and how many records are in it."""
-
-    body: bytes
-    records: int
+    MaxConcurrentTransforms: int | None = None
+    BatchStrategy: Literal["MULTI_RECORD", "SINGLE_RECORD"] | None = None
+    MaxPayloadInMB: int | None = None
 
 
-class Packer(Protocol):
-    """From pieces of an object to request bodies. Both methods raise ``RecordTooLarge``."""
-
-    def feed(self, piece: bytes) -> Iterator[Batch]:
-        """Whole requests, as soon as it is sure that nothing more fits into them."""
-
-    def finish(self) -> Iterator[Batch]:
-        """What is left when the object has ended."""
-
-
-class WholeObject:
-    """``SplitType`` None: the object is one request."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._buffer = bytearray()
-
-    def feed(self, piece: bytes) -> Iterator[Batch]:
-        self._buffer += piece
-        if len(self._buffer) > self._limit:
-            raise RecordTooLarge("the object", self._limit)
-        yield from ()
-
-    def finish(self) -> Iterator[Batch]:
-        if self._buffer:
-            yield Batch(bytes(self._buffer), 1)
-
-
-class SingleLines:
-    """``SplitType`` Line, ``SingleRecord``: each line is one request."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._rest = b""
-
-    def feed(self, piece: bytes) -> Iterator[Batch]:
-        if b"\n" not in piece:
-            self._rest += piece
-            _check_record(len(self._rest), self._limit)
-            return
-        lines = (self._rest + piece).split(b"\n")
-        self._rest = lines.pop()
-        for line in lines:
-            _check_record(len(line) + 1, self._limit)
-            yield Batch(line + b"\n", 1)
-        _check_record(len(self._rest), self._limit)
-
-    def finish(self) -> Iterator[Batch]:
-        if self._rest:
-            yield Batch(self._rest, 1)
-
-
-class PackedLines:
-    """``SplitType`` Line, ``MultiRecord``: as many whole lines as fit into one request."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._size = min(limit, _PACKED_BYTES_MAX)
-        self._buffer = bytearray()
-
-    def feed(self, piece: bytes) -> Iterator[Batch]:
-        buffer = self._buffer
-        buffer += piece
-        start = 0
-        while len(buffer) - start > self._size:
-            end = buffer.rfind(b"\n", start, start + self._size) + 1
-            if end <= start:
-                end = buffer.find(b"\n", start + self._size) + 1
-                _check_record((end or len(buffer)) - start, self._limit)
-                if not end:
-                    break
-            yield _packed(bytes(buffer[start:end]))
-            start = end
-        del buffer[:start]
-
-    def finish(self) -> Iterator[Batch]:
-        if self._buffer:
-            yield _packed(bytes(self._buffer))
+def execution_parameters(value: object) -> ExecutionParameters:
+    """What a container said, as far as it makes sense: an answer that does not means the defaults."""
+    try:
+        given = msgspec.convert(value or {}, ExecutionParameters)
+    except msgspec.ValidationError:
+        return ExecutionParameters()
+    concurrency, payload = given.MaxConcurrentTransforms, given.MaxPayloadInMB
+    return ExecutionParameters(
+        MaxConcurrentTransforms=concurrency if concurrency and 0 < concurrency <= 100 else None,
+        BatchStrategy=given.BatchStrategy,
+        MaxPayloadInMB=payload if payload is not None and 0 <= payload <= MEMORY_MIB else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,40 +63,76 @@ class TransformOptions:
 
     content_type: str = ""
     accept: str = ""
-    split: Literal["None", "Line"] = "None"
+    split: SplitType = "None"
     strategy: Literal["MultiRecord", "SingleRecord"] = "MultiRecord"
     assemble: Literal["None", "Line"] = "None"
+    is_gzip: bool = False
     payload_bytes: int = DEFAULT_PAYLOAD_MIB * MIB
     concurrency: int = 1
     timeout_seconds: float = 600.0
     retries: int = 3
+    processing: Processing | None = None
+    columns: bool = True
+    dead_letters: bool = False
+    shares_objects: bool = False
+    has_manifest: bool = False
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any]) -> "TransformOptions":
-        """From the parameters of ``CreateTransformJob``."""
+    def of(cls, spec: Mapping[str, Any], execution: object = None) -> "TransformOptions":
+        """From the parameters of ``CreateTransformJob``, and what the container said of itself."""
+        source, target = spec["TransformInput"], spec["TransformOutput"]
+        reported = execution_parameters(execution)
         given = spec.get("MaxPayloadInMB")
+        if given is None:
+            given = reported.MaxPayloadInMB
         mebibytes = DEFAULT_PAYLOAD_MIB if given is None else given
+        strategy: Literal["MultiRecord", "SingleRecord"] = (
+            "SingleRecord" if reported.BatchStrategy == "SINGLE_RECORD" else "MultiRecord"
+        )
         client = spec.get("ModelClientConfig") or {}
         retries = client.get("InvocationsMaxRetries")
+        processing = processing_of(spec)
+        content_type = source.get("ContentType") or ""
+        switches = switches_of(spec)
         return cls(
-            content_type=spec["TransformInput"].get("ContentType") or "",
-            accept=spec["TransformOutput"].get("Accept") or "",
-            split=spec["TransformInput"].get("SplitType") or "None",
-            strategy=spec.get("BatchStrategy") or "MultiRecord",
-            assemble=spec["TransformOutput"].get("AssembleWith") or "None",
+            content_type=content_type,
+            accept=target.get("Accept") or (content_type if processing else ""),
+            split=source.get("SplitType") or "None",
+            strategy=spec.get("BatchStrategy") or strategy,
+            assemble=target.get("AssembleWith") or "None",
+            is_gzip=source.get("CompressionType") == "Gzip",
             payload_bytes=mebibytes * MIB or UNLIMITED_BYTES,
-            concurrency=spec.get("MaxConcurrentTransforms") or 1,
+            concurrency=spec.get("MaxConcurrentTransforms")
+            or reported.MaxConcurrentTransforms
+            or 1,
             timeout_seconds=float(client.get("InvocationsTimeoutInSeconds") or 600),
             retries=3 if retries is None else retries,
+            processing=processing,
+            columns=switches["MODELYARD_TRANSFORM_COLUMNS"],
+            dead_letters=switches["MODELYARD_TRANSFORM_DEAD_LETTERS"],
+            shares_objects=switches["MODELYARD_TRANSFORM_SHARE_OBJECTS"],
+            has_manifest=switches["MODELYARD_TRANSFORM_MANIFEST"],
         )
 
-    def packer(self) -> Packer:
-        """A fresh packer for one object."""
-        if self.split == "None":
-            return WholeObject(self.payload_bytes)
-        if self.strategy == "SingleRecord":
-            return SingleLines(self.payload_bytes)
-        return PackedLines(self.payload_bytes)
+    @property
+    def is_single(self) -> bool:
+        """Whether a request holds one record."""
+        return self.split != "None" and self.strategy == "SingleRecord"
+
+    def packer(self, *, together_bytes: int = 0) -> Packer:
+        """A fresh packer for one object. With ``together_bytes`` lines are packed whatever the strategy, up to so many."""
+        prepare = self.processing.prepare if self.processing else None
+        is_single = self.is_single and not together_bytes
+        size = together_bytes if self.is_single and together_bytes else PACKED_BYTES_MAX
+        if self.split == "Line" and not is_single and prepare is None:
+            return PackedLines(self.payload_bytes, size)
+        return PackedRecords(
+            framing=FRAMINGS[self.split](self.payload_bytes),
+            limit=self.payload_bytes,
+            is_single=is_single,
+            prepare=prepare,
+            size=size,
+        )
 
     def assembled(self, answer: bytes) -> bytes:
         """One answer as it is written: ``Line`` ends each with one line feed, ``None`` changes nothing."""
@@ -158,9 +141,25 @@ class TransformOptions:
         return answer
 
 
+def switches_of(spec: Mapping[str, Any]) -> dict[str, bool]:
+    """What the job's ``MODELYARD_TRANSFORM_*`` variables ask for. Raises ``ValueError`` that names a wrong one."""
+    switches = dict(SWITCHES)
+    for name, text in (spec.get("Environment") or {}).items():
+        if not name.startswith(_SWITCH_PREFIX):
+            continue
+        if name not in SWITCHES:
+            raise ValueError(f"Environment variable {name} is not known: {', '.join(SWITCHES)}.")
+        if text.lower() not in _VALUES:
+            raise ValueError(f"Environment variable {name}={text!r} is neither true nor false.")
+        switches[name] = _VALUES[text.lower()]
+    return switches
+
+
 def container_environment(spec: Mapping[str, Any]) -> dict[str, str]:
     """What a container of the job finds in its environment, over that of its model."""
-    environment = {"SAGEMAKER_BATCH": "true", **(spec.get("Environment") or {})}
+    given = spec.get("Environment") or {}
+    own = {name: text for name, text in given.items() if not name.startswith(_SWITCH_PREFIX)}
+    environment = {"SAGEMAKER_BATCH": "true", **own}
     if spec.get("MaxPayloadInMB") is not None:
         environment["SAGEMAKER_MAX_PAYLOAD_IN_MB"] = str(spec["MaxPayloadInMB"])
     if spec.get("BatchStrategy"):
@@ -215,12 +214,3 @@ def output_key(key: str, *, prefix: str, output_prefix: str) -> str:
 def is_input(key: str, size: int) -> bool:
     """Folder markers and empty objects produce no request, and no output."""
     return size > 0 and not key.endswith("/")
-
-
-def _check_record(size: int, limit: int) -> None:
-    if size > limit:
-        raise RecordTooLarge("a record", limit)
-
-
-def _packed(body: bytes) -> Batch:
-    return Batch(body, body.count(b"\n") + (not body.endswith(b"\n")))

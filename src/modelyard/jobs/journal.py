@@ -9,7 +9,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +26,11 @@ CREATE TABLE IF NOT EXISTS objects (
     reason TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID
 """
+_FACTS = (
+    "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+)
 _FORMAT = 1
+_PAGE = 1000
 State = Literal["intended", "done", "failed"]
 
 
@@ -41,6 +45,10 @@ class Entry:
     records: int = 0
     bytes: int = 0
     reason: str = ""
+
+    def done(self) -> "Entry":
+        """The same, committed."""
+        return replace(self, state="done")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +73,7 @@ class Journal:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute(_SCHEMA)
+        self._database.execute(_FACTS)
         self._database.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def find(self, key: str) -> Entry | None:
@@ -83,6 +92,29 @@ class Journal:
         failpoint("transform.before-journal")
         self._put(entry)
         failpoint("transform.after-journal")
+
+    def fact(self, name: str, value: str) -> str:
+        """What was first written under this name; ``value``, if nothing was."""
+        with self._lock:
+            self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
+            (known,) = self._database.execute(
+                "SELECT value FROM facts WHERE name = ?", (name,)
+            ).fetchone()
+        return str(known)
+
+    def entries(self) -> Iterator[Entry]:
+        """All of them by key, a page at a time."""
+        after: str | None = None
+        while True:
+            with self._lock:
+                rows = self._database.execute(
+                    "SELECT * FROM objects WHERE ? IS NULL OR key > ? ORDER BY key LIMIT ?",
+                    (after, after, _PAGE),
+                ).fetchall()
+            if not rows:
+                return
+            yield from map(_entry, rows)
+            after = rows[-1][0]
 
     def totals(self) -> Totals:
         """The sums."""

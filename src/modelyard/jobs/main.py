@@ -8,17 +8,24 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from modelyard.base.clock import SystemClock
-from modelyard.domain.transform import Location, TransformOptions
+from modelyard.domain.record_join import Stamp
+from modelyard.domain.transform import MIB, Location, TransformOptions
+from modelyard.jobs.columns import columns_for
+from modelyard.jobs.data_log import DataLog, ErrorLog
+from modelyard.jobs.inputs import JobFailed, Objects, inputs_of
 from modelyard.jobs.journal import Journal
 from modelyard.jobs.replica import ReplicaClient, ReplicaLost, Stopped
-from modelyard.jobs.transform import Objects, Progress, TransformJob
+from modelyard.jobs.summaries import Summaries
+from modelyard.jobs.transform import Progress, TransformJob
 from modelyard.store.objects import ObjectStore
 
 EXIT_STOPPED = 128 + signal.SIGTERM
@@ -40,19 +47,25 @@ def main(payload: dict[str, Any], address: str, report: Report) -> int:
         return 1
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    return run_transform(payload, report, objects=ObjectStore(Path(payload["objects"])), stop=stop)
+    with closing(DataLog(Path(payload["journal"]), SystemClock())) as errors:
+        return run_transform(
+            payload,
+            report,
+            objects=ObjectStore(Path(payload["objects"])),
+            stop=stop,
+            errors=errors,
+        )
 
 
 def run_transform(
-    payload: dict[str, Any], report: Report, *, objects: Objects, stop: threading.Event
+    payload: dict[str, Any],
+    report: Report,
+    *,
+    objects: Objects,
+    stop: threading.Event,
+    errors: ErrorLog,
 ) -> int:
     """A batch transform job; see ``jobs.transform``."""
-    spec = payload["spec"]
-    folder = Path(payload["journal"])
-    journal = Journal(folder)
-    clock = SystemClock()
-    options = TransformOptions.of(spec)
-
     last: dict[str, Any] = {}
     reporting = threading.Lock()
 
@@ -61,39 +74,97 @@ def run_transform(
             last.update(asdict(value))
             report("running", "", dict(last))
 
+    report("running")
+    journal = Journal(Path(payload["journal"]))
+    try:
+        reason = _run(payload, objects, stop, errors, journal, progress)
+    except Stopped:
+        _say("stopped; unfinished objects are not stored")
+        return EXIT_STOPPED
+    except (ReplicaLost, JobFailed) as error:
+        reason = str(error)
+    finally:
+        journal.close()
+    if reason:
+        _say(f"FAILED: {reason}")
+    report("failed" if reason else "succeeded", reason, last)
+    return 0
+
+
+def _run(
+    payload: dict[str, Any],
+    objects: Objects,
+    stop: threading.Event,
+    errors: ErrorLog,
+    journal: Journal,
+    progress: Callable[[Progress], None],
+) -> str:
+    """The reason of the job's failure, if it failed. Raises ``Stopped``, ``ReplicaLost``, ``JobFailed``."""
+    spec = payload["spec"]
+    clock = SystemClock()
+    options = TransformOptions.of(spec, payload.get("execution"))
+    errors.tell(
+        f"MaxConcurrentTransforms={options.concurrency}, "
+        f"MaxPayloadInMB={options.payload_bytes // MIB}, BatchStrategy={options.strategy}"
+    )
+    began = float(journal.fact("began", repr(clock.now())))
+    name = spec.get("TransformJobName", "")
+    processing = options.processing
+    stamp = None
+    if processing is not None and processing.generates_ids:
+        time = datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        seed = f"{payload.get('account')}/{payload.get('region')}/{name}/{began!r}"
+        stamp = Stamp(seed, time)
     job = TransformJob(
         objects=objects,
         journal=journal,
         options=options,
-        source=Location.parse(spec["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]),
+        inputs=inputs_of(spec, objects),
         target=Location.parse(spec["TransformOutput"]["S3OutputPath"]),
         clock=clock,
         stop=stop,
         progress=progress,
         say=_say,
+        errors=errors,
+        stamp=stamp,
     )
-    replicas = [
+    reason = job.run(_replicas(payload, options, stop))
+    summaries = Summaries(
+        objects=objects,
+        journal=journal,
+        job=name,
+        began=began,
+        source=job.inputs.prefix,
+        target=job.target,
+        output_key=job.output_key,
+    )
+    destination = (spec.get("DataCaptureConfig") or {}).get("DestinationS3Uri")
+    try:
+        if destination:
+            summaries.capture(Location.parse(destination))
+        if options.has_manifest:
+            summaries.completeness()
+    except OSError as error:
+        return reason or f"The manifests of the job could not be written: {error}"
+    return reason
+
+
+def _replicas(
+    payload: dict[str, Any], options: TransformOptions, stop: threading.Event
+) -> list[ReplicaClient]:
+    """One for each instance. ``takes_arrays`` is what their workers said when they were ready."""
+    file = Path(payload["journal"]) / REPLICAS_FILE
+    return [
         ReplicaClient(
-            addresses=_addresses(folder / REPLICAS_FILE, number, workers),
+            addresses=_addresses(file, number, workers),
             containers=tuple(payload["containers"]),
             options=options,
-            clock=clock,
+            clock=SystemClock(),
             stop=stop,
+            columns=columns_for(options) if payload.get("takes_arrays") else None,
         )
         for number, workers in enumerate(payload["replicas"])
     ]
-    report("running")
-    try:
-        reason = job.run(replicas)
-    except Stopped:
-        _say("stopped; unfinished objects are not stored")
-        return EXIT_STOPPED
-    except ReplicaLost as error:
-        reason = str(error)
-    finally:
-        journal.close()
-    report("failed" if reason else "succeeded", reason, last)
-    return 0
 
 
 def _addresses(file: Path, replica: int, workers: Sequence[str]) -> Callable[[], Sequence[str]]:

@@ -2,6 +2,9 @@
 
 The next request is read and packed while the worker is busy with the one before. A request whose worker died is a
 suspect: it is tried again alone, with nothing else in flight, so that one poison record cannot fail its neighbours.
+
+A batch may come with its rows as an array (``jobs.columns``). It is asked for alone, so that the same rows are predicted
+together as without arrays; should anything be wrong with it, its text is sent as if there had been no array.
 """
 
 import itertools
@@ -14,7 +17,9 @@ from typing import Protocol
 
 from modelyard.base.clock import Clock
 from modelyard.domain.chain import Final, Next, after_answer
-from modelyard.domain.transform import Batch, TransformOptions
+from modelyard.domain.transform import TransformOptions
+from modelyard.domain.transform_packing import Batch, split_batch
+from modelyard.jobs.columns import CONTENT_TYPE, Columns
 from modelyard.transport.blocking import BlockingChannel, ConnectionLost
 from modelyard.transport.frames import (
     ANSWER,
@@ -34,7 +39,8 @@ _CONNECT_SECONDS = 5.0
 _RECONNECT_SECONDS = 0.05
 _BUSY_SECONDS = 0.05
 _RETRY_SECONDS = 0.1
-_OK, _EXPIRED, _TOO_MANY, _SERVER_ERROR = 200, 408, 429, 500
+_OK, _NOT_ACCEPTABLE, _EXPIRED, _UNSUPPORTED = 200, 406, 408, 415
+_TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 class ObjectFailed(Exception):
@@ -50,12 +56,21 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch, and its rows as an array for workers that take arrays."""
+
+    batch: Batch
+    array: bytes | bytearray | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said to one batch."""
+    """What the model said to one batch; ``error`` instead, where failed records are put aside."""
 
     batch: Batch
     body: bytes
     content_type: str
+    error: str = ""
 
 
 class StopFlag(Protocol):
@@ -70,8 +85,10 @@ class _Request:
     """A batch on its way along the replica's containers."""
 
     batch: Batch
-    body: bytes
+    body: bytes | bytearray
     content_type: str
+    accept: str
+    is_array: bool = False
     stage: int = 0
     failures: int = 0
     is_suspect: bool = False
@@ -79,6 +96,17 @@ class _Request:
     sent_at: float = 0.0
     not_before: float = 0.0
     is_answered: bool = False
+    error: str = ""
+    instead: list[Batch] | None = None
+    """Smaller requests that take this one's place."""
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.flying_as is None and not self.is_answered and self.instead is None
+
+
+def _nobody(_batch: Batch, _text: str) -> None:
+    """Nobody is told of errors."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,6 +114,7 @@ class ReplicaClient:
     """For one thread.
 
     ``addresses`` of the workers of its ``containers`` are asked for again whenever one is gone: control starts another.
+    ``columns`` is set if the workers take arrays. ``complain`` hears of each request that went wrong.
     """
 
     addresses: Callable[[], Sequence[str]]
@@ -94,11 +123,13 @@ class ReplicaClient:
     clock: Clock
     stop: StopFlag = field(default_factory=threading.Event)
     wait_seconds: float = 300.0
+    columns: Columns | None = None
+    complain: Callable[[Batch, str], None] = _nobody
     _channels: dict[int, BlockingChannel] = field(default_factory=dict)
     _flying: dict[int, _Request] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def transform(self, batches: Iterator[Batch]) -> Iterator[Answer]:
+    def transform(self, batches: Iterator[Prepared]) -> Iterator[Answer]:
         """The answers in the order of the batches.
 
         Raises ``ObjectFailed``, ``ReplicaLost``, ``Stopped`` and whatever ``batches`` raises.
@@ -108,23 +139,43 @@ class ReplicaClient:
         try:
             while True:
                 while has_more and len(window) <= self.options.concurrency:
-                    batch = next(batches, None)
-                    if batch is None:
+                    prepared = next(batches, None)
+                    if prepared is None:
                         has_more = False
                     else:
-                        window.append(_Request(batch, batch.body, self.options.content_type))
+                        window.append(self._request(prepared.batch, prepared.array))
                         self._send(window)
                 if not window:
                     return
                 self._step(window)
+                self._put_smaller_ones(window)
                 answered = []
                 while window and window[0].is_answered:
                     answered.append(window.popleft())
                 self._send(window)
                 for request in answered:
-                    yield Answer(request.batch, request.body, request.content_type)
+                    body = bytes(request.body)
+                    yield Answer(request.batch, body, request.content_type, request.error)
         finally:
             self._abandon()
+
+    def _request(self, batch: Batch, array: bytes | bytearray | None = None) -> _Request:
+        if array is not None:
+            return _Request(batch, array, CONTENT_TYPE, CONTENT_TYPE, is_array=True)
+        return _Request(batch, batch.body, self.options.content_type, self.options.accept)
+
+    def _put_smaller_ones(self, window: deque[_Request]) -> None:
+        if any(request.instead is not None for request in window):
+            expanded: list[_Request] = []
+            for request in window:
+                if request.instead is None:
+                    expanded.append(request)
+                else:
+                    for batch in request.instead:
+                        expanded.append(self._request(batch))
+                        expanded[-1].is_suspect = request.is_suspect
+            window.clear()
+            window.extend(expanded)
 
     def close(self) -> None:
         """Idempotent."""
@@ -135,12 +186,16 @@ class ReplicaClient:
     def _send(self, window: Sequence[_Request]) -> None:
         """Send what may be sent now: a suspect only alone, others up to the allowed concurrency."""
         now = self.clock.monotonic()
-        waiting = [r for r in window if r.flying_as is None and not r.is_answered]
+        waiting = [r for r in window if r.is_waiting]
         suspects = [r for r in window if r.is_suspect and not r.is_answered]
         if suspects:
             waiting = [] if self._flying else suspects[:1]
         for request in waiting:
-            if len(self._flying) < self.options.concurrency and request.not_before <= now:
+            # An array has no company in the worker, and the next one may wait there while it is predicted.
+            room = self.options.concurrency + request.is_array
+            if len(self._flying) >= room:
+                break
+            if request.not_before <= now:
                 self._launch(request)
 
     def _launch(self, request: _Request) -> None:
@@ -148,14 +203,14 @@ class ReplicaClient:
         request.flying_as = next(self._ids)
         request.sent_at = self.clock.monotonic()
         self._flying[request.flying_as] = request
-        meta = RequestMeta(content_type=request.content_type, accept=self.options.accept)
+        meta = RequestMeta(content_type=request.content_type, accept=request.accept)
         channel.send(
             REQUEST,
             request.flying_as,
             number=int(self.options.timeout_seconds * 1000),
-            flags=SOLO if request.is_suspect else 0,
+            flags=SOLO if request.is_suspect or request.is_array else 0,
             meta=encode_meta(meta),
-            body=request.body,
+            body=bytes(request.body),
         )
 
     def _connect(self, stage: int) -> BlockingChannel:
@@ -199,7 +254,7 @@ class ReplicaClient:
     def _patience(self, window: Sequence[_Request]) -> float:
         """Seconds until something has to be done even if nothing arrives."""
         now = self.clock.monotonic()
-        waits = [r.not_before - now for r in window if r.flying_as is None and r.not_before > now]
+        waits = [r.not_before - now for r in window if r.is_waiting and r.not_before > now]
         waits += [r.sent_at + self.options.timeout_seconds - now for r in self._flying.values()]
         return max(0.001, min([_POLL_SECONDS, *waits]))
 
@@ -211,7 +266,9 @@ class ReplicaClient:
         if request is None:
             return  # of a request that was given up
         request.flying_as = None
-        if frame.number == _OK:
+        if request.is_array and frame.number not in (_TOO_MANY, _EXPIRED):
+            self._take_array(request, frame)
+        elif frame.number == _OK:
             self._advance(request, frame)
         elif frame.number == _TOO_MANY:
             request.not_before = self.clock.monotonic() + _BUSY_SECONDS
@@ -219,8 +276,44 @@ class ReplicaClient:
             message = frame.body.decode("utf-8", "replace").strip()
             text = f'the model answered {frame.number} with message "{message}"'
             if frame.number < _SERVER_ERROR and frame.number != _EXPIRED:
-                raise ObjectFailed(text)
-            self._fail(request, text)
+                self.complain(request.batch, text)
+                self._give_up(request, text)
+            else:
+                self._fail(request, text)
+
+    def _take_array(self, request: _Request, frame: Frame) -> None:
+        """An answer of numbers, or the text is sent after all."""
+        assert self.columns is not None
+        if frame.number == _OK:
+            text = self.columns.decode(frame.body, request.batch.records)
+            if text is not None:
+                request.is_answered = True
+                request.content_type, request.body = self.columns.accept, text
+                return
+        if frame.number in (_OK, _NOT_ACCEPTABLE, _UNSUPPORTED):
+            self.columns.is_on = False  # The model's answers are no numbers.
+        self._send_text(request)
+
+    def _send_text(self, request: _Request) -> None:
+        """What was an array is sent as it would have been without."""
+        if self.options.is_single and request.batch.records > 1:
+            request.instead = self._smaller(request.batch, request.batch.records)
+        else:
+            request.is_array = False
+            request.body = request.batch.body
+            request.content_type, request.accept = self.options.content_type, self.options.accept
+
+    def _smaller(self, batch: Batch, parts: int) -> list[Batch]:
+        return list(split_batch(batch, split=self.options.split, parts=parts))
+
+    def _give_up(self, request: _Request, text: str) -> None:
+        """Fail the object; or, where records are put aside, find out which one it is by halves."""
+        if not self.options.dead_letters:
+            raise ObjectFailed(text)
+        if request.batch.records > 1:
+            request.instead = self._smaller(request.batch, 2)
+        else:
+            request.is_answered, request.body, request.error = True, b"", text
 
     def _advance(self, request: _Request, frame: Frame) -> None:
         """The answer of a container is the next one's request, the last one's the answer."""
@@ -236,16 +329,24 @@ class ReplicaClient:
                 request.stage, request.content_type, request.body = hop, content_type, body
             case Final(status=status, content_type=content_type, body=body):
                 if status != _OK:
-                    raise ObjectFailed(body.decode())
+                    self._give_up(request, body.decode("utf-8", "replace"))
+                    return
                 request.is_answered = True
                 request.content_type, request.body = content_type, body
 
     def _fail(self, request: _Request, reason: str) -> None:
         """Try again, or give up the object."""
+        self.complain(request.batch, reason)
+        if request.is_array:
+            self._send_text(request)
+            return
         request.failures += 1
-        if request.failures > self.options.retries:
+        # Halves find the record that kills workers with fewer of them than retries would take.
+        is_halved = self.options.dead_letters and request.is_suspect and request.batch.records > 1
+        if request.failures > self.options.retries or is_halved:
             attempts = f" ({request.failures} attempts)" if request.failures > 1 else ""
-            raise ObjectFailed(reason + attempts)
+            self._give_up(request, reason + attempts)
+            return
         pause = _RETRY_SECONDS * 2 ** (request.failures - 1)
         request.not_before = self.clock.monotonic() + pause
 

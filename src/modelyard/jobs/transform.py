@@ -5,60 +5,32 @@ holds a few requests a replica, whatever the size of an object and however many 
 at all; the journal remembers them, so that a job which is started again computes only what is missing.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 
 from modelyard.base.clock import Clock
-from modelyard.base.failpoint import failpoint
-from modelyard.domain.transform import (
-    Batch,
-    Location,
-    RecordTooLarge,
-    TransformOptions,
-    is_input,
-    output_key,
-)
+from modelyard.domain.record_join import Misaligned, Stamp
+from modelyard.domain.record_paths import NotInRecord
+from modelyard.domain.transform import Location, TransformOptions
+from modelyard.domain.transform_packing import Batch, split_batch
+from modelyard.domain.transform_records import BadFraming, RecordTooLarge
+from modelyard.jobs.columns import ROWS_BYTES, Columns
+from modelyard.jobs.data_log import ErrorLog
+from modelyard.jobs.inputs import Input, Inputs, Objects, pieces_of
 from modelyard.jobs.journal import Entry, Journal
-from modelyard.jobs.replica import ObjectFailed, ReplicaClient, StopFlag, Stopped
+from modelyard.jobs.outputs import Output
+from modelyard.jobs.prefetch import Prefetch
+from modelyard.jobs.replica import Answer, ObjectFailed, Prepared, ReplicaClient, StopFlag, Stopped
 
-_PIECE_BYTES = 1 << 20
-_PROGRESS_SECONDS = 1.0
+_REPORT_SECONDS = 1.0
+_SAY_SECONDS = 5.0
 _NAMED_FAILURES = 3
-
-
-class StoredObject(Protocol):
-    """``store.objects.ObjectInfo``, as far as it matters here."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def etag(self) -> str: ...
-
-
-class ObjectWriter(Protocol):
-    """An output on its way; nothing is visible before ``commit``."""
-
-    def write(self, data: bytes) -> None: ...
-    def commit(self) -> object: ...
-    def abort(self) -> None: ...
-
-
-class Objects(Protocol):
-    """The S3 store as a job uses it; blocking, used by several threads."""
-
-    def head(self, bucket: str, key: str) -> StoredObject | None: ...
-    def open_object(self, bucket: str, key: str) -> tuple[StoredObject, BinaryIO] | None:
-        """Its bytes as they are now, whatever happens to the object meanwhile."""
-
-    def page(self, bucket: str, prefix: str, *, after: str) -> Sequence[StoredObject]:
-        """The next objects by key; empty at the end."""
-
-    def writer(self, bucket: str, key: str, *, content_type: str) -> ObjectWriter: ...
+_AHEAD = 2
+"""Requests that are made while others are under way."""
+_LARGE_BYTES = 1 << 20
+"""A smaller object is not worth a thread that reads ahead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,26 +51,32 @@ class TransformJob:
     objects: Objects
     journal: Journal
     options: TransformOptions
-    source: Location
+    inputs: Inputs
     target: Location
     clock: Clock
     stop: StopFlag
     progress: Callable[[Progress], None]
     say: Callable[[str], None]
+    errors: ErrorLog
+    stamp: Stamp | None = None
     _total: int = 0
     _reported_at: float = float("-inf")
+    _said_at: float = 0.0
+    _under_way: dict[str, int] = field(default_factory=dict)
+    """Records of unfinished objects that have their answers."""
 
     def run(self, replicas: Sequence[ReplicaClient]) -> str:
         """The reason of failure, empty if every object has its output.
 
         Raises ``Stopped``, and ``ReplicaLost`` when the job cannot go on.
         """
-        self._total = sum(1 for _ in self._inputs())
+        self._total = sum(1 for _ in self.inputs)
         if not self._total:
-            return f"No input objects with content were found under {self.source}"
-        self.say(f"{self._total} objects under {self.source}, {len(replicas)} replicas")
+            return f"No input objects with content were found {self.inputs.source}"
+        self.say(f"{self._total} objects {self.inputs.source}, {len(replicas)} replicas")
+        self._said_at = self.clock.monotonic()
         self._report(force=True)
-        _Lanes(self, self._inputs()).run(replicas)
+        _Lanes(self, iter(self.inputs)).run(replicas)
         self._report(force=True)
         totals = self.journal.totals()
         self.say(
@@ -107,127 +85,150 @@ class TransformJob:
         )
         return self._failure() if totals.failed else ""
 
-    def transform_object(self, stored: StoredObject, replica: ReplicaClient) -> None:
+    def transform_object(self, source: Input, replica: ReplicaClient) -> None:
         """Bring one object to its end, unless the journal says that it has one."""
         if self.stop.is_set():
             raise Stopped
-        known = self.journal.find(stored.key)
+        known = self.journal.find(source.key)
         if known and (known.state != "intended" or self._was_committed(known)):
             if known.state == "intended":
-                self.journal.finish(_done(known))
+                self.journal.finish(known.done())
             return
         started = self.clock.monotonic()
+        name = f"s3://{self.inputs.bucket}/{source.key}"
         try:
-            entry = self._transform(stored, replica)
-        except (ObjectFailed, RecordTooLarge, OSError) as error:
-            entry = Entry(key=stored.key, state="failed", input_etag=stored.etag, reason=str(error))
-            self.say(f"FAILED s3://{self.source.bucket}/{stored.key}: {error}")
+            entry = self._transform(source, replica)
+        except (
+            ObjectFailed,
+            RecordTooLarge,
+            BadFraming,
+            Misaligned,
+            NotInRecord,
+            OSError,
+        ) as error:
+            entry = Entry(key=source.key, state="failed", input_etag=source.etag, reason=str(error))
+            self.say(f"FAILED {name}: {error}")
+            self.errors.tell(f"{self.inputs.bucket}/{source.key}: {error}")
         else:
             seconds = self.clock.monotonic() - started
-            self.say(
-                f"s3://{self.target.bucket}/{self._output_key(stored.key)}: "
-                f"{entry.records} records, {entry.bytes} bytes in {seconds:.2f} s"
-            )
+            self.say(f"{name}: {entry.records} records, {entry.bytes} bytes in {seconds:.2f} s")
+        finally:
+            self._under_way.pop(source.key, None)
         self.journal.finish(entry)
         self._report()
 
-    def _inputs(self) -> Iterator[StoredObject]:
-        after = ""
-        while page := self.objects.page(self.source.bucket, self.source.key, after=after):
-            after = page[-1].key
-            for stored in page:
-                if is_input(stored.key, stored.size):
-                    yield stored
+    def output_key(self, key: str) -> str:
+        """Where the answers for an input are written."""
+        return self.inputs.output_key(key, self.target)
 
     def _was_committed(self, entry: Entry) -> bool:
-        output = self.objects.head(self.target.bucket, self._output_key(entry.key))
+        output = self.objects.head(self.target.bucket, self.output_key(entry.key))
         return output is not None and output.etag.strip('"') == entry.output_etag
 
-    def _transform(self, stored: StoredObject, replica: ReplicaClient) -> Entry:
-        key = self._output_key(stored.key)
-        self._refuse_collision(stored.key, key)
-        writer: ObjectWriter | None = None
-        digest = hashlib.md5(usedforsecurity=False)
-        records = size = 0
-        try:
-            for answer in replica.transform(self._batches(stored)):
-                if writer is None:
-                    writer = self._writer(key, answer.content_type or self.options.accept)
-                piece = self.options.assembled(answer.body)
-                writer.write(piece)
-                digest.update(piece)
-                records += answer.batch.records
-                size += len(piece)
-            if writer is None:
-                raise ObjectFailed("the object is empty")
-            entry = Entry(
-                key=stored.key,
-                state="intended",
-                input_etag=stored.etag,
-                output_etag=digest.hexdigest(),
-                records=records,
-                bytes=size,
-            )
-            self.journal.intend(entry)
-            writer.commit()
-            failpoint("transform.after-commit")
-        except BaseException:
-            if writer is not None:
-                writer.abort()
-            raise
-        return _done(entry)
-
-    def _writer(self, key: str, content_type: str) -> ObjectWriter:
-        try:
-            return self.objects.writer(self.target.bucket, key, content_type=content_type)
-        except FileNotFoundError:
-            raise ObjectFailed(f"there is no bucket {self.target.bucket} for its output") from None
-
-    def _batches(self, stored: StoredObject) -> Iterator[Batch]:
-        packer = self.options.packer()
-        for piece in self._pieces(stored.key):
-            yield from packer.feed(piece)
-        yield from packer.finish()
-
-    def _pieces(self, key: str) -> Iterator[bytes]:
-        opened = self.objects.open_object(self.source.bucket, key)
-        if opened is None:
-            raise ObjectFailed("the object was deleted while the job ran")
-        with opened[1] as file:
-            while piece := file.read(_PIECE_BYTES):
-                yield piece
-
-    def _output_key(self, key: str) -> str:
-        return output_key(key, prefix=self.source.key, output_prefix=self.target.key)
-
-    def _refuse_collision(self, key: str, output: str) -> None:
-        """``data`` as a prefix covers ``data/x`` and ``data-x``; two inputs must never share an output."""
-        prefix = self.source.key
-        if not prefix or key.startswith(f"{prefix.rstrip('/')}/"):
-            return
-        rival = f"{prefix}/{output.removesuffix('.out').removeprefix(self.target.key).lstrip('/')}"
-        if rival != key and self.objects.head(self.source.bucket, rival) is not None:
+    def _transform(self, source: Input, replica: ReplicaClient) -> Entry:
+        rival = self.inputs.rival(source.key)
+        if rival is not None:
             raise ObjectFailed(f"its output would take the place of that of {rival}")
+        replica.complain = lambda batch, text: self._complain(source.key, batch, text)
+        output = Output(
+            objects=self.objects,
+            location=Location(self.target.bucket, self.output_key(source.key)),
+            content_type=self.options.accept,
+        )
+        records = 0
+        try:
+            with self._prepared(source, replica.columns) as prepared:
+                for answer in replica.transform(prepared):
+                    self._write(source.key, answer, output)
+                    records += answer.batch.records
+                    self._under_way[source.key] = records
+                    self._report()
+            entry = Entry(
+                key=source.key,
+                state="intended",
+                input_etag=source.etag,
+                output_etag=output.etag,
+                records=records,
+                bytes=output.size,
+            )
+            if output.is_begun:
+                self.journal.intend(entry)
+                output.commit()
+        except BaseException:
+            output.abort()
+            raise
+        return entry.done()
+
+    def _write(self, key: str, answer: Answer, output: Output) -> None:
+        if answer.error:
+            output.put_aside(answer.batch, answer.error)
+            return
+        body = answer.body
+        processing = self.options.processing
+        if processing is not None and processing.changes_answers:
+            body = processing.stored(answer.batch, body, key=key, stamp=self.stamp)
+        output.write(self.options.assembled(body), answer.content_type)
+
+    @contextmanager
+    def _prepared(self, source: Input, columns: Columns | None) -> Iterator[Iterator[Prepared]]:
+        """The object's requests; those of a large object that become arrays are made by a thread, ahead of their use."""
+        batches = self._batches(source, columns)
+        if columns is None or source.size < _LARGE_BYTES:
+            yield batches
+            return
+        with closing(Prefetch(batches, ahead=_AHEAD)) as ahead:
+            yield ahead
+
+    def _batches(self, source: Input, columns: Columns | None) -> Iterator[Prepared]:
+        packer = self.options.packer(together_bytes=ROWS_BYTES if columns and columns.is_on else 0)
+        pieces = pieces_of(
+            self.objects, self.inputs.bucket, source.key, is_gzip=self.options.is_gzip
+        )
+        for piece in pieces:
+            for batch in packer.feed(piece):
+                yield from self._as_arrays(batch, columns)
+        for batch in packer.finish():
+            yield from self._as_arrays(batch, columns)
+
+    def _as_arrays(self, batch: Batch, columns: Columns | None) -> Iterator[Prepared]:
+        array = columns.encode(batch.body, batch.records) if columns else None
+        if array is None and self.options.is_single and batch.records > 1:
+            parts = split_batch(batch, split=self.options.split, parts=batch.records)
+            yield from map(Prepared, parts)
+        else:
+            yield Prepared(batch, array)
+
+    def _complain(self, key: str, batch: Batch, text: str) -> None:
+        last = batch.first + batch.records - 1
+        self.errors.tell(
+            f"{self.inputs.bucket}/{key}: records {batch.first} to {last}, from byte {batch.offset}: {text}"
+        )
 
     def _report(self, *, force: bool = False) -> None:
         now = self.clock.monotonic()
-        if force or now - self._reported_at >= _PROGRESS_SECONDS:
-            self._reported_at = now
-            totals = self.journal.totals()
-            self.progress(
-                Progress(
-                    objects_total=self._total,
-                    objects_done=totals.done,
-                    objects_failed=totals.failed,
-                    records=totals.records,
-                    bytes=totals.bytes,
-                )
+        if not force and now - self._reported_at < _REPORT_SECONDS:
+            return
+        self._reported_at = now
+        totals = self.journal.totals()
+        self.progress(
+            Progress(
+                objects_total=self._total,
+                objects_done=totals.done,
+                objects_failed=totals.failed,
+                records=totals.records,
+                bytes=totals.bytes,
             )
+        )
+        if now - self._said_at >= _SAY_SECONDS:
+            self._said_at = now
+            records = totals.records + sum(list(self._under_way.values()))
+            failed = f", {totals.failed} failed" if totals.failed else ""
+            self.say(f"progress: {totals.done} of {self._total} objects, {records} records{failed}")
 
     def _failure(self) -> str:
         totals = self.journal.totals()
         named = "; ".join(
-            f"s3://{self.source.bucket}/{entry.key}: {entry.reason}"
+            f"s3://{self.inputs.bucket}/{entry.key}: {entry.reason}"
             for entry in self.journal.failures(_NAMED_FAILURES)
         )
         more = f"; and {totals.failed - _NAMED_FAILURES} more"
@@ -240,7 +241,7 @@ class TransformJob:
 class _Lanes:
     """A thread for each replica; the first error that is not an object's own ends all of them."""
 
-    def __init__(self, job: TransformJob, inputs: Iterator[StoredObject]) -> None:
+    def __init__(self, job: TransformJob, inputs: Iterator[Input]) -> None:
         self._job = job
         self._inputs = inputs
         self._lock = threading.Lock()
@@ -260,24 +261,13 @@ class _Lanes:
 
     def _work(self, replica: ReplicaClient) -> None:
         try:
-            while (stored := self._next()) is not None:
-                self._job.transform_object(stored, replica)
+            while (source := self._next()) is not None:
+                self._job.transform_object(source, replica)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits for this one
             self._errors.append(error)
         finally:
             replica.close()
 
-    def _next(self) -> StoredObject | None:
+    def _next(self) -> Input | None:
         with self._lock:
             return None if self._errors else next(self._inputs, None)
-
-
-def _done(entry: Entry) -> Entry:
-    return Entry(
-        key=entry.key,
-        state="done",
-        input_etag=entry.input_etag,
-        output_etag=entry.output_etag,
-        records=entry.records,
-        bytes=entry.bytes,
-    )

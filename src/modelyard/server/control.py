@@ -125,6 +125,7 @@ class Control:
             clock=clock,
             home=home,
             limits=settings.limits,
+            logs=self._logs,
         )
         garbage = GarbageCollector(
             store=self._store,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.base.clock import SystemClock
+from modelyard.domain.worker_report import TAKES_ARRAYS
 from modelyard.frameworks.archive import ArtifactError, ArtifactLimits, unpack_once
 from modelyard.frameworks.formats import load
 from modelyard.frameworks.model import LoadError, Model
@@ -57,9 +58,8 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
         gc.collect()
         gc.freeze()
         gc.disable()
-        report(
-            "ready", progress={"frameworks": [name for name in FRAMEWORKS if name in sys.modules]}
-        )
+        frameworks = [name for name in FRAMEWORKS if name in sys.modules]
+        report("ready", progress={"frameworks": frameworks, TAKES_ARRAYS: model.row_wise})
         print(f"ready in {time.perf_counter() - begin:.3f} s", flush=True)  # noqa: T201 - the container's log
         server.serve()
         server.close()

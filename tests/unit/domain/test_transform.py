@@ -7,18 +7,23 @@ from hypothesis import strategies as st
 from modelyard.domain.transform import (
     MIB,
     UNLIMITED_BYTES,
-    Batch,
     Location,
-    PackedLines,
-    Packer,
-    RecordTooLarge,
-    SingleLines,
     TransformOptions,
-    WholeObject,
     container_environment,
     is_input,
     output_key,
 )
+from modelyard.domain.transform_packing import Batch, PackedLines, PackedRecords, Packer
+from modelyard.domain.transform_records import FRAMINGS, RecordTooLarge
+
+
+def single_lines(limit: int) -> Packer:
+    return PackedRecords(framing=FRAMINGS["Line"](limit), limit=limit, is_single=True)
+
+
+def whole_object(limit: int) -> Packer:
+    return PackedRecords(framing=FRAMINGS["None"](limit), limit=limit, is_single=False)
+
 
 TEXT = st.binary(max_size=200).map(lambda data: data.replace(b"\x00", b"\n"))
 CUTS = st.lists(st.integers(0, 200), max_size=10)
@@ -61,13 +66,13 @@ def test_packed_requests_hold_whole_records_within_the_limit(
 
 @given(TEXT, CUTS)
 def test_single_lines_are_one_request_each(data: bytes, cuts: list[int]) -> None:
-    batches = packed(SingleLines(300), pieces(data, cuts))
+    batches = packed(single_lines(300), pieces(data, cuts))
     assert [batch.body for batch in batches] == _records(data)
 
 
 @given(TEXT, CUTS)
 def test_an_object_that_is_not_split_is_one_request(data: bytes, cuts: list[int]) -> None:
-    batches = packed(WholeObject(300), pieces(data, cuts))
+    batches = packed(whole_object(300), pieces(data, cuts))
     assert [batch.body for batch in batches] == ([data] if data else [])
 
 
@@ -92,14 +97,14 @@ def _records(data: bytes) -> list[bytes]:
     return whole if whole[-1] else whole[:-1]
 
 
-@pytest.mark.parametrize("packer", [WholeObject(4), SingleLines(4), PackedLines(4)])
+@pytest.mark.parametrize("packer", [whole_object(4), single_lines(4), PackedLines(4)])
 def test_a_record_over_the_limit_is_refused_without_waiting_for_its_end(packer: Packer) -> None:
     with pytest.raises(RecordTooLarge, match="limit of 4 bytes"):
         list(packer.feed(b"12345"))
 
 
 def test_carriage_returns_stay_with_their_record() -> None:
-    batches = packed(SingleLines(100), [b"a\r", b"\nb\r\n"])
+    batches = packed(single_lines(100), [b"a\r", b"\nb\r\n"])
     assert [batch.body for batch in batches] == [b"a\r\n", b"b\r\n"]
 
 

@@ -104,6 +104,8 @@ class Bench:
         self.workers: list[FakeWorker] = []
         self.reports: list[tuple[str, str, Any]] = []
         self.stop = threading.Event()
+        self.errors: list[str] = []
+        self.payload: dict[str, Any] = {}
         self.spec: dict[str, Any] = {
             "TransformInput": {
                 "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://in/d/"}},
@@ -118,7 +120,7 @@ class Bench:
         self.workers.append(worker)
         return worker
 
-    def tell(self, replicas: list[list[str]]) -> None:
+    def move(self, replicas: list[list[str]]) -> None:
         journal = self.folder / "journal"
         journal.mkdir(exist_ok=True)
         (journal / "new").write_bytes(msgspec.json.encode(replicas))
@@ -132,7 +134,13 @@ class Bench:
             "replicas": [[worker.address for worker in chain] for chain in replicas],
             "containers": [f"container-{number}" for number, _ in enumerate(replicas[0])],
         }
-        return run_transform(payload, self._report, objects=self.objects, stop=self.stop)
+        payload |= self.payload
+        return run_transform(
+            payload, self._report, objects=self.objects, stop=self.stop, errors=self
+        )
+
+    def tell(self, text: str) -> None:
+        self.errors.append(text)
 
     def _report(self, state: str, reason: str = "", progress: dict[str, Any] | None = None) -> None:
         self.reports.append((state, reason, progress))
@@ -285,7 +293,7 @@ def test_a_poison_record_kills_workers_but_no_neighbour(bench: Bench) -> None:
     def model(frame: Frame) -> Answered:
         if b"poison" in frame.body:
             successor = bench.worker(model)
-            bench.tell([[successor.address]])
+            bench.move([[successor.address]])
             return None
         return upper(frame)
 

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.domain.listing import SortKey
+from modelyard.domain.record_join import processing_of
+from modelyard.domain.record_paths import BadPath
+from modelyard.domain.transform import MEMORY_MIB, switches_of
 from modelyard.services.changes import change
 from modelyard.services.members import (
     EXECUTED,
@@ -39,7 +42,6 @@ from modelyard.store.resources import (
 
 KIND = "transform-job"
 _PAYLOAD_MIB = 6
-_MEMORY_MIB = 100
 _ENDED = ("Completed", "Failed", "Stopped")
 
 _IS_S3 = refused_unless(lambda uri: uri.startswith("s3://"), "s3://…")
@@ -53,10 +55,12 @@ MEMBERS: Mapping[str, Members] = {
         "BatchStrategy": EXECUTED,
         "Environment": EXECUTED,
         "TransformInput": {
-            "DataSource": {"S3DataSource": {"S3DataType": only("S3Prefix"), "S3Uri": _IS_S3}},
+            "DataSource": {
+                "S3DataSource": {"S3DataType": only("S3Prefix", "ManifestFile"), "S3Uri": _IS_S3}
+            },
             "ContentType": EXECUTED,
-            "CompressionType": only("None"),
-            "SplitType": only("None", "Line"),
+            "CompressionType": EXECUTED,
+            "SplitType": EXECUTED,
         },
         "TransformOutput": {
             "S3OutputPath": _IS_S3,
@@ -64,17 +68,21 @@ MEMBERS: Mapping[str, Members] = {
             "AssembleWith": EXECUTED,
             "KmsKeyId": REFUSED,
         },
-        "DataCaptureConfig": REFUSED,
+        "DataCaptureConfig": {
+            "DestinationS3Uri": _IS_S3,
+            "KmsKeyId": REFUSED,
+            "GenerateInferenceId": EXECUTED,
+        },
         "TransformResources": {
             "InstanceType": EXECUTED,
-            "InstanceCount": only(1),
+            "InstanceCount": EXECUTED,
             "VolumeKmsKeyId": REFUSED,
             "TransformAmiVersion": RECORDED,
         },
         "DataProcessing": {
-            "InputFilter": only("$"),
-            "OutputFilter": only("$"),
-            "JoinSource": only("None"),
+            "InputFilter": EXECUTED,
+            "OutputFilter": EXECUTED,
+            "JoinSource": EXECUTED,
         },
         "Tags": EXECUTED,
         "ExperimentConfig": RECORDED,
@@ -127,6 +135,7 @@ class TransformJobs:
         )
         check("CreateTransformJob", MEMBERS["CreateTransformJob"], spec)
         _check_memory(max_concurrent_transforms, max_payload_in_mb)
+        _check_processing(spec)
         model = self._model(call, model_name)
         key = key_of(call, KIND, transform_job_name)
         new = Create(
@@ -224,6 +233,13 @@ class TransformJobs:
                 "SageMaker Batch currently doesn't support Model entity with container definitions "
                 "which use ModelDataSource attribute"
             )
+        if any(one.get("Mode") == "MultiModel" for one in containers_of(resource.spec)):
+            raise ValidationError("Batch transform does not support multi-model containers.")
+        execution = resource.spec.get("InferenceExecutionConfig") or {}
+        if execution.get("Mode") == "Direct":
+            raise ValidationError(
+                "Batch transform does not support a model whose containers are invoked directly."
+            )
         return resource.spec
 
 
@@ -245,10 +261,19 @@ def _stopping(key: Key, resource: Resource | None) -> Update:
 def _check_memory(transforms: int | None, payload_mib: int | None) -> None:
     """0 transforms stands for the default; 0 MiB for no limit, to which the rule does not apply."""
     payload = _PAYLOAD_MIB if payload_mib is None else payload_mib
-    if (transforms or 1) * payload > _MEMORY_MIB:
+    if (transforms or 1) * payload > MEMORY_MIB:
         raise ValidationError(
-            f"MaxConcurrentTransforms x MaxPayloadInMB must not exceed {_MEMORY_MIB} MB."
+            f"MaxConcurrentTransforms x MaxPayloadInMB must not exceed {MEMORY_MIB} MB."
         )
+
+
+def _check_processing(spec: Json) -> None:
+    """Paths, joins and Modelyard's own variables are refused here rather than failing the job later."""
+    try:
+        processing_of(spec)
+        switches_of(spec)
+    except (BadPath, ValueError) as error:
+        raise ValidationError(str(error)) from None
 
 
 def _status(resource: Resource) -> str:

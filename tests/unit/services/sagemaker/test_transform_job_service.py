@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -98,21 +99,11 @@ def with_data_type(kind: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        (with_input(SplitType="RecordIO"), "TransformInput.SplitType RecordIO"),
-        (with_input(SplitType="TFRecord"), "TransformInput.SplitType TFRecord"),
-        (with_input(CompressionType="Gzip"), "TransformInput.CompressionType Gzip"),
-        (with_data_type("ManifestFile"), "S3DataType ManifestFile"),
         (with_data_type("AugmentedManifestFile"), "S3DataType AugmentedManifestFile"),
-        ({"DataProcessing": {"JoinSource": "Input"}}, "DataProcessing.JoinSource Input"),
-        ({"DataProcessing": {"InputFilter": "$[1:]"}}, "DataProcessing.InputFilter"),
-        ({"DataProcessing": {"OutputFilter": "$[0]"}}, "DataProcessing.OutputFilter"),
-        ({"DataCaptureConfig": {"DestinationS3Uri": "s3://b"}}, "DataCaptureConfig"),
+        (with_data_type("Converse"), "S3DataType Converse"),
+        ({"DataCaptureConfig": {"DestinationS3Uri": "s3://b", "KmsKeyId": "k"}}, "KmsKeyId"),
         ({"TransformOutput": {"S3OutputPath": "s3://b", "KmsKeyId": "k"}}, "KmsKeyId"),
         ({"TransformOutput": {"S3OutputPath": "https://h/b"}}, "S3OutputPath"),
-        (
-            {"TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 2}},
-            "InstanceCount 2",
-        ),
     ],
 )
 async def test_what_is_not_executed_is_refused_by_member(
@@ -122,6 +113,83 @@ async def test_what_is_not_executed_is_refused_by_member(
         await ready("CreateTransformJob", **job(**changes))
     assert named in caught.value.message
     assert list(ready.store.list("transform-job")) == []
+
+
+CSV_LINES = with_input(SplitType="Line", ContentType="text/csv")
+CSV_ASSEMBLED = {"TransformOutput": {"S3OutputPath": "s3://b/o", "AssembleWith": "Line"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"DataProcessing": {"InputFilter": "$..a"}}, "is not understood from '..a' on"),
+        ({"DataProcessing": {"InputFilter": "[1]"}}, "has to start with"),
+        ({"DataProcessing": {"OutputFilter": "$.a"}}, "choose columns by index"),
+        ({"DataProcessing": {"OutputFilter": "$[0][1]"}}, "choose columns by index"),
+        ({**CSV_LINES, "DataProcessing": {"JoinSource": "Input"}}, "AssembleWith to be as"),
+        (
+            {
+                **CSV_LINES,
+                "TransformOutput": {
+                    "S3OutputPath": "s3://b/o",
+                    "AssembleWith": "Line",
+                    "Accept": "application/json",
+                },
+                "DataProcessing": {"JoinSource": "Input"},
+            },
+            "Accept to be as ContentType",
+        ),
+        (
+            {
+                **with_input(SplitType="RecordIO", ContentType="text/csv"),
+                "DataProcessing": {"InputFilter": "$[1:]"},
+            },
+            "SplitType Line or None",
+        ),
+        (
+            {**with_input(ContentType="image/png"), "DataProcessing": {"InputFilter": "$[1:]"}},
+            "ContentType to be one of",
+        ),
+        ({"Environment": {"MODELYARD_TRANSFORM_COLUMS": "true"}}, "is not known"),
+        ({"Environment": {"MODELYARD_TRANSFORM_MANIFEST": "si"}}, "neither true nor false"),
+    ],
+)
+async def test_what_cannot_work_is_refused_at_once_with_what_to_do(
+    ready: Any, changes: dict[str, Any], why: str
+) -> None:
+    base = job(**with_input(ContentType="text/csv"))
+    with pytest.raises(ValidationError, match=re.escape(why)):
+        await ready("CreateTransformJob", **{**base, **changes})
+    assert list(ready.store.list("transform-job")) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        with_input(SplitType="RecordIO"),
+        with_input(SplitType="TFRecord"),
+        with_input(CompressionType="Gzip"),
+        with_data_type("ManifestFile"),
+        {**CSV_LINES, **CSV_ASSEMBLED, "DataProcessing": {"JoinSource": "Input"}},
+        {**CSV_LINES, "DataProcessing": {"InputFilter": "$[1:]", "OutputFilter": "$[0,-1]"}},
+        {
+            **CSV_LINES,
+            "DataCaptureConfig": {"DestinationS3Uri": "s3://b", "GenerateInferenceId": True},
+        },
+        {"TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 2}},
+        {"MaxPayloadInMB": 0},
+        {"Environment": {"MODELYARD_TRANSFORM_DEAD_LETTERS": "true"}},
+    ],
+)
+async def test_what_is_executed_is_accepted(ready: Any, changes: dict[str, Any]) -> None:
+    await ready("CreateTransformJob", **job(**changes))
+    shown = await ready("DescribeTransformJob", TransformJobName="night")
+    for name, value in changes.items():
+        assert (
+            value.items() <= shown[name].items()
+            if isinstance(value, dict)
+            else value == shown[name]
+        )
 
 
 async def test_all_that_is_executed_is_accepted_and_echoed(ready: Any) -> None:

@@ -1,0 +1,9 @@
+"""Members of the progress that a worker gives with its ``ready`` report, beside the names of its libraries."""
+
+EXECUTION_PARAMETERS = "execution_parameters"
+"""What the container answered to ``GET /execution-parameters``, decoded from JSON; absent if it did not.
+
+Read by ``domain.transform.execution_parameters``, which takes nothing from an answer that makes no sense.
+"""
+TAKES_ARRAYS = "takes_arrays"
+"""True of a model whose rows never depend on each other, and which takes and gives ``application/x-npy``."""

@@ -1,0 +1,177 @@
+"""Requests as arrays: rows of numbers are decoded here, many at a time, and only predicted by the worker.
+
+The job's process and the worker so share the work. Arrays change how bytes travel, never which bytes are written: what is not
+plainly a table of numbers that ``frameworks.bodies`` would read to the very same values, record by record or all at once, is
+left to the worker as text (``Columns.encode`` gives None). Answers are written by ``frameworks.answers``, as the worker does.
+"""
+
+import io
+import itertools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from modelyard.domain.transform import TransformOptions
+from modelyard.frameworks import answers
+from modelyard.frameworks.model import Array
+
+CONTENT_TYPE = answers.NPY
+ROWS_BYTES = 4 << 20
+"""Text of one array where the request's own limit does not matter, because records are predicted one by one."""
+ARRAY_BYTES_MAX = 64 << 20
+_EXACT = 2.0**53
+_WHOLE_MINUS_ZERO = re.compile(rb"-0+(?![0-9.])")
+_BARE_RETURN = re.compile(rb"\r(?!\n)")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_JSON_LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")
+_lists = msgspec.json.Decoder(list[float]).decode_lines
+_objects = msgspec.json.Decoder(dict[str, list[float]]).decode_lines
+
+
+class Columns:
+    """How requests of one job become arrays and back. ``is_on`` until the model is seen not to give numbers."""
+
+    def __init__(
+        self, decode: Callable[[bytes], Array | None], accept: str, *, singly: bool
+    ) -> None:
+        self._decode = decode
+        self.accept = accept
+        self._singly = singly
+        self.is_on = True
+
+    def encode(self, body: bytes, records: int) -> bytes | bytearray | None:
+        """The npy array of these rows; None for what has to go as text."""
+        if not self.is_on:
+            return None
+        array = self._decode(body)
+        if array is None or len(array) != records or array.nbytes > ARRAY_BYTES_MAX:
+            return None
+        # NaN compares false with everything, and must not hide a number that is too large for float64.
+        if (
+            np.fmax.reduce(array, axis=None) >= _EXACT
+            or np.fmin.reduce(array, axis=None) <= -_EXACT
+        ):
+            return None
+        is_minus_zero = bool(np.signbit(array[array == 0]).any())
+        if is_minus_zero and _WHOLE_MINUS_ZERO.search(body):
+            return None  # JSON's -0 is a whole number, and these have but one zero.
+        return _npy(array)
+
+    def decode(self, body: bytes, records: int) -> bytes | None:
+        """The answer's text; None for answers that are not plain numbers, one row each."""
+        array: Array = np.load(io.BytesIO(body), allow_pickle=False)
+        if array.dtype.kind not in "fiub" or not array.ndim or len(array) != records:
+            return None
+        if self._singly and array.dtype.kind == "f" and not np.isfinite(array).all():
+            # CSV writes a table with such numbers in another way than one without.
+            rows = (answers.encode(array[at : at + 1], self.accept) for at in range(records))
+            return b"".join(rows)
+        return answers.encode(array, self.accept)
+
+
+def columns_for(options: TransformOptions) -> Columns | None:
+    """None for jobs whose requests or answers are no rows of text."""
+    kind, _, parameters = options.content_type.partition(";")
+    if not options.columns or options.split != "Line" or parameters:
+        return None
+    decode = _decoder(kind.strip().lower())
+    if decode is None:
+        return None
+    try:
+        accept = answers.choose(options.accept, options.content_type)
+    except answers.NotAcceptable:
+        return None
+    if accept not in (answers.CSV, answers.JSON_LINES):
+        return None
+    return Columns(decode, accept, singly=options.is_single)
+
+
+def _decoder(kind: str) -> Callable[[bytes], Array | None] | None:
+    if kind in _JSON_LINES:
+        return _from_json_lines
+    if kind != "text/csv":
+        return None
+    try:
+        import pyarrow  # type: ignore[import-untyped]  # it has no annotations
+        import pyarrow.csv  # type: ignore[import-untyped]
+    except ImportError:
+        return None  # The extra ``columns`` is not installed: the worker reads the text.
+    return _CsvReader(pyarrow)
+
+
+class _CsvReader:
+    """CSV by pyarrow. It reads numbers as Python does, to the last bit, but for what is looked for here."""
+
+    def __init__(self, pyarrow: Any) -> None:
+        self._pyarrow = pyarrow
+        self._csv = pyarrow.csv
+        self._width = 0
+        self._convert: Any = None
+
+    def __call__(self, body: bytes) -> Array | None:
+        if b'"' in body or b"(" in body or body[:1] in (b"\n", b"\r"):
+            return None
+        if b"\r" in body and _BARE_RETURN.search(body):
+            return None
+        if b"\n\n" in body or (b"\r" in body and _BLANK_LINE.search(body)):
+            return None
+        self._set_width(body[: body.find(b"\n")].count(b",") + 1)
+        try:
+            table = self._csv.read_csv(
+                self._pyarrow.py_buffer(body),
+                read_options=self._csv.ReadOptions(
+                    column_names=self._names, block_size=1 << 20, use_threads=True
+                ),
+                parse_options=self._csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+                convert_options=self._convert,
+            )
+        except self._pyarrow.ArrowInvalid:
+            return None
+        array = np.empty((table.num_rows, self._width))
+        for at, column in enumerate(table.columns):
+            begin = 0
+            for chunk in column.chunks:
+                end = begin + len(chunk)
+                array[begin:end, at] = chunk.to_numpy(zero_copy_only=False)
+                begin = end
+        return array
+
+    def _set_width(self, width: int) -> None:
+        if width != self._width:
+            self._width = width
+            self._names = [str(at) for at in range(width)]
+            self._convert = self._csv.ConvertOptions(
+                column_types=dict.fromkeys(self._names, self._pyarrow.float64()),
+                null_values=[""],
+                check_utf8=False,
+            )
+
+
+def _from_json_lines(body: bytes) -> Array | None:
+    """A list of numbers a line, bare or as the only member of an object."""
+    try:
+        if body.lstrip()[:1] == b"{":
+            objects = _objects(body)
+            if any(len(one) != 1 for one in objects):
+                return None
+            rows = [next(iter(one.values())) for one in objects]
+        else:
+            rows = _lists(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    width = len(rows[0]) if rows else 0
+    if not width or any(len(row) != width for row in rows):
+        return None
+    flat = np.fromiter(itertools.chain.from_iterable(rows), np.float64, width * len(rows))
+    return flat.reshape(len(rows), width)
+
+
+def _npy(array: Array) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": array.shape}
+    )
+    return b"".join((header.getvalue(), array.data.cast("B")))
