@@ -1,5 +1,8 @@
 """The reconciler of endpoints: reads the world, asks ``domain.endpoint_plan``, applies its steps in order."""
 
+from collections.abc import Collection
+from typing import Protocol
+
 import msgspec
 
 from modelyard.base.arns import sagemaker_arn
@@ -9,10 +12,12 @@ from modelyard.base.settings import Limits
 from modelyard.control.fleets import CannotPlan, Fleets, instance_id
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher
-from modelyard.domain.endpoint_plan import (
+from modelyard.domain.deployment import policy_of
+from modelyard.domain.endpoint_memory import Memory
+from modelyard.domain.endpoint_plan import plan, wants_rollout
+from modelyard.domain.endpoint_steps import (
     Endpoint,
     ForgetWorker,
-    Memory,
     PublishRoutes,
     RemoveEndpoint,
     Rules,
@@ -20,21 +25,39 @@ from modelyard.domain.endpoint_plan import (
     StartWorker,
     Step,
     StopWorker,
-    plan,
-    wants_rollout,
+    Watch,
 )
 from modelyard.domain.fleet import Fleet, Placement, placements, to_json
+from modelyard.domain.rollout import seconds_left
 from modelyard.domain.routes import EndpointRoute
 from modelyard.runtimes.runtime import LogStream
 from modelyard.store.resources import Delete, Json, Key, Resource, ResourceStore, Update
 
 _MEMORY = "control"
+_WATCH_SECONDS = 1.0
+"""An update is looked at so often: its alarms may have rung."""
+_SAVE_SECONDS = 5.0
+"""So much of a bake may be watched again after control was killed."""
+
+
+class AlarmStates(Protocol):
+    """CloudWatch's alarms, as far as a rollout heeds them."""
+
+    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
+        """Those of the alarms that are in ALARM, sorted."""
+
+
+class NoAlarms:
+    """Where there are none."""
+
+    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
+        return ()
 
 
 class EndpointReconciler:
     """One pass: load, plan, idempotent steps, a guarded write in the middle of them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a reconciler acts upon
         self,
         *,
         store: ResourceStore,
@@ -43,7 +66,10 @@ class EndpointReconciler:
         fleets: Fleets,
         clock: Clock,
         limits: Limits,
+        alarms: AlarmStates | None = None,
     ) -> None:
+        self._alarms = alarms or NoAlarms()
+        self._watched_since: dict[Key, float] = {}
         self._store = store
         self._processes = processes
         self._routes = routes
@@ -65,15 +91,40 @@ class EndpointReconciler:
             deleting=resource.spec.get("deleting", False),
             memory=memory,
             proposal=await self._proposal(resource, memory),
+            policy=policy_of((resource.spec.get("update") or {}).get("DeploymentConfig")),
         )
         rules = Rules(
             startup_seconds=self._limits.startup_seconds,
             restart_attempts=self._limits.restart_attempts,
         )
-        decided = plan(wished, observed, now=self._clock.now(), rules=rules)
+        watch = self._watch(resource, memory)
+        decided = plan(wished, observed, now=self._clock.now(), rules=rules, watch=watch)
         for step in decided.steps:
             resource = await self._apply(step, resource)
-        return decided.seconds
+        return min(decided.seconds, _WATCH_SECONDS) if memory.rollout else decided.seconds
+
+    def _watch(self, resource: Resource, memory: Memory) -> Watch:
+        """What an update is watched by. Its time is added up in steps, so that not each look is a write."""
+        rollout, key = memory.rollout, resource.key
+        if rollout is None:
+            self._watched_since.pop(key, None)
+            return Watch()
+        now = self._clock.monotonic()
+        since = self._watched_since.setdefault(key, now)
+        seconds = now - since
+        ringing = self._alarms.ringing(key.account, key.region, rollout.policy.alarms)
+        if seconds < min(_SAVE_SECONDS, seconds_left(rollout)) and not ringing:
+            seconds = 0.0
+        else:
+            self._watched_since[key] = now
+        word = resource.spec.get("steering") or {}
+        return Watch(
+            seconds=seconds,
+            ringing=ringing,
+            hold=word.get("hold", False),
+            go=word.get("go") == rollout.stage and rollout.shifted,
+            abort=word.get("abort", False),
+        )
 
     async def _proposal(self, resource: Resource, memory: Memory) -> Fleet | str | None:
         spec = resource.spec
@@ -141,6 +192,9 @@ class EndpointReconciler:
             or resource.spec["EndpointConfigName"],
             _MEMORY: to_json(step.memory),
         }
+        status.pop("pending", None)
+        if step.pending is not None:
+            status["pending"] = step.pending
         status.pop("FailureReason", None)
         if step.failure_reason:
             status["FailureReason"] = step.failure_reason

@@ -25,7 +25,8 @@ class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A variant, or during a rollout one fleet's part of it: then two bear the same name.
 
     ``replicas`` may be empty while all of them are being restarted: then requests wait. ``fleet`` tells fleets apart,
-    ``config`` is the endpoint config that this one came from, ``share`` its part of the variant's traffic; ``weight`` is that part of the variant's weight.
+    ``config`` is the endpoint config that this one came from, ``share`` its part of the variant's traffic; ``weight`` is
+    that part of the variant's weight.
     """
 
     name: str

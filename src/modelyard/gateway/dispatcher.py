@@ -106,7 +106,7 @@ class Dispatcher:
             if key not in self._pools:
                 self._pools[key] = _Pool(self, route)
             self._pools[key].update(route)
-        for key, pool in gone.items():
+        for key in gone:
             del self._pools[key]
         for key, pool in gone.items():
             pool.retire(next((p for k, p in self._pools.items() if k[:4] == key[:4]), None))

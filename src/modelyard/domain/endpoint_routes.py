@@ -1,0 +1,89 @@
+"""From ready workers to routes: an endpoint's variants, and during a rollout each fleet's part of them. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from modelyard.domain import rollout as rollouts
+from modelyard.domain.fleet import Fleet, Observed, Placement, short_id
+from modelyard.domain.rollout import Extent
+from modelyard.domain.routes import ReplicaRoute, VariantRoute, WorkerRoute
+
+
+def routes(
+    fleet: Fleet | None, ready: Sequence[Placement], observed: Mapping[str, Observed]
+) -> tuple[VariantRoute, ...] | None:
+    """The fleet's variants with those replicas all of whose workers are ready."""
+    if fleet is None:
+        return None
+    chains: dict[tuple[str, int], list[Placement]] = {}
+    for placement in ready:
+        chains.setdefault((placement.variant.name, placement.replica), []).append(placement)
+    return tuple(
+        VariantRoute(
+            name=variant.name,
+            weight=variant.weight,
+            retry=variant.retry,
+            config=fleet.config_name,
+            fleet=fleet.generation,
+            replicas=tuple(
+                _replica_route(chain, observed)
+                for replica in range(variant.count)
+                if len(chain := chains.get((variant.name, replica), [])) == len(variant.containers)
+            ),
+        )
+        for variant in fleet.variants
+    )
+
+
+def _replica_route(chain: Sequence[Placement], observed: Mapping[str, Observed]) -> ReplicaRoute:
+    # The id changes with any of its workers: to a gateway, a restarted replica is another one.
+    return ReplicaRoute(
+        id=short_id(*(placement.id for placement in chain)),
+        workers=tuple(
+            WorkerRoute(
+                id=placement.id,
+                container=placement.container.name,
+                address=observed[placement.id].address,
+            )
+            for placement in chain
+        ),
+    )
+
+
+def shared_routes(
+    blue: tuple[Fleet, Sequence[Placement]],
+    green: tuple[Fleet, Sequence[Placement]],
+    extent: Extent,
+    observed: Mapping[str, Observed],
+) -> tuple[VariantRoute, ...]:
+    """Both fleets' parts of each variant: instances that are turned on, with their share of its weight."""
+    found = []
+    for (fleet, ready), on, place in ((blue, extent.blue_on, 0), (green, extent.green_on, 1)):
+        part = routes(resized(fleet, on), ready, observed) or ()
+        for route in part:
+            share = rollouts.shares(extent, route.name)[place]
+            if share > 0:
+                found.append(
+                    msgspec.structs.replace(route, share=share, weight=route.weight * share)
+                )
+    # A part whose replicas are all down would make its share of the requests wait: the other takes them.
+    names = {route.name for route in found if route.replicas}
+    return tuple(route for route in found if route.replicas or route.name not in names)
+
+
+def resized(fleet: Fleet, counts: Mapping[str, int]) -> Fleet:
+    """The fleet as far as it is needed now: of each variant the first instances."""
+    resized = [
+        msgspec.structs.replace(variant, count=counts.get(variant.name, 0))
+        for variant in fleet.variants
+    ]
+    return msgspec.structs.replace(fleet, variants=tuple(resized))
+
+
+def whole_replicas(ready: Sequence[Placement]) -> dict[str, int]:
+    """Whole replicas by variant: those all of whose containers are ready."""
+    chains = Counter((placement.variant.name, placement.replica) for placement in ready)
+    sizes = {placement.variant.name: len(placement.variant.containers) for placement in ready}
+    return dict(Counter(name for (name, _), count in chains.items() if count == sizes[name]))

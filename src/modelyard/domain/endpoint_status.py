@@ -1,0 +1,103 @@
+"""What an endpoint shows of itself: ``DescribeEndpoint``'s variants and its pending deployment. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from modelyard.domain import rollout as rollouts
+from modelyard.domain.endpoint_memory import Memory
+from modelyard.domain.endpoint_steps import SaveStatus
+from modelyard.domain.fleet import Fleet, Placement, Variant
+from modelyard.domain.rollout import Rollout
+
+
+def status_step(
+    memory: Memory, ready: Sequence[Placement], green_ready: Sequence[Placement] = ()
+) -> SaveStatus:
+    shown = memory.serving or memory.target
+    if memory.rollout is not None:
+        # The way back ended with instances that cannot be started: what there is of both fleets serves on.
+        status = "UpdateRollbackFailed" if memory.failure else "Updating"
+    elif memory.target is not None:
+        status = "Creating"
+    else:
+        status = "InService" if memory.serving else "Failed"
+    return SaveStatus(
+        endpoint_status=status,
+        failure_reason=memory.failure,
+        generation=memory.serving.generation if memory.serving else 0,
+        config_name=shown.config_name if shown else "",
+        variants=[_summary(variant, shown, ready, status) for variant in shown.variants]
+        if shown
+        else [],
+        memory=memory,
+        pending=_pending(memory, green_ready),
+    )
+
+
+def _pending(memory: Memory, ready: Sequence[Placement]) -> dict[str, Any] | None:
+    """``PendingDeploymentSummary``: the fleet that is on its way."""
+    rollout, green = memory.rollout, memory.target
+    if rollout is None or green is None:
+        return None
+    variants = []
+    for variant in green.variants:
+        summary = _summary(variant, green, ready, "Updating")
+        summary["VariantStatus"] = [_stage_status(rollout, variant, green)]
+        variants.append(summary)
+    return {
+        "EndpointConfigName": green.config_name,
+        "ProductionVariants": variants,
+        "StartTime": green.created_at,
+    }
+
+
+def _stage_status(rollout: Rollout, variant: Variant, green: Fleet) -> dict[str, Any]:
+    """``VariantStatus``, in the words that AWS uses (rollouts.md, section 5)."""
+    extent = rollouts.extent(rollout)
+    name = variant.name
+    if rollout.back:
+        status, text = "Deleting", f"Terminating {extent.green.get(name, 0)} instance(s)."
+    elif not rollout.shifted:
+        status, text = "Creating", f"Launching {extent.green.get(name, 0)} instance(s)."
+    else:
+        on = extent.green_on.get(name, 0)
+        part = (
+            "full"
+            if on == variant.count
+            else "canary"
+            if rollout.policy.kind == "CANARY"
+            else "partial"
+        )
+        stage = rollouts.stages(rollout.policy, rollout.blue, rollout.green)[rollout.stage]
+        named = "TerminationWaitInSeconds" if part == "full" else "WaitIntervalInSeconds"
+        status = "Baking"
+        text = (
+            f"Baking for {stage.bake:g} seconds ({named}) with traffic enabled on {part} "
+            f"capacity of {on} instance(s)."
+        )
+    return {"Status": status, "StatusMessage": text, "StartTime": green.created_at}
+
+
+def _summary(
+    variant: Variant, fleet: Fleet, ready: Sequence[Placement], status: str
+) -> dict[str, Any]:
+    """``ProductionVariantSummary``."""
+    workers = sum(placement.variant.name == variant.name for placement in ready)
+    summary: dict[str, Any] = {
+        "VariantName": variant.name,
+        "DeployedImages": [
+            {
+                "SpecifiedImage": container.image,
+                "ResolvedImage": container.image,
+                "ResolutionTime": fleet.created_at,
+            }
+            for container in variant.containers
+        ],
+        "CurrentWeight": variant.weight,
+        "DesiredWeight": variant.weight,
+        "CurrentInstanceCount": workers // len(variant.containers),
+        "DesiredInstanceCount": variant.count,
+    }
+    if status == "Creating":
+        summary["VariantStatus"] = [{"Status": "Creating", "StartTime": fleet.created_at}]
+    return summary

@@ -1,0 +1,107 @@
+"""The values of an endpoint's plan: what was asked for, the bounds, and the steps that are to be applied."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelyard.domain.endpoint_memory import Memory
+from modelyard.domain.fleet import Fleet, Observed, Placement
+from modelyard.domain.rollout import Policy
+from modelyard.domain.routes import VariantRoute
+
+_STOP_POLL_SECONDS = 5.0
+ALL_AT_ONCE = Policy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An endpoint as it is wished. ``proposal``: the fleet of a generation not yet begun, or why there is none."""
+
+    generation: int
+    deleting: bool
+    memory: Memory
+    proposal: Fleet | str | None = None
+    policy: Policy = ALL_AT_ONCE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What a rollout is watched by: seconds since the last look, alarms that ring, and a person's word."""
+
+    seconds: float = 0.0
+    ringing: tuple[str, ...] = ()
+    hold: bool = False
+    go: bool = False
+    abort: bool = False
+
+
+UNWATCHED = Watch()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The bounds that apply."""
+
+    startup_seconds: float
+    restart_attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishRoutes:
+    """Requests of the endpoint go to these; None: it is not invocable."""
+
+    variants: tuple[VariantRoute, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveStatus:
+    """Remember, and show."""
+
+    endpoint_status: str
+    failure_reason: str
+    generation: int
+    config_name: str
+    variants: list[dict[str, Any]]
+    memory: Memory
+    pending: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartWorker:
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopWorker:
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetWorker:
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveEndpoint:
+    """Delete the resource."""
+
+
+Step = PublishRoutes | SaveStatus | StartWorker | StopWorker | ForgetWorker | RemoveEndpoint
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """Steps in order, and when to look again (seconds from now; infinity: when something changes)."""
+
+    steps: list[Step] = field(default_factory=list)
+    seconds: float = float("inf")
+
+
+def add_retirement(result: Plan, memory: Memory, observed: Mapping[str, Observed]) -> None:
+    for worker in memory.retired:
+        if observed[worker].state in ("dead", "failed", "succeeded"):
+            result.steps.append(ForgetWorker(id=worker))
+            result.seconds = 0.0  # then it is seen to be gone
+        else:
+            result.steps.append(StopWorker(id=worker))
+            result.seconds = min(result.seconds, _STOP_POLL_SECONDS)

@@ -1,0 +1,125 @@
+"""One look at an update: how far each fleet is needed, one decision, traffic by the shares of both. Pure."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from modelyard.domain import rollout as rollouts
+from modelyard.domain.endpoint_memory import Memory, cut_to, drop_unseen, remember, without
+from modelyard.domain.endpoint_routes import resized, routes, shared_routes, whole_replicas
+from modelyard.domain.endpoint_status import status_step
+from modelyard.domain.endpoint_steps import (
+    Plan,
+    PublishRoutes,
+    Rules,
+    StartWorker,
+    Watch,
+    add_retirement,
+)
+from modelyard.domain.fleet import Fleet, Look, Observed, describe_loss, limited_reason, look_at
+from modelyard.domain.rollout import Outcome, Rollout
+
+
+def update(
+    memory: Memory,
+    rollout: Rollout,
+    observed: Mapping[str, Observed],
+    *,
+    now: float,
+    rules: Rules,
+    watch: Watch,
+) -> Plan:
+    """One look at an update: both fleets as far as they are needed, one decision, traffic by the shares of both."""
+    blue, green = memory.serving, memory.target
+    assert blue is not None
+    assert green is not None
+    extent = rollouts.extent(rollout)
+    blue_now, green_now = resized(blue, extent.blue), resized(green, extent.green)
+    memory = cut_to(cut_to(memory, blue, blue_now, observed), green, green_now, observed)
+    look = examine(green_now, memory, observed, now=now, rules=rules, forgiving=rollout.shifted)
+    memory = remember(memory, look)
+    old = examine(blue_now, memory, observed, now=now, rules=rules, forgiving=True)
+    memory = remember(memory, old)
+    facts = rollouts.Facts(
+        watched=watch.seconds,
+        green_ready=whole_replicas(look.ready),
+        blue_ready=whole_replicas(old.ready),
+        ringing=watch.ringing,
+        failure=final_loss(look, rules),
+        blue_failure=final_loss(old, rules),
+        hold=watch.hold,
+        go=watch.go,
+        abort=watch.abort,
+    )
+    after, outcome = rollouts.advance(rollout, facts)
+    memory = _decided(memory, after, outcome, facts.blue_failure)
+    if (
+        memory.rollout is None
+    ):  # It is over: the fleet that serves is looked at as it is from now on.
+        assert memory.serving is not None
+        old = examine(memory.serving, memory, observed, now=now, rules=rules, forgiving=True)
+        memory, starts = remember(memory, old), old.start
+        variants = routes(memory.serving, old.ready, observed)
+    else:
+        starts = [*look.start, *old.start]
+        parts = ((blue_now, old.ready), (green_now, look.ready))
+        variants = shared_routes(*parts, rollouts.extent(after), observed)
+    moved = msgspec.structs.replace(after, elapsed=rollout.elapsed, baked=rollout.baked) != rollout
+    wake_at = min(look.wake_at, old.wake_at, now + rollouts.seconds_left(after))
+    result = Plan(seconds=0.0 if moved else max(0.0, wake_at - now))
+    result.steps.append(PublishRoutes(variants=variants))
+    memory = drop_unseen(memory, observed)
+    result.steps.append(status_step(memory, old.ready, look.ready))
+    result.steps += [StartWorker(placement=placement) for placement in starts]
+    add_retirement(result, memory, observed)
+    return result
+
+
+def _decided(memory: Memory, after: Rollout, outcome: Outcome, blue_failure: str) -> Memory:
+    blue, green = memory.serving, memory.target
+    assert green is not None
+    match outcome:
+        case "promoted":
+            return without(memory, blue, serving=green, target=None, rollout=None, failure="")
+        case "rolled-back":
+            return without(
+                memory,
+                green,
+                target=None,
+                rollout=None,
+                refused=green.generation,
+                failure=limited_reason(after.back),
+            )
+        case _:
+            failure = limited_reason(blue_failure) if outcome == "rollback-failed" else ""
+            return msgspec.structs.replace(memory, rollout=after, failure=failure)
+
+
+def instance_counts(fleet: Fleet) -> dict[str, int]:
+    return {variant.name: variant.count for variant in fleet.variants}
+
+
+def examine(
+    fleet: Fleet,
+    memory: Memory,
+    observed: Mapping[str, Observed],
+    *,
+    now: float,
+    rules: Rules,
+    forgiving: bool,
+) -> Look:
+    return look_at(
+        fleet,
+        memory.slots,
+        observed,
+        now=now,
+        startup_seconds=rules.startup_seconds,
+        forgiving=forgiving,
+    )
+
+
+def final_loss(look: Look, rules: Rules) -> str:
+    for loss in look.losses:
+        if loss.deterministic or loss.deaths >= rules.restart_attempts:
+            return describe_loss(loss)
+    return ""
