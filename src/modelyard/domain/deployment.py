@@ -18,10 +18,7 @@ _BATCH_PERCENTS = (5, 50)
 def policy_of(config: Json | None) -> Policy:
     """All at once, without a bake, where nothing is asked for."""
     config = config or {}
-    alarms = tuple(
-        alarm["AlarmName"]
-        for alarm in (config.get("AutoRollbackConfiguration") or {}).get("Alarms") or ()
-    )
+    alarms = alarm_names(config)
     rolling = config.get("RollingUpdatePolicy")
     if rolling:
         return Policy(
@@ -48,12 +45,18 @@ def policy_of(config: Json | None) -> Policy:
     )
 
 
+def alarm_names(config: Json) -> tuple[str, ...]:
+    """The alarms that end the rollout."""
+    rollback = config.get("AutoRollbackConfiguration") or {}
+    return tuple(alarm["AlarmName"] for alarm in rollback.get("Alarms") or ())
+
+
 def check_deployment(config: Json, counts: Counts) -> None:
     """Raises ``ValidationError`` for what contradicts itself; ``counts`` are the new fleet's instances."""
     blue_green, rolling = config.get("BlueGreenUpdatePolicy"), config.get("RollingUpdatePolicy")
-    if (blue_green is None) == (rolling is None):
+    if blue_green is not None and rolling is not None:
         raise ValidationError(
-            "DeploymentConfig needs exactly one of BlueGreenUpdatePolicy and RollingUpdatePolicy."
+            "DeploymentConfig takes one of BlueGreenUpdatePolicy and RollingUpdatePolicy, not both."
         )
     if blue_green is not None:
         _check_routing(blue_green["TrafficRoutingConfiguration"], counts)

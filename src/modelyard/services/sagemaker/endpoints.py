@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from modelyard.base.call import Call
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ValidationError
+from modelyard.domain.deployment import alarm_names, check_deployment
 from modelyard.domain.listing import SortKey
 from modelyard.services.changes import change
 from modelyard.services.members import (
@@ -16,7 +17,6 @@ from modelyard.services.members import (
     REFUSED,
     Members,
     check,
-    only,
     present,
     refused_unless,
 )
@@ -36,21 +36,25 @@ from modelyard.store.resources import Create, Json, Key, Resource, ResourceStore
 KIND = "endpoint"
 _IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
+_SIZE: Members = {"Type": EXECUTED, "Value": EXECUTED}
 _DEPLOYMENT: Members = {
     "BlueGreenUpdatePolicy": {
         "TrafficRoutingConfiguration": {
-            "Type": only("ALL_AT_ONCE"),
-            "WaitIntervalInSeconds": only(0),
-            "CanarySize": REFUSED,
-            "LinearStepSize": REFUSED,
+            "Type": EXECUTED,
+            "WaitIntervalInSeconds": EXECUTED,
+            "CanarySize": _SIZE,
+            "LinearStepSize": _SIZE,
         },
-        "TerminationWaitInSeconds": only(0),
-        "MaximumExecutionTimeoutInSeconds": REFUSED,
+        "TerminationWaitInSeconds": EXECUTED,
+        "MaximumExecutionTimeoutInSeconds": EXECUTED,
     },
-    "RollingUpdatePolicy": REFUSED,
-    "AutoRollbackConfiguration": refused_unless(
-        lambda rollback: not rollback.get("Alarms"), "no alarms"
-    ),
+    "RollingUpdatePolicy": {
+        "MaximumBatchSize": _SIZE,
+        "WaitIntervalInSeconds": EXECUTED,
+        "MaximumExecutionTimeoutInSeconds": EXECUTED,
+        "RollbackMaximumBatchSize": _SIZE,
+    },
+    "AutoRollbackConfiguration": {"Alarms": EXECUTED},
 }
 MEMBERS: Mapping[str, Members] = {
     "CreateEndpoint": {
@@ -82,9 +86,16 @@ MEMBERS: Mapping[str, Members] = {
 class Endpoints:
     """Create, Describe, List, Update and Delete an Endpoint; UpdateEndpointWeightsAndCapacities."""
 
-    def __init__(self, *, store: ResourceStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: ResourceStore,
+        clock: Clock,
+        alarm_exists: Callable[[Call, str], bool] = lambda call, name: False,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._alarm_exists = alarm_exists
 
     async def create_endpoint(
         self,
@@ -98,6 +109,7 @@ class Endpoints:
         given = present({"DeploymentConfig": deployment_config})
         check("CreateEndpoint", MEMBERS["CreateEndpoint"], given)
         config, models = self._copies(call, endpoint_config_name)
+        self._check_update(call, given, config)
         new = Create(
             key=key_of(call, KIND, endpoint_name),
             spec={
@@ -133,6 +145,7 @@ class Endpoints:
                 "CreationTime": resource.created_at,
                 "LastModifiedTime": _modified(resource),
                 "LastDeploymentConfig": spec["update"].get("DeploymentConfig"),
+                "PendingDeploymentSummary": status.get("pending"),
             }
         )
 
@@ -184,8 +197,10 @@ class Endpoints:
         deployment_config: Json | None = None,
         retain_deployment_config: bool | None = None,
     ) -> Json:
-        """Roll out another config, all at once: traffic moves when all of the new fleet is ready."""
+        """Roll out another config: by the policy that is given, else all at once when the new fleet is ready."""
         given = present({"DeploymentConfig": deployment_config})
+        if given and retain_deployment_config:
+            raise ValidationError("Give DeploymentConfig or RetainDeploymentConfig, not both.")
         check("UpdateEndpoint", MEMBERS["UpdateEndpoint"], given)
         excluded = {one["VariantPropertyType"] for one in exclude_retained_variant_properties or ()}
 
@@ -193,9 +208,10 @@ class Endpoints:
             config, models = self._copies(call, endpoint_config_name)
             if retain_all_variant_properties:
                 config = _retained(config, before["config"], excluded)
-            update = before["update"] if retain_deployment_config and not given else given
+            update = before["update"] if retain_deployment_config else given
+            self._check_update(call, update, config)
             return {
-                **before,
+                **{name: value for name, value in before.items() if name != "steering"},
                 "EndpointConfigName": endpoint_config_name,
                 "config": config,
                 "models": models,
@@ -254,6 +270,17 @@ class Endpoints:
         await change(self._store, key, decide)
         return {"EndpointArn": arn_of(key)}
 
+    def _check_update(self, call: Call, update: Json, config: Json) -> None:
+        deployment = update.get("DeploymentConfig")
+        if not deployment:
+            return
+        check_deployment(deployment, _counts(config))
+        for alarm in alarm_names(deployment):
+            if not self._alarm_exists(call, alarm):
+                raise ValidationError(
+                    f"Could not find alarm {alarm} of AutoRollbackConfiguration; create it with PutMetricAlarm first."
+                )
+
     def _copies(self, call: Call, config_name: str) -> tuple[Json, dict[str, Json]]:
         """The config and its models as they are now. Raises ``ValidationError`` for a missing one."""
         config = find(self._store, key_of(call, "endpoint-config", config_name)).spec
@@ -292,6 +319,14 @@ def _summary(resource: Resource) -> Json:
         "CreationTime": resource.created_at,
         "LastModifiedTime": _modified(resource),
         "EndpointStatus": _status(resource),
+    }
+
+
+def _counts(config: Json) -> dict[str, int]:
+    """Instances by variant."""
+    return {
+        variant["VariantName"]: variant.get("InitialInstanceCount") or 1
+        for variant in config["ProductionVariants"]
     }
 
 

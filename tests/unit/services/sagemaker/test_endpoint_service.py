@@ -138,61 +138,89 @@ async def test_a_failed_endpoint_can_only_be_deleted(ready: Any) -> None:
     assert (await ready("DescribeEndpoint", EndpointName="live"))["EndpointStatus"] == "Deleting"
 
 
-_AT_ONCE = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+def blue_green(routing: dict[str, Any], **policy: Any) -> dict[str, Any]:
+    routing = {"WaitIntervalInSeconds": 60, **routing}
+    return {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, **policy}}
+
+
+def size(percent: int) -> dict[str, Any]:
+    return {"Type": "CAPACITY_PERCENT", "Value": percent}
+
+
+ROLLING = {"MaximumBatchSize": size(50), "WaitIntervalInSeconds": 0}
 
 
 @pytest.mark.parametrize(
-    ("deployment", "is_executed"),
+    "deployment",
     [
-        ({}, True),
-        ({"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": _AT_ONCE}}, True),
-        ({"AutoRollbackConfiguration": {}}, True),
+        {},
+        {"AutoRollbackConfiguration": {}},
+        blue_green({"Type": "ALL_AT_ONCE"}, TerminationWaitInSeconds=60),
+        blue_green({"Type": "CANARY", "CanarySize": size(50)}),
+        blue_green({"Type": "LINEAR", "LinearStepSize": size(10)}),
+        {"RollingUpdatePolicy": ROLLING},
+        blue_green({"Type": "ALL_AT_ONCE"}, MaximumExecutionTimeoutInSeconds=600),
+    ],
+)
+async def test_every_kind_of_rollout_is_taken_and_shown(
+    ready: Any, deployment: dict[str, Any]
+) -> None:
+    names = {"EndpointName": "live", "EndpointConfigName": "config"}
+    await ready("UpdateEndpoint", **names, DeploymentConfig=deployment)
+    shown = await ready("DescribeEndpoint", EndpointName="live")
+    assert shown["LastDeploymentConfig"] == deployment
+
+
+@pytest.mark.parametrize(
+    ("deployment", "message"),
+    [
+        ({**blue_green({"Type": "ALL_AT_ONCE"}), "RollingUpdatePolicy": ROLLING}, "not both"),
+        (blue_green({"Type": "CANARY"}), "needs CanarySize"),
+        (blue_green({"Type": "CANARY", "CanarySize": size(51)}), "1 to 50 percent"),
+        (blue_green({"Type": "LINEAR", "LinearStepSize": size(9)}), "10 to 50 percent"),
         (
-            {
-                "BlueGreenUpdatePolicy": {
-                    "TrafficRoutingConfiguration": {**_AT_ONCE, "WaitIntervalInSeconds": 60}
-                }
-            },
-            False,
+            blue_green({"Type": "LINEAR", "CanarySize": size(9)}),
+            "CanarySize is for traffic routing of type CANARY",
         ),
         (
-            {
-                "BlueGreenUpdatePolicy": {
-                    "TrafficRoutingConfiguration": {
-                        "Type": "CANARY",
-                        "WaitIntervalInSeconds": 0,
-                        "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 1},
-                    }
-                }
-            },
-            False,
+            blue_green({"Type": "ALL_AT_ONCE", "CanarySize": size(9)}),
+            "is for traffic routing of type CANARY",
         ),
-        ({"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}, False),
+        ({"RollingUpdatePolicy": {**ROLLING, "MaximumBatchSize": size(60)}}, "5 to 50 percent"),
         (
             {
                 "RollingUpdatePolicy": {
-                    "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
-                    "WaitIntervalInSeconds": 0,
+                    **ROLLING,
+                    "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 9},
                 }
             },
-            False,
+            "at most 50 percent",
         ),
+        (
+            blue_green(
+                {"Type": "CANARY", "CanarySize": size(50), "WaitIntervalInSeconds": 600},
+                MaximumExecutionTimeoutInSeconds=600,
+            ),
+            "has to exceed the sum of the waits",
+        ),
+        ({"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}, "Could not find alarm a"),
     ],
 )
-async def test_only_all_at_once_is_executed(
-    ready: Any, deployment: dict[str, Any], is_executed: bool
+async def test_a_rollout_that_contradicts_itself_is_refused(
+    ready: Any, deployment: dict[str, Any], message: str
 ) -> None:
-    update = ready(
-        "UpdateEndpoint",
-        EndpointName="live",
-        EndpointConfigName="config",
-        DeploymentConfig=deployment,
-    )
-    if is_executed:
-        await update
-    else:
-        with pytest.raises(Unsupported, match="DeploymentConfig"):
-            await update
+    before = ready.spec("endpoint", "live")
+    names = {"EndpointName": "live", "EndpointConfigName": "config"}
+    with pytest.raises(ValidationError, match=message):
+        await ready("UpdateEndpoint", **names, DeploymentConfig=deployment)
+    assert ready.spec("endpoint", "live") == before
+
+
+async def test_the_last_deployment_is_retained_or_given_anew(ready: Any) -> None:
+    names = {"EndpointName": "live", "EndpointConfigName": "config"}
+    policy = blue_green({"Type": "CANARY", "CanarySize": size(50)})
+    with pytest.raises(ValidationError, match="not both"):
+        await ready("UpdateEndpoint", **names, DeploymentConfig=policy, RetainDeploymentConfig=True)
 
 
 async def test_retained_properties_are_those_of_the_variants_that_serve(ready: Any) -> None:
