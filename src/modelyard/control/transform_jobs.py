@@ -162,9 +162,11 @@ class TransformJobReconciler:
         known = await self._processes.current()
         said = [known[worker.id].progress if worker.id in known else {} for worker in workers]
         is_chain = any(worker.container.name != workers[0].container.name for worker in workers)
+        array_types = {one.get(TAKES_ARRAYS) for one in said}
+        is_one_type = len(array_types) == 1 and not is_chain
         return {
             "execution": said[0].get(EXECUTION_PARAMETERS) if said else None,
-            "takes_arrays": not is_chain and all(one.get(TAKES_ARRAYS) is True for one in said),
+            "takes_arrays": array_types.pop() or "" if is_one_type else "",
         }
 
     async def _start_worker(self, placement: Placement, resource: Resource) -> None:

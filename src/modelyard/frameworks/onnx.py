@@ -126,6 +126,11 @@ class OnnxModel:
         """By the shapes of the graph: one and the same open first axis in and out, or models of one row."""
         return self._row_wise
 
+    @property
+    def is_single_precision(self) -> bool:
+        """Whether every input is float32, so that rows may come as such."""
+        return all(one.dtype is np.float32 for one in self._inputs.values())
+
     def predict(self, batch: Batch) -> Output:
         feeds = self._feeds(batch)
         size = self._rows_at_a_time

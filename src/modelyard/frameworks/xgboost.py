@@ -60,6 +60,11 @@ class BoosterModel:
     def row_wise(self) -> bool:
         return True
 
+    @property
+    def is_single_precision(self) -> bool:
+        """XGBoost's features are float32."""
+        return True
+
     def predict(self, batch: Batch) -> Output:
         rows = np.ascontiguousarray(numbers_of(batch, self._names, self._width), dtype=np.float32)
         if self._in_place:

@@ -161,7 +161,7 @@ def _replicas(
             options=options,
             clock=SystemClock(),
             stop=stop,
-            columns=columns_for(options) if payload.get("takes_arrays") else None,
+            columns=columns_for(options, payload.get("takes_arrays") or ""),
         )
         for number, workers in enumerate(payload["replicas"])
     ]

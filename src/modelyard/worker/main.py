@@ -59,11 +59,18 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
         gc.freeze()
         gc.disable()
         frameworks = [name for name in FRAMEWORKS if name in sys.modules]
-        report("ready", progress={"frameworks": frameworks, TAKES_ARRAYS: model.row_wise})
+        report("ready", progress={"frameworks": frameworks, TAKES_ARRAYS: _array_type(model)})
         print(f"ready in {time.perf_counter() - begin:.3f} s", flush=True)  # noqa: T201 - the container's log
         server.serve()
         server.close()
     return 0
+
+
+def _array_type(model: Model) -> str:
+    """See ``worker_report.TAKES_ARRAYS``."""
+    if not model.row_wise:
+        return ""
+    return "<f4" if getattr(model, "is_single_precision", False) else "<f8"
 
 
 def _load(payload: dict[str, Any]) -> Model:
