@@ -56,7 +56,7 @@ class Loop:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        self._store.subscribe(self._resource_changed)
+        self._store.subscribe(self.wake)
         self._add_all()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(), name="control.watch")
@@ -79,7 +79,8 @@ class Loop:
         if GARBAGE.kind in self._reconcilers:
             self._queue.add(GARBAGE)
 
-    def _resource_changed(self, key: Key) -> None:
+    def wake(self, key: Key) -> None:
+        """Look at it as soon as possible: it, or something that it depends on, changed."""
         if key.kind in self._reconcilers:
             self._queue.add(key)
 

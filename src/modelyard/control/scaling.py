@@ -42,7 +42,6 @@ from modelyard.store.scaling import (
     target_of,
 )
 
-_FOLLOW_SECONDS = 60.0
 _PRUNED_MAX = 100
 _logger = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ class ScalingReconciler:
             except ServiceError as error:
                 outcome = refused(outcome.memory, error.message, now=self._clock.now())
                 await self._save(target, endpoint, outcome)
-        return min(outcome.seconds, _FOLLOW_SECONDS)
+        return outcome.seconds
 
     async def _save(self, target: Resource, endpoint: Resource, outcome: Outcome) -> Resource:
         """Write what is new: memory, range and activities at once."""

@@ -23,6 +23,8 @@ from modelyard.control.keys import KeyPublisher
 from modelyard.control.loop import GARBAGE, Loop
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher, last_published
+from modelyard.control.scaling import ScalingReconciler
+from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.runtimes.addresses import worker_address
 from modelyard.runtimes.local import LocalRuntime
@@ -30,6 +32,7 @@ from modelyard.server.app import Pipeline, Request
 from modelyard.server.authentication import Authentication, make_verifier
 from modelyard.server.control_app import ControlApp
 from modelyard.server.process import Start, begin
+from modelyard.server.scaling import EndpointCapacity, Unmeasured, build_services, watch
 from modelyard.server.status import platform_status
 from modelyard.services import registry
 from modelyard.services.iam.access_keys import AccessKeys
@@ -52,6 +55,7 @@ from modelyard.store.logs import LogStore
 from modelyard.store.objects import ObjectStore
 from modelyard.store.published import Publisher
 from modelyard.store.resources import AlreadyExists, Create, Key, Update
+from modelyard.store.scaling import TARGET
 from modelyard.store.sqlite import SqliteResourceStore
 from modelyard.wire import sealed, sigv4
 from modelyard.wire.models import protocol_of
@@ -135,13 +139,30 @@ class Control:
             home=home,
             limits=settings.limits,
         )
-        return Loop(
+        scaling = ScalingReconciler(
+            store=self._store,
+            alarms=PolicyAlarms(store=self._store, metrics=Unmeasured(), clock=clock),
+            capacity=EndpointCapacity(
+                endpoints=Endpoints(store=self._store, clock=clock),
+                clock=clock,
+                random=self._random,
+            ),
+            clock=clock,
+        )
+        loop = Loop(
             store=self._store,
             processes=self._processes,
-            reconcilers={"endpoint": endpoints, "transform-job": jobs, GARBAGE.kind: garbage},
+            reconcilers={
+                "endpoint": endpoints,
+                "transform-job": jobs,
+                TARGET: scaling,
+                GARBAGE.kind: garbage,
+            },
             clock=clock,
             random=self._random,
         )
+        watch(self._store, scaling, loop.wake)
+        return loop
 
     def _build_services(self) -> Mapping[type, object]:
         store, clock, random = self._store, self._clock, self._random
@@ -170,6 +191,7 @@ class Control:
                 strict_roles=self._settings.strict_roles,
             ),
             *self._build_iam(),
+            *build_services(store=store, clock=clock, random=random),
         ]
         return {type(one): one for one in built}
 

@@ -5,6 +5,11 @@ from typing import Any
 
 from botocore import xform_name
 
+from modelyard.services.application_autoscaling.activities import ScalingActivities
+from modelyard.services.application_autoscaling.policies import ScalingPolicies
+from modelyard.services.application_autoscaling.scheduled_actions import ScheduledActions
+from modelyard.services.application_autoscaling.tags import ScalingTags
+from modelyard.services.application_autoscaling.targets import ScalableTargets
 from modelyard.services.iam.access_keys import AccessKeys
 from modelyard.services.iam.attachments import Attachments
 from modelyard.services.iam.inline import InlinePolicies
@@ -77,11 +82,27 @@ LOGS: dict[type, tuple[str, ...]] = {
         "CreateLogStream", "DeleteLogGroup", "DeleteLogStream",
     ),
 }  # fmt: skip
+AUTOSCALING: dict[type, tuple[str, ...]] = {
+    ScalableTargets: (
+        "RegisterScalableTarget", "DeregisterScalableTarget", "DescribeScalableTargets",
+    ),
+    ScalingPolicies: (
+        "PutScalingPolicy", "DeleteScalingPolicy", "DescribeScalingPolicies",
+    ),
+    ScheduledActions: (
+        "PutScheduledAction", "DeleteScheduledAction", "DescribeScheduledActions",
+    ),
+    ScalingActivities: (
+        "DescribeScalingActivities",
+    ),
+    ScalingTags: ("TagResource", "UntagResource", "ListTagsForResource"),
+}  # fmt: skip
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
     "iam": IAM,
     "sts": STS,
     "logs": LOGS,
+    "application-autoscaling": AUTOSCALING,
 }
 
 

@@ -103,8 +103,8 @@ def memory_of(target: Resource) -> Memory:
 
 
 def memory_status(memory: Memory, **more: Any) -> Json:
-    """The status that keeps it."""
-    return {"memory": msgspec.to_builtins(memory), **more}
+    """The status that keeps it, exactly as it comes back, so that "nothing changed" can be seen."""
+    return {"memory": msgspec.json.decode(msgspec.json.encode(memory)), **more}
 
 
 def activity_of(activity: Resource) -> Activity:

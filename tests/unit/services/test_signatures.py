@@ -18,6 +18,7 @@ SERVICE_OF_MODULE = {
     "logs": "logs",
     "iam": "iam",
     "sts": "sts",
+    "application_autoscaling": "application-autoscaling",
 }
 
 

@@ -38,13 +38,17 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """An alarm as it was last evaluated, or set; ``points`` are those that it was evaluated by, oldest first."""
+    """An alarm as it was last evaluated, or set; ``points`` are those that it was evaluated by, oldest first.
+
+    It is evaluated again at the end of each ``interval`` of seconds, counted from the epoch.
+    """
 
     name: str
     state: AlarmState
     threshold: float
     evaluated_at: float
     points: Sequence[Point] = ()
+    interval: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,8 +124,8 @@ class _Simulation:
                 yield rate
 
     def _evaluate_alarms(self) -> None:
-        """Those whose period has just ended; the planner looks if one of them fires."""
-        now, is_firing = self._variant.now, False
+        """Those whose period has just ended; the planner looks if one of them changes."""
+        now, is_new = self._variant.now, False
         for _, rule in self._rules:
             if now % min(rule.metric.period, _EVALUATION_SECONDS_MAX) != 0:
                 continue
@@ -141,10 +141,11 @@ class _Simulation:
                 threshold=rule.threshold,
                 evaluated_at=now,
                 points=points[-rule.points :],
+                interval=min(rule.metric.period, _EVALUATION_SECONDS_MAX),
             )
-            is_firing = is_firing or state == "ALARM"
-        if is_firing:
-            self._wake_at = min(self._wake_at, now)
+            is_new = is_new or state != known
+        if is_new:
+            self._wake_at = now  # one that goes on firing is the planner's own next look
 
     def _look(self) -> None:
         """As often as there is something to do at this moment."""
