@@ -1,0 +1,209 @@
+"""Updates of a live endpoint by every policy, through boto3, under load: nothing is lost, and the end is as it says."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from botocore.config import Config
+
+from modelyard.cli.platform import Platform
+
+ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
+SETTLE_SECONDS = 60.0
+
+
+def constant(folder: Path, value: float) -> bytes:
+    """An ONNX model whose every answer is ``value``: the answer tells which version gave it."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    zeros = numpy_helper.from_array(np.zeros((1, 1), np.float32), "zeros")
+    answer = numpy_helper.from_array(np.array([value], np.float32), "value")
+    nodes = [
+        helper.make_node("MatMul", ["x", "zeros"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "value"], ["y"]),
+    ]
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 1])] for name in ("x", "y")
+    ]
+    graph = helper.make_graph(nodes, "constant", *ends, [zeros, answer])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def versions(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """Configs ``v1``, ``v2`` (two instances that answer 1 and 2) and ``broken``."""
+    folder = tmp_path_factory.mktemp("versions")
+    s3, sagemaker = platform.client("s3"), platform.client("sagemaker")
+    s3.create_bucket(Bucket="versions")
+    bodies = {"v1": constant(folder, 1.0), "v2": constant(folder, 2.0), "broken": b"no model"}
+    for name, body in bodies.items():
+        s3.put_object(Bucket="versions", Key=f"{name}.onnx", Body=body)
+        url = f"s3://versions/{name}.onnx"
+        sagemaker.create_model(
+            ModelName=name,
+            ExecutionRoleArn=ROLE,
+            PrimaryContainer={"Image": "modelyard/python", "ModelDataUrl": url},
+        )
+        variant = {"VariantName": "all", "ModelName": name, "InstanceType": "ml.m5.large"}
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[{**variant, "InitialInstanceCount": 2}]
+        )
+    return platform
+
+
+@contextmanager
+def endpoint(platform: Platform, name: str) -> Iterator[Any]:
+    sagemaker = platform.client("sagemaker")
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName="v1")
+    settled(sagemaker, name)
+    try:
+        yield sagemaker
+    finally:
+        sagemaker.delete_endpoint(EndpointName=name)
+
+
+def settled(sagemaker: Any, name: str, seen: list[Any] | None = None) -> Any:
+    """The endpoint when nothing moves any more; every description on the way goes to ``seen``."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < end:
+        found = sagemaker.describe_endpoint(EndpointName=name)
+        if seen is not None:
+            seen.append(found)
+        if found["EndpointStatus"] not in ("Creating", "Updating"):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{name} did not settle: {found}")
+
+
+class Load:
+    """Callers that do not retry; what each of their requests came to."""
+
+    def __init__(self, platform: Platform, name: str, callers: int = 3) -> None:
+        self.answers: Counter[object] = Counter()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._arguments = (platform, name)
+        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        while not self.answers:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self) -> None:
+        platform, name = self._arguments
+        once = Config(retries={"total_max_attempts": 1})
+        runtime = platform._session.create_client(
+            "sagemaker-runtime",
+            endpoint_url=platform.url,
+            region_name=platform.region,
+            aws_access_key_id=platform.credentials.access_key_id,
+            aws_secret_access_key=platform.credentials.secret_access_key,
+            config=once,
+        )
+        while not self._stop.is_set():
+            try:
+                answer = runtime.invoke_endpoint(
+                    EndpointName=name,
+                    ContentType="text/csv",
+                    Accept="application/json",
+                    Body=b"1\n",
+                )
+                found: object = json.load(answer["Body"])["predictions"][0][0]
+            except Exception as error:  # noqa: BLE001 - counted, and looked at below
+                found = repr(error)
+            with self._lock:
+                self.answers[found] += 1
+
+
+def size(percent: int) -> dict[str, Any]:
+    return {"Type": "CAPACITY_PERCENT", "Value": percent}
+
+
+def blue_green(kind: str, **routing: Any) -> dict[str, Any]:
+    routing = {"Type": kind, "WaitIntervalInSeconds": 1, **routing}
+    return {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": routing,
+            "TerminationWaitInSeconds": 1,
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "deployment"),
+    [
+        ("at-once", blue_green("ALL_AT_ONCE")),
+        ("canary", blue_green("CANARY", CanarySize=size(50))),
+        ("linear", blue_green("LINEAR", LinearStepSize=size(50))),
+        (
+            "rolling",
+            {"RollingUpdatePolicy": {"MaximumBatchSize": size(50), "WaitIntervalInSeconds": 1}},
+        ),
+    ],
+)
+def test_a_rollout_loses_nothing_and_ends_on_the_new_version(
+    versions: Platform, name: str, deployment: dict[str, Any]
+) -> None:
+    with endpoint(versions, name) as sagemaker, Load(versions, name) as load:
+        sagemaker.update_endpoint(
+            EndpointName=name, EndpointConfigName="v2", DeploymentConfig=deployment
+        )
+        seen: list[Any] = []
+        last = settled(sagemaker, name, seen)
+    assert last["EndpointStatus"] == "InService"
+    assert last["EndpointConfigName"] == "v2"
+    assert "PendingDeploymentSummary" not in last
+    assert last["LastDeploymentConfig"] == deployment
+    assert set(load.answers) == {1.0, 2.0}, load.answers
+    pending = [one["PendingDeploymentSummary"] for one in seen if "PendingDeploymentSummary" in one]
+    stages = {one["ProductionVariants"][0]["VariantStatus"][0]["Status"] for one in pending}
+    assert "Baking" in stages
+    assert {one["EndpointConfigName"] for one in seen[:-1]} == {"v1"}, "blue is shown until the end"
+
+
+def test_a_version_that_cannot_start_leaves_the_old_one_serving(versions: Platform) -> None:
+    with endpoint(versions, "broken-green") as sagemaker, Load(versions, "broken-green") as load:
+        sagemaker.update_endpoint(
+            EndpointName="broken-green",
+            EndpointConfigName="broken",
+            DeploymentConfig=blue_green("CANARY", CanarySize=size(50)),
+        )
+        last = settled(sagemaker, "broken-green")
+    assert last["EndpointStatus"] == "InService"
+    assert last["EndpointConfigName"] == "v1"
+    assert "Variant all" in last["FailureReason"]
+    assert set(load.answers) == {1.0}
+
+
+def test_a_rollout_goes_on_when_control_is_killed_while_it_bakes(versions: Platform) -> None:
+    deployment = blue_green("CANARY", CanarySize=size(50), WaitIntervalInSeconds=3)
+    with endpoint(versions, "killed") as sagemaker, Load(versions, "killed") as load:
+        sagemaker.update_endpoint(
+            EndpointName="killed", EndpointConfigName="v2", DeploymentConfig=deployment
+        )
+        while not load.answers[2.0]:
+            time.sleep(0.02)
+        processes = json.loads(versions.home.process_table.read_text())
+        os.kill(processes["control"], signal.SIGKILL)
+        seen: list[Any] = []
+        last = settled(sagemaker, "killed", seen)
+    assert (last["EndpointStatus"], last["EndpointConfigName"]) == ("InService", "v2")
+    assert set(load.answers) == {1.0, 2.0}, load.answers
