@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,8 @@ class World:
         resource = self.resource
         self.table = msgspec.convert(msgspec.to_builtins(table), RoutingTable)
         after = {replica.id for replica in self.routed_replicas()}
-        if resource is None or resource.spec["deleting"]:
-            return
+        if resource is None or resource.spec["deleting"] or resource.spec.get("update"):
+            return  # What a staged rollout keeps on is the business of the machine of rollouts.
         taken = [replica for replica in before if replica.id not in after]
         if any(self._is_ready(replica) for replica in taken):
             wanted = _desired(resource)
@@ -202,9 +202,50 @@ def _desired(resource: Resource) -> int:
     )
 
 
-def _spec(generation: int, *, counts: Sequence[int], containers: int, image: str) -> dict[str, Any]:
+def _staged(kind: str, **routing: Any) -> dict[str, Any]:
+    routing = {"Type": kind, "WaitIntervalInSeconds": 10, **routing}
+    policy = {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": 5}
+    return {"BlueGreenUpdatePolicy": policy, "AutoRollbackConfiguration": ALARMS}
+
+
+HALF = {"Type": "CAPACITY_PERCENT", "Value": 50}
+ALARMS = {"Alarms": [{"AlarmName": "bad"}]}
+DEPLOYMENTS: list[dict[str, Any] | None] = [
+    None,
+    _staged("ALL_AT_ONCE"),
+    _staged("CANARY", CanarySize=HALF),
+    _staged("LINEAR", LinearStepSize=HALF),
+    {
+        "RollingUpdatePolicy": {
+            "MaximumBatchSize": HALF,
+            "RollbackMaximumBatchSize": HALF,
+            "WaitIntervalInSeconds": 10,
+        },
+        "AutoRollbackConfiguration": ALARMS,
+    },
+]
+
+
+class Alarms:
+    """CloudWatch, where the one alarm rings or does not."""
+
+    rings = False
+
+    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
+        return tuple(names) if self.rings else ()
+
+
+def _spec(
+    generation: int,
+    *,
+    counts: Sequence[int],
+    containers: int,
+    image: str,
+    deployment: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     return {
         "EndpointConfigName": f"config-{generation}",
+        "update": {"DeploymentConfig": deployment} if deployment else {},
         "generation": generation,
         "deleting": False,
         "config": {
@@ -223,6 +264,7 @@ class EndpointMachine(RuleBasedStateMachine):
         self.knife = Knife()
         self.world = World(self.knife)
         self.store = OneResourceStore(self.world)
+        self.alarms = Alarms()
         self.loop = asyncio.new_event_loop()
         self._restart_controller()
 
@@ -242,6 +284,7 @@ class EndpointMachine(RuleBasedStateMachine):
             ),
             clock=self.world,
             limits=Limits(),
+            alarms=self.alarms,
         )
 
     def _run(self, awaitable: Awaitable[Any]) -> Any:
@@ -268,19 +311,28 @@ class EndpointMachine(RuleBasedStateMachine):
         status = {"EndpointStatus": "Creating", "generation": 0}
         self._run(self.store.write(Create(key=KEY, spec=spec, status=status)))
 
-    @precondition(lambda self: self.status == "InService")
-    @rule(counts=counts, containers=st.integers(1, 2), image=images)
-    def update(self, counts: list[int], containers: int, image: str) -> None:
+    @precondition(lambda self: self.status in ("InService", "UpdateRollbackFailed"))
+    @rule(
+        counts=counts,
+        containers=st.integers(1, 2),
+        image=images,
+        deployment=st.sampled_from(DEPLOYMENTS),
+    )
+    def update(
+        self, counts: list[int], containers: int, image: str, deployment: dict[str, Any] | None
+    ) -> None:
         resource = self.world.resource
         assert resource
         generation = resource.spec["generation"] + 1
-        spec = _spec(generation, counts=counts, containers=containers, image=image)
+        spec = _spec(
+            generation, counts=counts, containers=containers, image=image, deployment=deployment
+        )
         status = {**resource.status, "EndpointStatus": "Updating"}
         change = Update(key=KEY, version=resource.version, spec=spec, status=status)
         self._run(self.store.write(change))
         self._run(self._pass())
 
-    @precondition(lambda self: self.status in ("InService", "Failed"))
+    @precondition(lambda self: self.status in ("InService", "Failed", "UpdateRollbackFailed"))
     @rule()
     def delete(self) -> None:
         resource = self.world.resource
@@ -341,6 +393,11 @@ class EndpointMachine(RuleBasedStateMachine):
         self._run(self._pass())
         self.world.available = True
 
+    @rule(rings=st.booleans())
+    def the_alarm_changes(self, rings: bool) -> None:
+        self.alarms.rings = rings
+        self._run(self._pass())
+
     @rule(seconds=st.sampled_from([0.5, 2.0, 60.0, 300.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.time += seconds
@@ -364,7 +421,7 @@ class EndpointMachine(RuleBasedStateMachine):
 
     @invariant()
     def in_service_is_said_only_of_what_is_routed(self) -> None:
-        if self.status in ("InService", "Updating"):
+        if self.status in ("InService", "Updating", "UpdateRollbackFailed"):
             assert self.world.table.endpoints
         if self.status == "Failed":
             assert not self.world.table.endpoints
@@ -378,7 +435,8 @@ class EndpointMachine(RuleBasedStateMachine):
             self.loop.close()
 
     def _settle(self) -> None:
-        for _ in range(60):
+        self.alarms.rings = False
+        for _ in range(90):
             seconds = self._run(self._pass())
             self.all_workers_become_ready()
             self.stopped_workers_exit()
@@ -392,7 +450,12 @@ class EndpointMachine(RuleBasedStateMachine):
             assert not self.world.table.endpoints
             assert resource is None or not resource.spec["deleting"]
             return
+        if self.status == "UpdateRollbackFailed":
+            assert resource.status["FailureReason"]
+            assert routed
+            return
         assert self.status == "InService"
+        assert "pending" not in resource.status
         serving = endpoint_memory(resource).serving
         assert serving
         wanted = sum(variant.count for variant in serving.variants)
