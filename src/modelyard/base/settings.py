@@ -7,11 +7,12 @@ process of the platform reads that file once.
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
 MIB = 1 << 20
+IsolationMode = Literal["auto", "require", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,8 @@ class Settings:
     """Refuse a role ARN that names no role of the platform."""
     trusted_imports: tuple[str, ...] = ()
     """Classes (``package.module.Class``) that pickled models may hold beyond the artifact firewall's own list."""
+    isolation: IsolationMode = "auto"
+    """Whether workers get a system of their own: where the machine allows it, always or not at all, never."""
     tls_cert: Path | None = None
     """PEM certificate chain; with ``tls_key`` the port speaks HTTPS."""
     tls_key: Path | None = None
@@ -175,6 +178,16 @@ class Home:
     def process_table(self) -> Path:
         """Names and ids of the platform's processes, written by the supervisor."""
         return self.run / "platform.json"
+
+    @property
+    def protections(self) -> Path:
+        """Which protections of workers are off, and why: written by the host when it starts."""
+        return self.run / "protections.json"
+
+    @property
+    def images(self) -> Path:
+        """Local programs that are images, by name."""
+        return self.root / "images.json"
 
     @property
     def settings(self) -> Path:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import fields, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,10 +22,19 @@ from modelyard.cli.options import HomeOption, JsonOption
 from modelyard.cli.platform import CommandFailed, Platform, connect, describe
 from modelyard.server import backup as copies
 from modelyard.server import supervisor
+from modelyard.server.status import protections
 
 START_SECONDS = 60.0
 STOP_SECONDS = 90.0
 AWS_PAYLOAD_BYTES = 6 * MIB
+
+
+class Isolation(StrEnum):
+    """``base.settings.IsolationMode``, as typer takes it."""
+
+    AUTO = "auto"
+    REQUIRE = "require"
+    OFF = "off"
 
 
 def up(
@@ -66,6 +76,10 @@ def up(
             help="Allow pickled models to hold this class.",
         ),
     ] = None,
+    isolation: Annotated[
+        Isolation,
+        typer.Option("--isolation", help="A system of its own for each worker; auto: if possible."),
+    ] = Isolation.AUTO,
     tls_cert: Annotated[
         Path | None, typer.Option("--tls-cert", help="PEM chain: speak HTTPS.")
     ] = None,
@@ -86,6 +100,7 @@ def up(
         region=region,
         auth=not no_auth,
         strict_roles=strict_roles,
+        isolation=isolation.value,
         tls_cert=tls_cert.absolute() if tls_cert else None,
         tls_key=tls_key.absolute() if tls_key else None,
         insecure=insecure,
@@ -123,7 +138,17 @@ def _limits(texts: list[str], *, strict: bool) -> Limits:
 
 def _announce(settings: Settings) -> None:
     output.notes.print(f"Modelyard is ready on [bold]{settings.url}[/] (home {settings.home}).")
+    _tell_of_protections(settings)
     output.notes.print("Use it from another terminal: eval $(modelyard env)   Stop: Ctrl-C")
+
+
+def _tell_of_protections(settings: Settings) -> None:
+    """One line, where models are not isolated although nobody asked for that."""
+    reason = protections(Home(settings.home))["isolation"]
+    if reason and settings.isolation != "off":
+        output.notes.print(
+            f"Isolation is off: {reason}. Models run as this user.", style="yellow", markup=False
+        )
 
 
 def _start_detached(settings: Settings) -> None:
@@ -150,6 +175,7 @@ def _start_detached(settings: Settings) -> None:
         )
     settings = _wait_until_ready(process, home, begin)
     output.notes.print(f"Modelyard is ready on [bold]{settings.url}[/] (home {settings.home}).")
+    _tell_of_protections(settings)
     output.notes.print("Next: eval $(modelyard env)   or   modelyard deploy MODEL --name NAME")
 
 

@@ -10,7 +10,6 @@ from modelyard.runtimes.runtime import Caps
 
 ROOT = Path("/sys/fs/cgroup")
 PERIOD_MICROSECONDS = 100_000
-PROCESSES_LIMIT = 4096
 _CONTROLLERS = ("memory", "cpu", "pids")
 
 
@@ -48,11 +47,17 @@ class Cgroups:
                     return int(count) > 0
         return False
 
-    def remove(self, process_id: str) -> None:
+    def remove(self, process_id: str) -> bool:
+        """Whether all is removed; it is busy while a process of the group is still ending."""
+        is_removed = True
         for folder in set(self.folders.values()):
-            # Busy while a grandchild lives: the garbage of a stopped platform, removed at the next start.
-            with contextlib.suppress(OSError):
+            try:
                 (folder / process_id).rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                is_removed = False
+        return is_removed
 
     def close(self) -> None:
         """The host ends: remove the subtree, unless processes go on in it."""
@@ -64,7 +69,7 @@ class Cgroups:
 def _settings(version: int, controller: str, caps: Caps) -> list[tuple[str, str]]:
     quota = int(caps.cpus * PERIOD_MICROSECONDS)
     if controller == "pids":
-        return [("pids.max", str(PROCESSES_LIMIT))]
+        return [("pids.max", str(caps.processes))]
     if controller == "memory" and caps.memory_bytes:
         name = "memory.max" if version == 2 else "memory.limit_in_bytes"
         return [(name, str(caps.memory_bytes))]

@@ -9,19 +9,26 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from modelyard.runtimes import keeper
 from modelyard.runtimes.cgroups import Cgroups
+from modelyard.runtimes.isolation import Isolation
+from modelyard.runtimes.keeper import FAILED, exit_status
 from modelyard.runtimes.pokes import poke
 from modelyard.runtimes.records import Records, Report, start_time
 from modelyard.runtimes.runtime import ProcessSpec, ProcessState
+from modelyard.runtimes.sandbox import View
 
 Main = Callable[[dict[str, Any], str, Callable[..., None]], int]
 """``main(payload, address, report) -> exit code``; ``report(state, reason="", progress=None)``."""
-FAILED = 70
-"""Exit status of a main that raised (EX_SOFTWARE)."""
+Prepare = Callable[[dict[str, Any], Callable[..., None]], View]
+"""``prepare(payload, report)``: what must be done outside of the sandbox, by trusted code; what is then seen within it.
+
+To give up, it reports ``failed`` with the reason and raises ``SystemExit``.
+"""
 SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -40,6 +47,9 @@ class Birth:
 
     spec: ProcessSpec
     main: Main
+    prepare: Prepare | None
+    """None: this kind of process runs only the platform's own code, and is not isolated."""
+    isolation: Isolation
     records: Records
     cgroups: Cgroups
     output: Path
@@ -58,9 +68,9 @@ def run(birth: Birth) -> None:
         if os.getppid() != birth.host:
             return  # The host died before it could know of this process, and nobody ever will.
         _limit(birth)
-        status = birth.main(birth.spec.payload, birth.spec.address, reporter)
+        status = _run_main(birth, reporter)
     except SystemExit as end:
-        status = _exit_status(end)
+        status = exit_status(end)
     except BaseException:  # noqa: BLE001 - the outermost frame of a process: logged, and the exit status says it
         traceback.print_exc()
     finally:
@@ -70,12 +80,26 @@ def run(birth: Birth) -> None:
         os._exit(status & 0xFF)
 
 
-def _exit_status(end: SystemExit) -> int:
-    """As the interpreter does it: a text is printed and means 1."""
-    if end.code is None or isinstance(end.code, int):
-        return end.code or 0
-    print(end.code, file=sys.stderr)  # noqa: T201 - the process's log
-    return 1
+def _run_main(birth: Birth, report: "_Reporter") -> int:
+    """Within a sandbox, where this kind of process belongs into one."""
+    spec = birth.spec
+    if birth.prepare is None:
+        return birth.main(spec.payload, spec.address, report)
+    refusal = birth.isolation.refusal(needs_network_isolation=spec.network_isolation)
+    if refusal:
+        report("failed", refusal)
+        return 1
+    if birth.isolation.ground is None:
+        return birth.main(spec.payload, spec.address, report)
+    view = birth.prepare(spec.payload, report)
+    return keeper.run(
+        birth.isolation.ground,
+        replace(view, has_network=view.has_network and not spec.network_isolation),
+        address=spec.address,
+        memory_bytes=spec.caps.memory_bytes,
+        report=report,
+        inside=lambda address, send: birth.main(spec.payload, address, send),
+    )
 
 
 def _leave_host(birth: Birth) -> None:
@@ -103,7 +127,8 @@ def _leave_host(birth: Birth) -> None:
 
 def _limit(birth: Birth) -> None:
     birth.cgroups.join(birth.spec.id)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core of a large model fills the disk.
+    # A core of a large model fills the disk. One byte, and not none, stops a handler that the kernel would start, too.
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     with contextlib.suppress(OSError):  # No /proc where there is no Linux.
         # The kernel's choice in need of memory: a worker, which comes back, before the platform.
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))

@@ -27,6 +27,7 @@ from modelyard.base.settings import Home, Limits
 from modelyard.runtimes import addresses, child
 from modelyard.runtimes.cgroups import Cgroups
 from modelyard.runtimes.clients import Ask, Clients
+from modelyard.runtimes.isolation import NO_ISOLATION, Isolation
 from modelyard.runtimes.output import LogSink, Tail
 from modelyard.runtimes.pokes import Pokes
 from modelyard.runtimes.records import Record, Records, Report, start_time, without_payload
@@ -64,8 +65,8 @@ class _Watched:
 class Host:
     """``mains`` are what each kind of process runs, given by the composition root.
 
-    ``warm`` names the libraries that may be imported here once a worker has used them, so that the next replica
-    of such a model finds them in memory.
+    ``views`` tells of the kinds that are isolated what they see. ``warm`` names the libraries that may be imported
+    here once a worker has used them, so that the next replica of such a model finds them in memory.
     """
 
     def __init__(  # noqa: PLR0913 - what the composition root gives it
@@ -76,6 +77,8 @@ class Host:
         mains: Mapping[str, child.Main],
         sink: LogSink,
         cgroups: Cgroups,
+        isolation: Isolation = NO_ISOLATION,
+        views: Mapping[str, child.Prepare] | None = None,
         clock: Clock,
         warm: Collection[str] = (),
     ) -> None:
@@ -84,6 +87,9 @@ class Host:
         self._mains = mains
         self._sink = sink
         self._cgroups = cgroups
+        self._isolation = isolation
+        self._views = views or {}
+        self._busy_groups: set[str] = set()
         self._clock = clock
         self._records = Records(home.processes)
         self._watched: dict[str, _Watched] = {}
@@ -143,6 +149,7 @@ class Host:
             if watched.pidfd >= 0:
                 printed += watched.tail.read(wall)
                 self._check_deadlines(watched, now)
+        self._busy_groups = {one for one in self._busy_groups if not self._cgroups.remove(one)}
         is_ending = any(watched.kill_at is not None for watched in running)
         self._is_busy = bool(printed) or is_awaited or is_ending
 
@@ -197,6 +204,8 @@ class Host:
         birth = child.Birth(
             spec=spec,
             main=self._mains[spec.kind],
+            prepare=self._views.get(spec.kind),
+            isolation=self._isolation,
             records=self._records,
             cgroups=self._cgroups,
             output=self._raw(spec.id),
@@ -308,7 +317,8 @@ class Host:
             record.ended = ProcessState.DEAD
             record.reason = self._reason(watched, exit_code, why)
         watched.tail.close()
-        self._cgroups.remove(spec.id)
+        if not self._cgroups.remove(spec.id):
+            self._busy_groups.add(spec.id)
         try:
             self._records.save(record)
         except (

@@ -35,6 +35,8 @@ class Caps:
 
     cpus: float = 0.0
     memory_bytes: int = 0
+    processes: int = 4096
+    """Processes and threads; never unlimited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class ProcessSpec:
     payload: dict[str, Any] = field(default_factory=dict)
     log: LogStream
     caps: Caps = Caps()
+    network_isolation: bool = False
+    """``EnableNetworkIsolation``: no network at all; it fails where that cannot be had."""
     startup_seconds: float = 0.0
     """A worker has so long to become ready; 0 leaves it to the platform's bound."""
 

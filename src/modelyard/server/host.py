@@ -1,16 +1,22 @@
 """The host process: the fork server with what it forks, warmed up."""
 
 import importlib
+import json
 import logging
 import os
 import resource
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from modelyard.base.clock import SystemClock
+from modelyard.base.settings import Home
+from modelyard.frameworks.archive import ArtifactError, ArtifactLimits, unpack_once
 from modelyard.runtimes.cgroups import open_cgroups
 from modelyard.runtimes.host import Host
+from modelyard.runtimes.isolation import open_isolation
 from modelyard.runtimes.runtime import LogStream
+from modelyard.runtimes.sandbox import View
 from modelyard.server.process import begin
 from modelyard.store.logs import GroupName, LogStore, LogsUnavailable, StreamName
 from modelyard.worker.main import FRAMEWORKS
@@ -42,6 +48,37 @@ class _Sink:
             logger.warning("%d lines of %s are lost: %s", len(events), stream.stream, error)
 
 
+def view_of_worker(payload: dict[str, Any], report: Callable[..., None]) -> View:
+    """Unpack the artifact, once for all workers, and show this one its own."""
+    artifact, limits = payload["model"], payload["limits"]
+    if not artifact["path"]:
+        return View()
+    try:
+        folder = unpack_once(
+            Path(artifact["path"]),
+            name=artifact["name"],
+            key=artifact["key"],
+            artifacts=Path(payload["artifacts"]),
+            limits=ArtifactLimits(
+                total_bytes=limits["artifact_bytes"], files=limits["artifact_files"]
+            ),
+        )
+    except ArtifactError as error:
+        report("failed", str(error))
+        raise SystemExit(1) from error
+    return View(model=folder, binds=((folder, folder),))
+
+
+def save_protections(home: Home, *, isolation: str, limits: str) -> None:
+    """For ``modelyard up`` and ``status``: why each is off, empty where it is on."""
+    for name, reason in (("isolation", isolation), ("limits of CPU and memory", limits)):
+        if reason:
+            logger.warning("%s: off, %s", name, reason)
+    temporary = home.protections.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"isolation": isolation, "limits": limits}))
+    os.replace(temporary, home.protections)
+
+
 def _allow_many_files() -> None:
     """Three descriptors a process; a thousand workers are more than the usual 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -62,8 +99,10 @@ def main() -> None:
         except ImportError:
             logger.info("%s is not installed", name)
     cgroups = open_cgroups(start.home.root)
-    if cgroups.reason:
-        logger.warning("limits of CPU and memory are off: %s", cgroups.reason)
+    isolation = open_isolation(
+        start.home.root, start.home.run / "sandbox", start.settings.isolation
+    )
+    save_protections(start.home, isolation=isolation.reason, limits=cgroups.reason)
     store = LogStore(start.home.logs_database, clock=clock)
     Host(
         home=start.home,
@@ -71,6 +110,8 @@ def main() -> None:
         mains={"worker": worker_main, "job": run_job},
         sink=_Sink(store),
         cgroups=cgroups,
+        isolation=isolation,
+        views={"worker": view_of_worker},
         clock=clock,
         warm=FRAMEWORKS,
     ).run()

@@ -7,7 +7,6 @@ from typing import Any
 
 from modelyard.base.settings import Home, Settings
 from modelyard.control.processes import Processes
-from modelyard.runtimes.cgroups import open_cgroups
 from modelyard.runtimes.runtime import RuntimeUnavailable
 from modelyard.store.resources import ResourceStore
 
@@ -17,7 +16,7 @@ async def platform_status(
 ) -> dict[str, Any]:
     """``facts`` for a table, and a row a process with its memory in bytes (PSS)."""
     home = Home(settings.home)
-    reason = open_cgroups(home.root).reason
+    off = protections(home)
     states = Counter(one.status.get("EndpointStatus", "?") for one in store.list("endpoint"))
     rows = [
         {"name": name, "state": "running", "pid": pid, "memory": _memory(pid)}
@@ -40,16 +39,37 @@ async def platform_status(
         "facts": {
             "Endpoints": ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
             or "none",
-            "CPU, memory limits": f"off: {reason}" if reason else "on (control groups)",
-            "Isolation": "off: workers run as this user and see the network",
+            "CPU, memory limits": f"off: {off['limits']}"
+            if off["limits"]
+            else "on (control groups)",
+            "Isolation": f"off: {off['isolation']}; models run as this user and see its files"
+            if off["isolation"]
+            else "on: each model sees its own files and processes only",
             "Memory in all": f"{sum(row['memory'] for row in rows) >> 20} MiB",
         },
         "processes": rows,
     }
 
 
+def protections(home: Home) -> dict[str, str]:
+    """What is ``off``, as the host found it: the reason by ``isolation`` and ``limits``, empty where it is on."""
+    try:
+        found: dict[str, str] = json.loads(home.protections.read_text())
+    except FileNotFoundError:
+        return {"isolation": "the host has not started yet", "limits": "the host has not started"}
+    return found
+
+
 def _memory(pid: int) -> int:
-    """Proportional set size: what would be freed if only this process ended, shared pages divided. 0: it ended."""
+    """Proportional set size of a process and its children: what would be freed if only these ended. 0: it ended."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        children = []
+    return _own_memory(pid) + sum(_memory(int(child)) for child in children)
+
+
+def _own_memory(pid: int) -> int:
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

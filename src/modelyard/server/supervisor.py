@@ -24,6 +24,7 @@ from typing import IO
 from modelyard.base import log
 from modelyard.base.ids import SystemRandom, access_key_id, secret_access_key
 from modelyard.base.settings import Home, Settings
+from modelyard.runtimes import keeper
 from modelyard.server.process import adopt_orphans
 from modelyard.wire.sealed import create_or_load_key
 
@@ -252,6 +253,7 @@ class Supervisor:
                 stdout=output,
                 stderr=output,
                 pass_fds=child.descriptors,
+                env=_environment(child),
                 # A Ctrl-C at the terminal reaches the supervisor alone, which stops the others in order.
                 process_group=0,
             )
@@ -328,6 +330,13 @@ def _children(settings: Settings, listener: int) -> list[Child]:
         *(Child(name=name, command=command(name)) for name in ("host", "objects", "control")),
         *gateways,
     ]
+
+
+def _environment(child: Child) -> dict[str, str] | None:
+    """What the host forks runs somebody's code: of this shell's secrets it is told nothing. None: all of it."""
+    if child.kind != "host":
+        return None
+    return {name: value for name, value in os.environ.items() if name in keeper.ENVIRONMENT}
 
 
 def _open_log(home: Home, name: str) -> IO[bytes]:

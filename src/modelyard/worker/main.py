@@ -94,6 +94,11 @@ def _load(payload: dict[str, Any]) -> Model:
 
 
 def _listen(address: str) -> socket.socket:
+    """At a path, or (``fd:7``) what the keeper of an isolated worker has bound already."""
+    if address.startswith("fd:"):
+        listener = socket.socket(fileno=int(address.removeprefix("fd:")))
+        listener.setblocking(False)
+        return listener
     path = Path(address.removeprefix("unix:"))
     path.unlink(missing_ok=True)  # Of an earlier life of this worker.
     listener = socket.socket(socket.AF_UNIX)
