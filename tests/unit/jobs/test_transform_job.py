@@ -1,20 +1,14 @@
 """A transform job against a worker that speaks frames, in threads of this process."""
 
-import hashlib
-import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import msgspec
 import pytest
 
 from modelyard.jobs.journal import Journal
-from modelyard.jobs.main import EXIT_STOPPED, run_transform
-from modelyard.testing.fake_worker import Answered, FakeWorker, Model
+from modelyard.jobs.main import EXIT_STOPPED
+from modelyard.testing.fake_worker import Answered
 from modelyard.transport.frames import GOAWAY, Frame, decode_request_meta
 
 
@@ -22,143 +16,7 @@ def upper(frame: Frame) -> Answered:
     return 200, frame.body.upper()
 
 
-@dataclass(frozen=True)
-class Stored:
-    key: str
-    size: int
-    etag: str
-    path: Path
-
-
-class FakeObjects:
-    """Objects as files of one folder; keys as file names with slashes escaped."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.page_size = 3
-        self.commits: list[str] = []
-        self.open_writers = 0
-
-    def put(self, bucket: str, key: str, data: bytes) -> None:
-        self._path(bucket, key).write_bytes(data)
-
-    def get(self, bucket: str, key: str) -> bytes | None:
-        path = self._path(bucket, key)
-        return path.read_bytes() if path.exists() else None
-
-    def keys(self, bucket: str) -> list[str]:
-        names = [path.name for path in self.root.iterdir()]
-        return sorted(
-            name.partition("!")[2].replace("~", "/") for name in names if name.startswith(bucket)
-        )
-
-    def head(self, bucket: str, key: str) -> Stored | None:
-        path = self._path(bucket, key)
-        if not path.exists():
-            return None
-        data = path.read_bytes()
-        etag = f'"{hashlib.md5(data).hexdigest()}"'
-        return Stored(key=key, size=len(data), etag=etag, path=path)
-
-    def open_object(self, bucket: str, key: str) -> tuple[Stored, BinaryIO] | None:
-        head = self.head(bucket, key)
-        return (head, head.path.open("rb")) if head else None
-
-    def page(self, bucket: str, prefix: str, *, after: str) -> Sequence[Stored]:
-        keys = [key for key in self.keys(bucket) if key.startswith(prefix) and key > after]
-        heads = [self.head(bucket, key) for key in keys[: self.page_size]]
-        return [head for head in heads if head]
-
-    def writer(self, bucket: str, key: str, *, content_type: str) -> "FakeWriter":
-        self.open_writers += 1
-        return FakeWriter(self, bucket, key)
-
-    def _path(self, bucket: str, key: str) -> Path:
-        return self.root / f"{bucket}!{key.replace('/', '~')}"
-
-
-class FakeWriter:
-    def __init__(self, objects: FakeObjects, bucket: str, key: str) -> None:
-        self._objects, self._bucket, self._key = objects, bucket, key
-        self._data = b""
-
-    def write(self, data: bytes) -> None:
-        self._data += data
-
-    def commit(self) -> None:
-        self._objects.put(self._bucket, self._key, self._data)
-        self._objects.commits.append(self._key)
-        self._objects.open_writers -= 1
-
-    def abort(self) -> None:
-        self._objects.open_writers -= 1
-
-
-class Bench:
-    """Everything a job needs, and what it reported."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "objects").mkdir()
-        self.objects = FakeObjects(folder / "objects")
-        self.workers: list[FakeWorker] = []
-        self.reports: list[tuple[str, str, Any]] = []
-        self.stop = threading.Event()
-        self.errors: list[str] = []
-        self.payload: dict[str, Any] = {}
-        self.spec: dict[str, Any] = {
-            "TransformInput": {
-                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://in/d/"}},
-                "SplitType": "Line",
-                "ContentType": "text/csv",
-            },
-            "TransformOutput": {"S3OutputPath": "s3://out/r", "Accept": "text/csv"},
-        }
-
-    def worker(self, model: Model = upper) -> FakeWorker:
-        worker = FakeWorker(self.folder / f"{len(self.workers)}.sock", model)
-        self.workers.append(worker)
-        return worker
-
-    def move(self, replicas: list[list[str]]) -> None:
-        journal = self.folder / "journal"
-        journal.mkdir(exist_ok=True)
-        (journal / "new").write_bytes(msgspec.json.encode(replicas))
-        os.replace(journal / "new", journal / "replicas.json")
-
-    def run(self, *replicas: Sequence[FakeWorker]) -> int:
-        payload = {
-            "job": "transform",
-            "journal": str(self.folder / "journal"),
-            "spec": self.spec,
-            "replicas": [[worker.address for worker in chain] for chain in replicas],
-            "containers": [f"container-{number}" for number, _ in enumerate(replicas[0])],
-        }
-        payload |= self.payload
-        return run_transform(
-            payload, self._report, objects=self.objects, stop=self.stop, errors=self
-        )
-
-    def tell(self, text: str) -> None:
-        self.errors.append(text)
-
-    def _report(self, state: str, reason: str = "", progress: dict[str, Any] | None = None) -> None:
-        self.reports.append((state, reason, progress))
-
-    @property
-    def last(self) -> tuple[str, str, Any]:
-        return self.reports[-1]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
-    yield bench
-    for worker in bench.workers:
-        worker.close()
-
-
-def test_each_object_gets_an_output_of_the_same_order(bench: Bench) -> None:
+def test_each_object_gets_an_output_of_the_same_order(bench: Any) -> None:
     for number in range(10):
         bench.objects.put("in", f"d/sub{number % 2}/{number}.csv", b"a%d\nb\nc" % number)
     bench.objects.put("in", "d/empty.csv", b"")
@@ -180,7 +38,7 @@ def test_each_object_gets_an_output_of_the_same_order(bench: Bench) -> None:
     }
 
 
-def test_a_worker_is_told_content_type_accept_and_time(bench: Bench) -> None:
+def test_a_worker_is_told_content_type_accept_and_time(bench: Any) -> None:
     bench.objects.put("in", "d/a", b"1\n")
     worker = bench.worker()
     bench.run([worker])
@@ -189,7 +47,7 @@ def test_a_worker_is_told_content_type_accept_and_time(bench: Bench) -> None:
     assert (meta.content_type, meta.accept, frame.number) == ("text/csv", "text/csv", 600_000)
 
 
-def test_assembling_with_line_ends_each_answer(bench: Bench) -> None:
+def test_assembling_with_line_ends_each_answer(bench: Any) -> None:
     bench.objects.put("in", "d/a", b"1\n2\n3")
     bench.spec["BatchStrategy"] = "SingleRecord"
     bench.spec["TransformOutput"]["AssembleWith"] = "Line"
@@ -197,7 +55,7 @@ def test_assembling_with_line_ends_each_answer(bench: Bench) -> None:
     assert bench.objects.get("out", "r/a.out") == b"1\n2\n3\n"
 
 
-def test_a_chain_of_containers_is_passed_in_order(bench: Bench) -> None:
+def test_a_chain_of_containers_is_passed_in_order(bench: Any) -> None:
     bench.objects.put("in", "d/a", b"x\ny\n")
     first, second = bench.worker(), bench.worker(lambda frame: (200, frame.body + b"!"))
     bench.run([first, second])
@@ -205,13 +63,13 @@ def test_a_chain_of_containers_is_passed_in_order(bench: Bench) -> None:
     assert decode_request_meta(second.seen[0].meta).content_type == "text/plain"
 
 
-def test_a_prefix_without_objects_fails_and_is_named(bench: Bench) -> None:
+def test_a_prefix_without_objects_fails_and_is_named(bench: Any) -> None:
     assert bench.run([bench.worker()]) == 0
     assert bench.last[0] == "failed"
     assert "s3://in/d/" in bench.last[1]
 
 
-def test_a_failed_object_leaves_the_others_and_no_fragment(bench: Bench) -> None:
+def test_a_failed_object_leaves_the_others_and_no_fragment(bench: Any) -> None:
     bench.objects.put("in", "d/a", b"good\n")
     bench.objects.put("in", "d/b", b"good\nbad\n")
     bench.objects.put("in", "d/c", b"good\n")
@@ -232,7 +90,7 @@ def test_a_failed_object_leaves_the_others_and_no_fragment(bench: Bench) -> None
     assert progress["objects_failed"] == 1
 
 
-def test_a_record_over_the_payload_limit_fails_its_object(bench: Bench) -> None:
+def test_a_record_over_the_payload_limit_fails_its_object(bench: Any) -> None:
     bench.objects.put("in", "d/a", b"x" * (1 << 20) + b"y\n")
     bench.objects.put("in", "d/b", b"good\n")
     bench.spec["MaxPayloadInMB"] = 1
@@ -241,7 +99,7 @@ def test_a_record_over_the_payload_limit_fails_its_object(bench: Bench) -> None:
     assert bench.objects.keys("out") == ["r/b.out"]
 
 
-def test_server_errors_are_tried_again_as_often_as_was_asked(bench: Bench) -> None:
+def test_server_errors_are_tried_again_as_often_as_was_asked(bench: Any) -> None:
     bench.objects.put("in", "d/a", b"1\n")
     answers = iter([(500, b"once"), (503, b"twice"), (200, b"third")])
     bench.run([bench.worker(lambda frame: next(answers))])
@@ -249,7 +107,7 @@ def test_server_errors_are_tried_again_as_often_as_was_asked(bench: Bench) -> No
     assert bench.objects.get("out", "r/a.out") == b"third"
 
 
-def test_an_object_is_given_up_after_the_retries(bench: Bench) -> None:
+def test_an_object_is_given_up_after_the_retries(bench: Any) -> None:
     bench.objects.put("in", "d/a", b"1\n")
     bench.spec["ModelClientConfig"] = {"InvocationsMaxRetries": 1}
     worker = bench.worker(lambda frame: (500, b"never"))
@@ -258,7 +116,7 @@ def test_an_object_is_given_up_after_the_retries(bench: Bench) -> None:
     assert 'answered 500 with message "never" (2 attempts)' in bench.last[1]
 
 
-def test_a_busy_worker_costs_no_retry(bench: Bench) -> None:
+def test_a_busy_worker_costs_no_retry(bench: Any) -> None:
     bench.objects.put("in", "d/a", b"1\n")
     bench.spec["ModelClientConfig"] = {"InvocationsMaxRetries": 0}
     answers = iter([(429, b"full"), (GOAWAY, b""), (200, b"ok")])
@@ -266,7 +124,7 @@ def test_a_busy_worker_costs_no_retry(bench: Bench) -> None:
     assert bench.objects.get("out", "r/a.out") == b"ok"
 
 
-def test_a_model_that_does_not_answer_fails_its_object(bench: Bench) -> None:
+def test_a_model_that_does_not_answer_fails_its_object(bench: Any) -> None:
     bench.objects.put("in", "d/a", b"1\n")
     bench.spec["ModelClientConfig"] = {
         "InvocationsMaxRetries": 0,
@@ -284,7 +142,7 @@ def test_a_model_that_does_not_answer_fails_its_object(bench: Bench) -> None:
     assert "did not answer within 1 seconds" in bench.last[1]
 
 
-def test_a_poison_record_kills_workers_but_no_neighbour(bench: Bench) -> None:
+def test_a_poison_record_kills_workers_but_no_neighbour(bench: Any) -> None:
     for name in ("a", "b", "c"):
         bench.objects.put("in", f"d/{name}", b"good\nfine\nnice\n")
     bench.objects.put("in", "d/b", b"good\npoison\nnice\n")
@@ -305,7 +163,7 @@ def test_a_poison_record_kills_workers_but_no_neighbour(bench: Bench) -> None:
     assert suspects.count(b"poison\n") == 3
 
 
-def test_a_large_object_passes_in_payloads_and_comes_out_whole(bench: Bench) -> None:
+def test_a_large_object_passes_in_payloads_and_comes_out_whole(bench: Any) -> None:
     data = b"".join(b"%d,%d\n" % (number, number * 7) for number in range(400_000))
     bench.objects.put("in", "d/a", data)
     bench.spec["MaxPayloadInMB"] = 1
@@ -316,7 +174,7 @@ def test_a_large_object_passes_in_payloads_and_comes_out_whole(bench: Bench) -> 
     assert all(frame.body.endswith(b"\n") for frame in worker.seen)
 
 
-def test_a_stopped_job_stores_no_unfinished_object_and_resumes(bench: Bench) -> None:
+def test_a_stopped_job_stores_no_unfinished_object_and_resumes(bench: Any) -> None:
     for name in ("a", "b", "c"):
         bench.objects.put("in", f"d/{name}", b"1\n")
 
@@ -337,7 +195,7 @@ def test_a_stopped_job_stores_no_unfinished_object_and_resumes(bench: Bench) -> 
 
 @pytest.mark.parametrize("place", ["intend", "commit", "finish"])
 def test_each_output_is_committed_once_wherever_the_job_is_killed(
-    bench: Bench, place: str, monkeypatch: pytest.MonkeyPatch
+    bench: Any, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b", "c"):
         bench.objects.put("in", f"d/{name}", name.encode())
@@ -345,7 +203,7 @@ def test_each_output_is_committed_once_wherever_the_job_is_killed(
     class Killed(BaseException):
         pass
 
-    target = FakeWriter if place == "commit" else Journal
+    target = bench.objects.writer_type if place == "commit" else Journal
     original = getattr(target, place)
     visits = iter([False, True])
 
@@ -364,7 +222,7 @@ def test_each_output_is_committed_once_wherever_the_job_is_killed(
     assert bench.last[2]["objects_done"] == 3
 
 
-def test_two_inputs_never_share_an_output(bench: Bench) -> None:
+def test_two_inputs_never_share_an_output(bench: Any) -> None:
     bench.spec["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://in/d"
     bench.objects.put("in", "d/d-x", b"under\n")
     bench.objects.put("in", "d-x", b"beside\n")
