@@ -2,8 +2,8 @@
 
 One pass, in this order::
 
-    1. a change under way    is it applied, fulfilled, overridden, failed, too late?
-    2. scheduled actions     those that are due set the range
+    1. scheduled actions     those that are due set the range
+    2. a change under way    is it applied, fulfilled, overridden, failed, too late?
     3. the range             capacity outside a new range is clamped at once
     4. the policies          the largest capacity that one asks for; nothing while the endpoint cannot be scaled
 
@@ -73,45 +73,14 @@ class _Pass:
         self._range = target.range
 
     def run(self) -> Outcome:
-        self._follow_change()
         self._run_schedules()
+        self._follow_change()
         if self._outcome.memory.change is not None or not self._clamp():
             self._scale()
         self._look_again()
         return self._outcome
 
-    # 1. A change under way
-
-    def _follow_change(self) -> None:
-        change, scaled = self._outcome.memory.change, self._scaled
-        if change is None:
-            return
-        is_late = self._now - change.activity.started_at > CHANGE_SECONDS_MAX
-        noun = self._target.place.noun
-        if scaled.revision == change.revision and scaled.desired != change.desired:
-            if scaled.unscalable:
-                self._end("Failed", scaled.unscalable)
-            else:  # decided and not yet done: we were stopped in between
-                self._outcome.capacity = change.desired
-        elif scaled.unscalable:
-            if is_late:
-                self._end("Unfulfilled", f"Not fulfilled in time: {scaled.unscalable}.")
-        elif scaled.desired == change.desired:
-            if scaled.in_service == change.desired:
-                done = f"Successfully set {noun} to {change.desired}."
-                self._end("Successful", f"{done} Change successfully fulfilled by sagemaker.")
-            elif is_late:
-                self._end("Unfulfilled", f"{scaled.in_service} of {scaled.desired} are in service.")
-        elif scaled.failure:
-            failed = f"Failed to set {noun} to {change.desired}."
-            self._end("Failed", f"{failed} Reason: {scaled.failure}")
-        else:
-            self._end("Overridden", f"Somebody else set the {noun} to {scaled.desired}.")
-
-    def _end(self, status: Status, message: str) -> None:
-        _end_change(self._outcome, status, message, self._now)
-
-    # 2. Scheduled actions
+    # 1. Scheduled actions
 
     def _run_schedules(self) -> None:
         """In the order of their times."""
@@ -163,6 +132,43 @@ class _Pass:
                 is_scaled=not is_suspended,
             )
         )
+
+    # 2. A change under way
+
+    def _follow_change(self) -> None:
+        change, scaled = self._outcome.memory.change, self._scaled
+        if change is None:
+            return
+        is_late = self._now - change.activity.started_at > CHANGE_SECONDS_MAX
+        noun = self._target.place.noun
+        if scaled.revision == change.revision and scaled.desired != change.desired:
+            self._apply(change)
+        elif scaled.unscalable:
+            if is_late:
+                self._end("Unfulfilled", f"Not fulfilled in time: {scaled.unscalable}.")
+        elif scaled.desired == change.desired:
+            if scaled.in_service == change.desired:
+                done = f"Successfully set {noun} to {change.desired}."
+                self._end("Successful", f"{done} Change successfully fulfilled by sagemaker.")
+            elif is_late:
+                self._end("Unfulfilled", f"{scaled.in_service} of {scaled.desired} are in service.")
+        elif scaled.failure:
+            failed = f"Failed to set {noun} to {change.desired}."
+            self._end("Failed", f"{failed} Reason: {scaled.failure}")
+        else:
+            self._end("Overridden", f"Somebody else set the {noun} to {scaled.desired}.")
+
+    def _apply(self, change: Change) -> None:
+        """It was decided and is not yet done: we were stopped in between."""
+        if self._scaled.unscalable:
+            self._end("Failed", self._scaled.unscalable)
+        elif self._range.clamp(change.desired) != change.desired:
+            self._end("Overridden", f"The range is now {self._range.low}-{self._range.high}.")
+        else:
+            self._outcome.capacity = change.desired
+
+    def _end(self, status: Status, message: str) -> None:
+        _end_change(self._outcome, status, message, self._now)
 
     # 3. The range
 
