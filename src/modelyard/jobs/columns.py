@@ -137,8 +137,6 @@ class _CsvReader:
         if b"\r" in body and _BARE_RETURN.search(body):
             return None
         self._set_width(body[: body.find(b"\n")].count(b",") + 1)
-        if self._width == 1 and _BLANK_LINE.search(body):
-            return None  # Of several columns an empty line has too few; of one it would be a NaN.
         try:
             table = self._csv.read_csv(
                 self._pyarrow.py_buffer(body),
@@ -157,6 +155,8 @@ class _CsvReader:
                 end = begin + len(chunk)
                 array[begin:end, at] = chunk.to_numpy(zero_copy_only=False)
                 begin = end
+        if np.isnan(array[:, 0]).any() and _BLANK_LINE.search(body):
+            return None  # An empty line was read as a row of empty cells.
         return array
 
     def _set_width(self, width: int) -> None:
