@@ -108,6 +108,7 @@ class Fleets:
             weight=float(variant.get("InitialVariantWeight", 1.0)),
             containers=tuple(containers),
             startup_seconds=float(startup),
+            direct=(model.get("InferenceExecutionConfig") or {}).get("Mode") == "Direct",
         )
 
     async def _container(self, container: Json, name: str, place: str) -> Container:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 
 from modelyard.domain.fleet import Observed
+from modelyard.domain.worker_report import TAKES_ARRAYS
 from modelyard.runtimes.runtime import Process, ProcessSpec, ProcessState, Runtime
 from modelyard.store.resources import Key
 
@@ -39,7 +40,10 @@ class Processes:
         if self._observed is None:
             self._observed = {
                 process.id: Observed(
-                    state=process.state.value, address=process.address, reason=process.reason
+                    state=process.state.value,
+                    address=process.address,
+                    reason=process.reason,
+                    takes_arrays=bool(process.progress.get(TAKES_ARRAYS)),
                 )
                 for process in known.values()
             }

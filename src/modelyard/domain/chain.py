@@ -1,5 +1,7 @@
 """A request's way through the containers of a pipeline: the answer of one is the input of the next."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 BETWEEN_BYTES = 5 << 20
@@ -22,6 +24,21 @@ class Final(msgspec.Struct, frozen=True, gc=False):
     content_type: str
     body: bytes
     container: str
+
+
+ARRAYS = "application/x-npy"
+
+
+def accept_at(hop: int, takes_arrays: Sequence[bool], *, accept: str, content_type: str) -> str:
+    """The ``Accept`` that the container at ``hop`` is asked with; ``accept`` and ``content_type`` are the caller's.
+
+    The caller's wish is for the last container. Between two that take arrays the numbers go as they are, unspoiled by text;
+    every other container answers in its own default type, as on AWS. Where the caller has no wish, the answer has the type of
+    its request, however it travelled.
+    """
+    if hop == len(takes_arrays) - 1:
+        return accept or content_type if hop and takes_arrays[hop - 1] else accept
+    return ARRAYS if takes_arrays[hop] and takes_arrays[hop + 1] else ""
 
 
 def after_answer(

@@ -27,6 +27,8 @@ def routes(
             retry=variant.retry,
             config=fleet.config_name,
             fleet=fleet.generation,
+            containers=tuple(container.name for container in variant.containers),
+            direct=variant.direct,
             replicas=tuple(
                 _replica_route(chain, observed)
                 for replica in range(variant.count)
@@ -46,6 +48,7 @@ def _replica_route(chain: Sequence[Placement], observed: Mapping[str, Observed])
                 id=placement.id,
                 container=placement.container.name,
                 address=observed[placement.id].address,
+                takes_arrays=observed[placement.id].takes_arrays,
             )
             for placement in chain
         ),

@@ -40,7 +40,10 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``count`` replicas of one model; ``startup_seconds`` 0 means the platform's limit."""
+    """``count`` replicas of one model; ``startup_seconds`` 0 means the platform's limit.
+
+    ``direct``: each request names the one container that answers it; else it passes all of them in order.
+    """
 
     name: str
     instance_type: str
@@ -48,6 +51,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     weight: float
     containers: tuple[Container, ...]
     startup_seconds: float = 0.0
+    direct: bool = False
 
     @property
     def retry(self) -> bool:
@@ -87,6 +91,7 @@ class Observed:
     state: WorkerState
     address: str = ""
     reason: str = ""
+    takes_arrays: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,12 @@ import msgspec
 
 
 class WorkerRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker of a replica: the container's name and the URI of its socket (``unix:/path``)."""
+    """One worker of a replica: the container's name, the URI of its socket (``unix:/path``), and whether it takes arrays."""
 
     id: str
     container: str
     address: str
+    takes_arrays: bool = False
 
 
 class ReplicaRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,9 @@ class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
     config: str = ""
     fleet: int = 0
     share: float = 1.0
+    containers: tuple[str, ...] = ()
+    direct: bool = False
+    """Whether a request names the container that answers it (``TargetContainerHostname``)."""
     retry: bool = True
     """Whether a request may be executed again after its worker died (``MODELYARD_RETRY=false`` disables it)."""
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from modelyard.base.errors import ServiceError
-from modelyard.domain.chain import Final, Next, after_answer
+from modelyard.domain.chain import Final, Next, accept_at, after_answer
 from modelyard.domain.retry import Fate, after_loss
 from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute
 from modelyard.domain.routing import least_outstanding
@@ -54,6 +54,8 @@ class Invocation(msgspec.Struct, eq=False):
     is_over: bool = False
     is_suspect: bool = False
     hop: int = 0
+    container: str = ""
+    """The one that answers, of an endpoint that is invoked directly; else all do, one after the other."""
     waits_until: float = 0.0
     replica: "_Replica | None" = None
     sent_as: int = 0
@@ -309,6 +311,7 @@ class _Replica:
     def __init__(self, pool: _Pool, route: ReplicaRoute) -> None:
         self._pool = pool
         self._containers = tuple(worker.container for worker in route.workers)
+        self._takes_arrays = tuple(worker.takes_arrays for worker in route.workers)
         self._dispatcher = pool.dispatcher
         self.in_flight = 0
         self.is_reserved = False
@@ -339,7 +342,12 @@ class _Replica:
         invocation.replica = self
         self.in_flight += 1
         self.has_suspect = invocation.is_suspect
-        self._forward(invocation, invocation.body, invocation.meta)
+        if invocation.container:
+            invocation.hop = self._containers.index(invocation.container)
+        meta = invocation.meta
+        if len(self._containers) > 1 and not invocation.container:
+            meta = self._meta_at(0, meta, meta.content_type)
+        self._forward(invocation, invocation.body, meta)
 
     def _forward(self, invocation: Invocation, body: bytes, meta: frames.RequestMeta) -> None:
         remaining = max(0.0, invocation.deadline - self._dispatcher.now())
@@ -374,9 +382,10 @@ class _Replica:
             self._pool.pump()
             return
         meta = frames.decode_answer_meta(frame.meta)
+        alone = invocation.container
         step = after_answer(
-            self._containers,
-            invocation.hop,
+            (alone,) if alone else self._containers,
+            0 if alone else invocation.hop,
             status=frame.number,
             content_type=meta.content_type,
             body=frame.body,
@@ -394,15 +403,16 @@ class _Replica:
         if not self.channels[step.hop].is_ready:
             self.lost(invocation, executed=False)
             return
-        before = invocation.meta
-        meta = frames.RequestMeta(
-            content_type=step.content_type,
-            accept=before.accept,
-            custom_attributes=before.custom_attributes,
-            trace=before.trace,
-            metering_id=before.metering_id,
-        )
+        meta = self._meta_at(step.hop, invocation.meta, step.content_type)
         self._forward(invocation, step.body, meta)
+
+    def _meta_at(
+        self, hop: int, asked: frames.RequestMeta, content_type: str
+    ) -> frames.RequestMeta:
+        accept = accept_at(
+            hop, self._takes_arrays, accept=asked.accept, content_type=asked.content_type
+        )
+        return msgspec.structs.replace(asked, content_type=content_type, accept=accept)
 
     def lost(self, tag: Invocation, *, executed: bool) -> None:
         invocation = tag

@@ -16,7 +16,7 @@ from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError, Unsupported
 from modelyard.base.ids import RandomSource
 from modelyard.domain.chain import Final
-from modelyard.domain.routes import EndpointRoute
+from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.routing import choose_variant
 from modelyard.gateway.dispatcher import Dispatcher, Invocation
 from modelyard.gateway.http import ClientConnection, Gate, Head
@@ -31,6 +31,7 @@ _OPERATIONS = {
 }
 _ACTIONS = {operation: f"sagemaker:{operation}" for operation in _OPERATIONS.values()}
 _PREFIX = "x-amzn-sagemaker-"
+_CONTAINER = f"{_PREFIX}target-container-hostname"
 _ATTRIBUTES = f"{_PREFIX}custom-attributes"
 _HEADER_LIMITS = {
     "content-type": 1024,
@@ -43,9 +44,6 @@ _HEADER_LIMITS = {
 }
 _WRONG_KIND = {
     f"{_PREFIX}target-model": "TargetModel is for multi-model endpoints; {name} is not one.",
-    f"{_PREFIX}target-container-hostname": (
-        "TargetContainerHostname is for endpoints that invoke their containers directly; {name} is not one."
-    ),
 }
 _REFUSED = {
     f"{_PREFIX}inference-component": "Inference components",
@@ -199,7 +197,8 @@ class Invoke:
             draw = self._shared.random.uniform()
             variant = choose_variant(endpoint, target=asked.target_variant, draw=draw)
         self._variant, self._fleet = variant.name, variant.fleet
-        return Invocation(body, asked.meta, call.deadline, self._finish)
+        container = _container(variant, asked.special.get(_CONTAINER, ""), name)
+        return Invocation(body, asked.meta, call.deadline, self._finish, container=container)
 
     def client_gone(self) -> None:
         self._release()
@@ -312,6 +311,21 @@ def _ask(head: Head) -> Asked:
             trace=headers.get("traceparent", ""),
         ),
     )
+
+
+def _container(variant: VariantRoute, wanted: str, name: str) -> str:
+    """The container that an invocation names, of an endpoint whose invocations have to. Raises ``ValidationError``."""
+    if variant.direct and wanted in variant.containers:
+        return wanted
+    if not variant.direct and not wanted:
+        return ""
+    if not variant.direct:
+        text = f"TargetContainerHostname is for endpoints that invoke their containers directly; {name} is not one."
+    elif wanted:
+        text = f"Container {wanted} was not found in variant {variant.name}: it has {', '.join(variant.containers)}."
+    else:
+        text = f"Endpoint {name} invokes its containers directly: name one of them by TargetContainerHostname."
+    raise ServiceError("ValidationError", text)
 
 
 @functools.lru_cache(maxsize=4096)

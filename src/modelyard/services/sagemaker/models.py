@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from modelyard.base.call import Call
-from modelyard.base.errors import Unsupported, ValidationError
+from modelyard.base.errors import ValidationError
 from modelyard.domain.listing import SortKey
 from modelyard.services.members import (
     EXECUTED,
@@ -67,7 +67,7 @@ MEMBERS: Mapping[str, Members] = {
         "ModelName": EXECUTED,
         "PrimaryContainer": _CONTAINER,
         "Containers": _CONTAINER,
-        "InferenceExecutionConfig": {"Mode": only("Serial")},
+        "InferenceExecutionConfig": {"Mode": EXECUTED},
         "ExecutionRoleArn": RECORDED,
         "Tags": EXECUTED,
         "VpcConfig": REFUSED,
@@ -109,7 +109,7 @@ class Models:
             }
         )
         check("CreateModel", MEMBERS["CreateModel"], spec)
-        _check_containers(spec)
+        _check_containers(spec, containers or [])
         self._roles.check(call, execution_role_arn)
         change = Create(key=key_of(call, KIND, model_name), spec=spec)
         return {"ModelArn": await create(self._store, change)}
@@ -188,7 +188,7 @@ def _shown(container: Json) -> Json:
     return {"Mode": "SingleModel", "Environment": {}, **container}
 
 
-def _check_containers(spec: Json) -> None:
+def _check_containers(spec: Json, given: Sequence[Json]) -> None:
     containers = containers_of(spec)
     if "PrimaryContainer" in spec and "Containers" in spec:
         raise ValidationError("Specify either PrimaryContainer or Containers, not both.")
@@ -199,8 +199,13 @@ def _check_containers(spec: Json) -> None:
     names = [name for one in containers if (name := one.get("ContainerHostname"))]
     if len(set(names)) < len(names):
         raise ValidationError("Containers of a model must have different ContainerHostname values.")
-    if len(containers) > 1:
-        raise Unsupported("Modelyard does not execute pipelines of several containers yet.")
+    mode = (spec.get("InferenceExecutionConfig") or {}).get("Mode", "Serial")
+    if mode == "Direct" and (
+        "Containers" not in spec or not all(one.get("ContainerHostname") for one in given)
+    ):
+        raise ValidationError(
+            "InferenceExecutionConfig Direct needs Containers, each with a ContainerHostname."
+        )
 
 
 def _check_container(container: Json) -> None:

@@ -141,7 +141,6 @@ async def test_what_is_not_executed_is_refused_by_name(
     [
         {"EnableNetworkIsolation": True},
         {"VpcConfig": {"SecurityGroupIds": ["sg"], "Subnets": ["s"]}},
-        {"InferenceExecutionConfig": {"Mode": "Direct"}},
     ],
 )
 async def test_modes_of_a_model_that_are_not_executed_are_refused(
@@ -168,12 +167,26 @@ async def test_members_that_ask_for_nothing_are_accepted(sagemaker: Any) -> None
     )
 
 
-async def test_a_pipeline_is_refused_and_its_only_container_is_named(sagemaker: Any) -> None:
-    with pytest.raises(Unsupported, match="pipelines"):
-        await sagemaker("CreateModel", ModelName="p", Containers=[{"Image": "i"}, {"Image": "j"}])
-    await sagemaker("CreateModel", ModelName="p", Containers=[{"Image": "i"}])
-    (container,) = (await sagemaker("DescribeModel", ModelName="p"))["Containers"]
-    assert container["ContainerHostname"] == "container-1"
+async def test_the_containers_of_a_pipeline_are_named_by_their_place(sagemaker: Any) -> None:
+    await sagemaker(
+        "CreateModel",
+        ModelName="p",
+        Containers=[{"Image": "i"}, {"Image": "j", "ContainerHostname": "last"}],
+    )
+    containers = (await sagemaker("DescribeModel", ModelName="p"))["Containers"]
+    assert [one["ContainerHostname"] for one in containers] == ["container-1", "last"]
+
+
+async def test_containers_that_are_invoked_directly_have_names_of_their_own(sagemaker: Any) -> None:
+    direct = {"InferenceExecutionConfig": {"Mode": "Direct"}}
+    named = [{"Image": "i", "ContainerHostname": name} for name in ("a", "b")]
+    await sagemaker("CreateModel", ModelName="p", Containers=named, **direct)
+    for members in (
+        {"Containers": [named[0], {"Image": "j"}]},
+        {"PrimaryContainer": {"Image": "i", "ContainerHostname": "a"}},
+    ):
+        with pytest.raises(ValidationError, match="ContainerHostname"):
+            await sagemaker("CreateModel", ModelName="q", **members, **direct)
 
 
 async def test_any_role_will_do_unless_roles_are_strict(
