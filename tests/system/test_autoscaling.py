@@ -83,6 +83,30 @@ def test_replicas_follow_the_range_without_a_lost_request(
     assert shown["ScalableTargets"][0]["MaxCapacity"] == 1
 
 
+def test_a_policy_is_shown_as_it_was_put_with_its_alarms(platform: Platform, endpoint: str) -> None:
+    scaling = platform.client("application-autoscaling")
+    scaling.register_scalable_target(**TARGET, MinCapacity=1, MaxCapacity=2)
+    configuration = {
+        "TargetValue": 300.0,
+        "PredefinedMetricSpecification": {
+            "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
+        },
+    }
+    put = scaling.put_scaling_policy(
+        **TARGET,
+        PolicyName="load",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration=configuration,
+    )
+    (shown,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert shown["PolicyARN"] == put["PolicyARN"]
+    assert shown["TargetTrackingScalingPolicyConfiguration"] == configuration
+    assert [alarm["AlarmName"] for alarm in shown["Alarms"]] == [
+        alarm["AlarmName"] for alarm in put["Alarms"]
+    ]
+    assert len(put["Alarms"]) == 2
+
+
 def test_errors_are_those_of_aws(platform: Platform, endpoint: str) -> None:
     scaling = platform.client("application-autoscaling")
     with pytest.raises(scaling.exceptions.ValidationException, match="1 or more"):

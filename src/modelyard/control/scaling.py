@@ -42,7 +42,8 @@ from modelyard.store.scaling import (
     target_of,
 )
 
-_PRUNED_MAX = 100
+_PRUNE_EVERY = 20
+_PRUNED_MAX = 200
 _logger = logging.getLogger(__name__)
 
 
@@ -96,7 +97,7 @@ class ScalingReconciler:
 
     async def _scale(self, target: Resource, endpoint: Resource, place: Place) -> float:
         asked = target_of(
-            target, owned(self._store, target.key, POLICY), owned(self._store, target.key, ACTION)
+            target, owned(self._store, target, POLICY), owned(self._store, target, ACTION)
         )
         outcome = decide(
             asked,
@@ -117,7 +118,10 @@ class ScalingReconciler:
 
     async def _save(self, target: Resource, endpoint: Resource, outcome: Outcome) -> Resource:
         """Write what is new: memory, range and activities at once."""
-        status = memory_status(outcome.memory, endpoint_created=endpoint.created_at)
+        recorded = target.status.get("recorded", 0) + len(outcome.activities)
+        status = memory_status(
+            outcome.memory, endpoint_created=endpoint.created_at, recorded=recorded
+        )
         spec: Json | None = None
         if outcome.range is not None:
             bounds = {"MinCapacity": outcome.range.low, "MaxCapacity": outcome.range.high}
@@ -127,26 +131,29 @@ class ScalingReconciler:
         changes: list[Change] = [
             Update(key=target.key, version=target.version, spec=spec, status=status)
         ]
-        for activity in outcome.activities.values():
-            changes += self._recorded(target.key, activity)
+        changes += [self._record(target.key, one) for one in outcome.activities.values()]
+        if recorded // _PRUNE_EVERY > target.status.get("recorded", 0) // _PRUNE_EVERY:
+            changes += self._prune(target.key)
         written = await self._store.write(*changes)
         return written[0]
 
-    def _recorded(self, target: Key, activity: Activity) -> list[Change]:
-        """Enter it, and make room: activities are kept for six weeks, and not without end."""
+    def _record(self, target: Key, activity: Activity) -> Change:
         key = activity_key(target, activity)
         spec = activity_spec(activity)
         known = self._store.get(key)
         if known is not None:
-            return [Update(key=key, version=known.version, spec=spec)]
+            return Update(key=key, version=known.version, spec=spec)
+        return Create(key=key, spec=spec)
+
+    def _prune(self, target: Key) -> list[Change]:
+        """Activities are kept for six weeks, and not without end."""
         oldest = self._clock.now() - KEPT_SECONDS
         every = self._store.list(ACTIVITY, account=target.account, region=target.region)
         gone = [one for one in every if activity_of(one).started_at < oldest]
-        mine = [
-            one for one in every if one.key.name.startswith(f"{target.name}|") and one not in gone
-        ]
-        gone += mine[: max(0, len(mine) + 1 - KEPT_MAX)]
-        return [Create(key=key, spec=spec), *(Delete(key=one.key) for one in gone[:_PRUNED_MAX])]
+        left = [one for one in every if one.key.name.startswith(f"{target.name}|")]
+        left = [one for one in left if one not in gone]
+        gone += left[: max(0, len(left) - KEPT_MAX)]
+        return [Delete(key=one.key) for one in gone[:_PRUNED_MAX]]
 
 
 def scaled_of(endpoint: Resource, place: Place) -> Scaled:

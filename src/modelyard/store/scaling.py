@@ -20,22 +20,30 @@ from modelyard.domain.scaling.policies import Policy, Tracking, stepping, tracki
 from modelyard.domain.scaling.schedules import parse, zone
 from modelyard.domain.scaling.state import Memory, ScheduledAction, Target
 from modelyard.domain.scaling.targets import Place, Range, Suspended, policy_arn
-from modelyard.store.resources import Change, Delete, Json, Key, Resource, ResourceStore
+from modelyard.store.resources import Change, Delete, Json, Key, Resource, ResourceStore, Update
 
 TARGET = "scalable-target"
 POLICY = "scaling-policy"
 ACTION = "scheduled-action"
 ACTIVITY = "scaling-activity"
 ALARM = "alarm"
+_LISTS = {POLICY: "policies", ACTION: "actions"}
 
 
-def owned(store: ResourceStore, target: Key, kind: str) -> list[Resource]:
-    """The target's policies, scheduled actions or activities, by name."""
-    return [
-        one
-        for one in store.list(kind, account=target.account, region=target.region)
-        if one.key.name.startswith(f"{target.name}|")
-    ]
+def owned(store: ResourceStore, target: Resource, kind: str) -> list[Resource]:
+    """The target's policies or scheduled actions, by name: the target lists them, so that no other's are read."""
+    keys = (owned_key(target.key, kind, name) for name in target.spec.get(_LISTS[kind], ()))
+    return [one for key in keys if (one := store.get(key)) is not None]
+
+
+def with_owned(target: Resource, kind: str, name: str, *, is_there: bool = True) -> Update:
+    """The target with, or without, this policy or scheduled action in its list.
+
+    It is written also where the list is as before: that wakes the reconciler, and meets whoever else writes.
+    """
+    names = set(target.spec.get(_LISTS[kind], ())) - {name} | ({name} if is_there else set())
+    spec = {**target.spec, _LISTS[kind]: sorted(names)}
+    return Update(key=target.key, version=target.version, spec=spec)
 
 
 def owned_key(target: Key, kind: str, name: str) -> Key:
@@ -129,9 +137,9 @@ def policy_deletion(policy: Resource) -> list[Change]:
 def deregistration(store: ResourceStore, target: Resource) -> list[Change]:
     """Delete a target and all that it owns but its activities, which stay readable."""
     changes: list[Change] = [Delete(key=target.key, version=target.version)]
-    for policy in owned(store, target.key, POLICY):
+    for policy in owned(store, target, POLICY):
         changes += policy_deletion(policy)
-    for action in owned(store, target.key, ACTION):
+    for action in owned(store, target, ACTION):
         changes.append(Delete(key=action.key, version=action.version))
     return [change for change in changes if store.get(change.key) is not None]
 

@@ -108,7 +108,9 @@ def _string(shape: Any, value: str, path: str) -> Iterator[str]:
 def _compiled(pattern: str) -> re.Pattern[str] | None:
     """AWS's patterns are Java's; they are matched against the whole text. What Python cannot read is not checked."""
     text = pattern.replace("\\p{L}", "\\w").replace("\\p{Z}", "\\s").replace("\\p{N}", "\\d")
-    text = text.replace("\\p{IsLetter}", "\\w").replace("\\p{Print}", "\\x20-\\x7e")
+    text = text.replace("\\p{IsLetter}", "\\w")
+    for printable in ("[\\p{Print}]", "\\p{Print}"):  # a class of its own, with brackets or without
+        text = text.replace(printable, "[\\x20-\\x7e]")
     try:
         return re.compile(text)
     except re.error:

@@ -15,7 +15,7 @@ from modelyard.domain.scaling.state import Target
 from modelyard.domain.scaling.targets import Place, Range
 from modelyard.domain.scaling.traces import Trace
 from modelyard.store.resources import Create, Delete, Update
-from modelyard.store.scaling import ACTION, ACTIVITY, ALARM, POLICY, TARGET, alarm_key
+from modelyard.store.scaling import ACTION, ALARM, POLICY, TARGET, alarm_key
 from modelyard.testing.scaling import ENDPOINT, IDENTITY, RESOURCE_ID, ScalingWorld
 
 pytestmark = pytest.mark.anyio
@@ -278,8 +278,12 @@ async def test_activities_are_kept_for_six_weeks(world: ScalingWorld) -> None:
     world.clock.advance(43 * 86_400)
     world.variant.now += 43 * 86_400
     assert await described(world) == []
-    await register(world, 4, 8)
-    assert len(world.store.list(ACTIVITY)) == 1
+    for low in [4, 5] * 5:
+        await register(world, low, low)
+        await world.load([0.0] * 10)
+    moments = [one.started_at for one in world.activities()]
+    assert len(moments) == 10
+    assert min(moments) > world.clock.now() - 86_400
 
 
 async def test_an_endpoint_that_refuses_the_change_fails_the_activity(world: ScalingWorld) -> None:

@@ -69,3 +69,16 @@ def test_a_long_text_meets_no_slow_pattern() -> None:
     message = _message("DescribeEndpoint", {"EndpointName": "a-" * 1_000_000})
     assert "less than or equal to 63" in message
     assert len(message) < 3000
+
+
+def test_javas_class_of_printable_characters_is_understood() -> None:
+    shape = load_service("application-autoscaling").operation_model("PutScalingPolicy").input_shape
+    request = {
+        "PolicyName": "load of the day",
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/churn/variant/AllTraffic",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    validate(shape, request, code="ValidationException")
+    with pytest.raises(ServiceError, match="policyName"):
+        validate(shape, {**request, "PolicyName": "a\tb"}, code="ValidationException")

@@ -16,7 +16,6 @@ from modelyard.services.application_autoscaling.resources import (
     list_page,
     not_found,
     place_of,
-    touched,
     write,
 )
 from modelyard.services.members import (
@@ -34,6 +33,7 @@ from modelyard.store.scaling import (
     owned,
     owned_key,
     policy_deletion,
+    with_owned,
 )
 from modelyard.store.scaling import place_of as place_of_target
 
@@ -121,7 +121,7 @@ class ScalingPolicies:
             target = find_target(self._store, call, place)
             key = owned_key(target.key, POLICY, policy_name)
             before = self._store.get(key)
-            if before is None and len(owned(self._store, target.key, POLICY)) >= POLICIES_MAX:
+            if before is None and len(owned(self._store, target, POLICY)) >= POLICIES_MAX:
                 raise limit_exceeded("scaling policies", POLICIES_MAX)
             spec = _spec(policy_name, policy_type, given, before, place, new_ids)
             written = _described_spec(key, spec, place)
@@ -130,7 +130,8 @@ class ScalingPolicies:
                 if before is None
                 else Update(key=key, version=before.version, spec=spec)
             )
-            return [change, touched(target), *self._alarms(key, spec, place)]
+            listed = with_owned(target, POLICY, policy_name)
+            return [change, listed, *self._alarms(key, spec, place)]
 
         await write(self._store, decide)
         return {"PolicyARN": written["PolicyARN"], "Alarms": written["Alarms"]}
@@ -155,7 +156,7 @@ class ScalingPolicies:
             changes = [
                 one for one in policy_deletion(policy) if self._store.get(one.key) is not None
             ]
-            return [*changes, touched(target)]
+            return [*changes, with_owned(target, POLICY, policy_name, is_there=False)]
 
         await write(self._store, decide)
         return {}

@@ -1,6 +1,6 @@
 """What the families share: the kinds of resources, their keys, AWS's words for what is missing, writing and paging.
 
-Policies and scheduled actions belong to a target. Each write of one also writes its target, which wakes the target's
+Policies and scheduled actions belong to a target. Each write of one also writes its target, which lists them; that wakes its
 reconciler and makes "the target is gone" and "somebody else was faster" one check.
 """
 
@@ -17,7 +17,6 @@ from modelyard.store.resources import (
     Key,
     Resource,
     ResourceStore,
-    Update,
     VersionConflict,
 )
 from modelyard.store.scaling import TARGET
@@ -73,12 +72,6 @@ def limit_exceeded(noun: str, most: int) -> ServiceError:
     return ServiceError(
         "LimitExceededException", f"A scalable target has at most {most} {noun}. Delete some first."
     )
-
-
-def touched(target: Resource) -> Update:
-    """The target as it is, written again."""
-    spec = {**target.spec, "touched": target.spec.get("touched", 0) + 1}
-    return Update(key=target.key, version=target.version, spec=spec)
 
 
 async def write(store: ResourceStore, decide: Callable[[], Sequence[Change]]) -> None:

@@ -16,7 +16,6 @@ from modelyard.services.application_autoscaling.resources import (
     list_page,
     not_found,
     place_of,
-    touched,
     write,
 )
 from modelyard.services.members import EXECUTED, Members, present
@@ -30,7 +29,7 @@ from modelyard.store.resources import (
     ResourceStore,
     Update,
 )
-from modelyard.store.scaling import ACTION, owned, owned_key
+from modelyard.store.scaling import ACTION, owned, owned_key, with_owned
 from modelyard.store.scaling import place_of as place_of_target
 
 ACTIONS_MAX = 200
@@ -90,12 +89,13 @@ class ScheduledActions:
             target = find_target(self._store, call, place)
             key = owned_key(target.key, ACTION, scheduled_action_name)
             before = self._store.get(key)
+            listed = with_owned(target, ACTION, scheduled_action_name)
             if before is None:
-                if len(owned(self._store, target.key, ACTION)) >= ACTIONS_MAX:
+                if len(owned(self._store, target, ACTION)) >= ACTIONS_MAX:
                     raise limit_exceeded("scheduled actions", ACTIONS_MAX)
                 spec = {"id": action_id, **given, "put_at": self._clock.now()}
                 _check(spec)
-                return [Create(key=key, spec=spec), touched(target)]
+                return [Create(key=key, spec=spec), listed]
             kept = {
                 name: value
                 for name, value in before.spec.items()
@@ -103,7 +103,7 @@ class ScheduledActions:
             }
             spec = {**kept, **given, "put_at": self._clock.now()}
             _check(spec)
-            return [Update(key=key, version=before.version, spec=spec), touched(target)]
+            return [Update(key=key, version=before.version, spec=spec), listed]
 
         await write(self._store, decide)
         return {}
@@ -124,7 +124,8 @@ class ScheduledActions:
             action = self._store.get(owned_key(target.key, ACTION, scheduled_action_name))
             if action is None:
                 raise not_found("scheduled action", place, scheduled_action_name)
-            return [Delete(key=action.key, version=action.version), touched(target)]
+            listed = with_owned(target, ACTION, scheduled_action_name, is_there=False)
+            return [Delete(key=action.key, version=action.version), listed]
 
         await write(self._store, decide)
         return {}
