@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import modelyard
-from modelyard.cli import environment, hosting, lifecycle, logs, output, simulate, transform
+from modelyard.cli import environment, hosting, image, lifecycle, logs, output, simulate, transform
 
 app = typer.Typer(
     name="modelyard",
@@ -41,6 +41,7 @@ app.command("list", rich_help_panel=SERVING)(hosting.list_resources)
 app.command("logs", rich_help_panel=SERVING)(logs.logs)
 app.command("delete", rich_help_panel=SERVING)(hosting.delete)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=SERVING)
+app.add_typer(image.app, name="image", rich_help_panel=SERVING)
 app.command("env", rich_help_panel=CLIENTS)(environment.env)
 app.command("configure", rich_help_panel=CLIENTS)(environment.configure)
 app.command(

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from modelyard.base.settings import Home, Limits
 from modelyard.domain.fleet import (
     Container,
@@ -22,7 +24,14 @@ from modelyard.domain.fleet import (
     place_name,
     short_id,
 )
-from modelyard.domain.images import RUNTIMES, runtime_of
+from modelyard.domain.images import (
+    PROGRAM,
+    RUNTIMES,
+    Program,
+    program_of,
+    repository,
+    runtime_of,
+)
 from modelyard.domain.instances import resources_of
 from modelyard.runtimes.runtime import Caps, LogStream, ProcessSpec
 from modelyard.store.resources import Json
@@ -64,12 +73,14 @@ class Fleets:
         limits: Limits,
         address_of: Callable[[str], str],
         trusted_imports: Sequence[str] = (),
+        programs: Callable[[], Mapping[str, Program]] = dict,
     ) -> None:
         self._objects = objects
         self._home = home
         self._limits = limits
         self._address_of = address_of
         self._trusted_imports = list(trusted_imports)
+        self._programs = programs
 
     async def plan(
         self,
@@ -97,7 +108,12 @@ class Fleets:
         if model is None:
             raise CannotPlan(f"Could not find model {variant['ModelName']}.")
         containers = [
-            await self._container(container, container_name, place_name(name, container_name))
+            await self._container(
+                container,
+                container_name,
+                place_name(name, container_name),
+                network_isolation=bool(model.get("EnableNetworkIsolation")),
+            )
             for container_name, container in _named_containers(model)
         ]
         startup = variant.get("ContainerStartupHealthCheckTimeoutInSeconds") or 0
@@ -111,13 +127,17 @@ class Fleets:
             direct=(model.get("InferenceExecutionConfig") or {}).get("Mode") == "Direct",
         )
 
-    async def _container(self, container: Json, name: str, place: str) -> Container:
+    async def _container(
+        self, container: Json, name: str, place: str, *, network_isolation: bool
+    ) -> Container:
         image = container.get("Image", "")
-        runtime = runtime_of(image)
+        program = program_of(image, self._programs())
+        runtime = runtime_of(image) if program is None else PROGRAM
         if runtime is None:
             raise CannotPlan(
                 f"{place}: Image {image} is not one that Modelyard runs: it has built-in runtimes for the "
-                f"repositories {', '.join(RUNTIMES)}."
+                f"repositories {', '.join(RUNTIMES)}. A program of this machine that answers `serve` becomes an "
+                f"image by: modelyard image add {repository(image)} --dir FOLDER"
             )
         source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
         uri = container.get("ModelDataUrl") or source.get("S3Uri") or ""
@@ -128,6 +148,8 @@ class Fleets:
             runtime=runtime,
             environment=dict(container.get("Environment") or {}),
             data=data,
+            program=program,
+            network_isolation=network_isolation,
         )
 
     def _pin(self, uri: str, place: str) -> ModelData:
@@ -168,8 +190,11 @@ class Fleets:
             log=log,
             caps=_share(placement.variant),
             startup_seconds=placement.variant.startup_seconds,
+            network_isolation=container.network_isolation,
             payload={
                 "id": placement.id,
+                "program": msgspec.to_builtins(container.program),
+                "network_isolation": container.network_isolation,
                 "model": {
                     "path": container.data.path,
                     "key": container.data.key,

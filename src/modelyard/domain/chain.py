@@ -24,6 +24,7 @@ class Final(msgspec.Struct, frozen=True, gc=False):
     content_type: str
     body: bytes
     container: str
+    custom_attributes: str = ""
 
 
 ARRAYS = "application/x-npy"
@@ -42,12 +43,18 @@ def accept_at(hop: int, takes_arrays: Sequence[bool], *, accept: str, content_ty
 
 
 def after_answer(
-    containers: tuple[str, ...], hop: int, *, status: int, content_type: str, body: bytes
+    containers: tuple[str, ...],
+    hop: int,
+    *,
+    status: int,
+    content_type: str,
+    body: bytes,
+    custom_attributes: str = "",
 ) -> Next | Final:
     """What follows the answer of the container at ``hop``. An error ends the chain."""
     here = containers[hop]
     if status != _OK or hop == len(containers) - 1:
-        return Final(status, content_type, body, here)
+        return Final(status, content_type, body, here, custom_attributes)
     if len(body) > BETWEEN_BYTES:
         text = (
             f"The request payload from {here} to {containers[hop + 1]} is {len(body)} bytes, "

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from modelyard.domain.images import Program
+
 WorkerState = Literal["starting", "ready", "running", "succeeded", "failed", "dead"]
 DELAY_SECONDS_MAX = 60.0
 REASON_CHARACTERS = 1024
@@ -37,6 +39,9 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     runtime: str
     environment: dict[str, str] = {}
     data: ModelData = ModelData()
+    program: Program | None = None
+    """Of an image that is a local program: as it was when the fleet was planned."""
+    network_isolation: bool = False
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,7 +5,17 @@ which the SageMaker SDK looks up for its framework containers work unchanged. An
 
 The runtimes ``auto``, ``onnx``, ``sklearn``, ``xgboost`` and ``lightgbm`` are served; for the others the loader refuses with a
 reason, which is more than to say that the image is unknown.
+
+Local programs become images by ``modelyard image add``; they are matched by the same rule.
 """
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+PROGRAM = "program"
+"""The runtime of a local program."""
 
 RUNTIMES: dict[str, str] = {
     "modelyard/python": "auto",
@@ -28,6 +38,27 @@ RUNTIMES: dict[str, str] = {
     "sagemaker-mxnet-serving": "mxnet",
 }
 """Repository name to runtime. ``auto`` decides by the model's files."""
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A program of this machine that answers ``train`` and ``serve``.
+
+    ``command`` gets one of these words as its last argument; empty, the word itself is the program, looked for in
+    ``folder``. ``reads`` are further folders that it may read. ``network``: its own, with nothing in it but loopback, or
+    this machine's.
+    """
+
+    name: str
+    command: tuple[str, ...] = ()
+    folder: str = ""
+    reads: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    network: Literal["private", "shared"] = "private"
+
+
+def program_of(uri: str, programs: Mapping[str, Program]) -> Program | None:
+    """The local program that an image stands for, if any."""
+    return programs.get(repository(uri))
 
 
 def repository(uri: str) -> str:

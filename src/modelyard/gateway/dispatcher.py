@@ -371,12 +371,13 @@ class _Replica:
 
     def answered(self, tag: Invocation, frame: frames.Frame) -> None:
         invocation = tag
-        if frame.number == _FULL:  # The worker's queue was full: not executed.
+        is_own = frame.flags & frames.OWN_STATUS
+        if frame.number == _FULL and not is_own:  # The worker's queue was full: not executed.
             self._released(invocation)
             invocation.end(ServiceError("ThrottlingException", "Rate exceeded", status=429))
             self._pool.pump()
             return
-        if frame.number == _EXPIRED:
+        if frame.number == _EXPIRED and not is_own:
             self._released(invocation)
             invocation.end(timed_out())
             self._pool.pump()
@@ -389,6 +390,7 @@ class _Replica:
             status=frame.number,
             content_type=meta.content_type,
             body=frame.body,
+            custom_attributes=meta.custom_attributes,
         )
         if isinstance(step, Next) and not invocation.is_over:
             self._next_hop(invocation, step)

@@ -226,10 +226,14 @@ class Invoke:
             self._client.respond(200, self._headers(outcome), outcome.body)
 
     def _headers(self, outcome: Final) -> bytes:
-        return b"%bx-amzn-RequestId: %b\r\n" % (
+        lines = b"%bx-amzn-RequestId: %b\r\n" % (
             _lines(outcome.content_type, self._variant),
             self._request_id.encode(),
         )
+        attributes = outcome.custom_attributes
+        if attributes and _are_attributes(attributes):
+            lines += b"X-Amzn-SageMaker-Custom-Attributes: %b\r\n" % attributes.encode("ascii")
+        return lines
 
     def _model_error(self, outcome: Final) -> ServiceError:
         endpoint = self._endpoint
@@ -286,6 +290,11 @@ def _check_header(header: str, value: str, name: str) -> None:
         raise ServiceError("ValidationError", _WRONG_KIND[header].format(name=name))
     if header in _REFUSED:
         raise Unsupported(f"{_REFUSED[header]} are not executed by Modelyard yet.")
+
+
+def _are_attributes(text: str) -> bool:
+    """Whether what a container answered may go into a header, by AWS's limit; else the caller gets none."""
+    return len(text) <= _HEADER_LIMITS[_ATTRIBUTES] and text.isascii() and text.isprintable()
 
 
 def _ask(head: Head) -> Asked:

@@ -89,9 +89,9 @@ def _run_main(birth: Birth, report: "_Reporter") -> int:
     if refusal:
         report("failed", refusal)
         return 1
+    view = birth.prepare(spec.payload, report)
     if birth.isolation.ground is None:
         return birth.main(spec.payload, spec.address, report)
-    view = birth.prepare(spec.payload, report)
     return keeper.run(
         birth.isolation.ground,
         replace(view, has_network=view.has_network and not spec.network_isolation),

@@ -27,6 +27,7 @@ from modelyard.control.scaling import ScalingReconciler
 from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.runtimes.addresses import worker_address
+from modelyard.runtimes.images import LocalImages
 from modelyard.runtimes.local import LocalRuntime
 from modelyard.server.app import Pipeline, Request
 from modelyard.server.authentication import Authentication, make_verifier
@@ -113,6 +114,7 @@ class Control:
             limits=settings.limits,
             address_of=lambda process_id: worker_address(home, process_id),
             trusted_imports=settings.trusted_imports,
+            programs=LocalImages(home.images).all,
         )
         endpoints = EndpointReconciler(
             store=self._store,

@@ -11,9 +11,11 @@ from typing import Any
 
 from modelyard.base.clock import SystemClock
 from modelyard.base.settings import Home
+from modelyard.domain.images import Program
 from modelyard.frameworks.archive import ArtifactError, ArtifactLimits, unpack_once
 from modelyard.runtimes.cgroups import open_cgroups
 from modelyard.runtimes.host import Host
+from modelyard.runtimes.images import readable_folders
 from modelyard.runtimes.isolation import open_isolation
 from modelyard.runtimes.runtime import LogStream
 from modelyard.runtimes.sandbox import View
@@ -21,6 +23,7 @@ from modelyard.server.process import begin
 from modelyard.store.logs import GroupName, LogStore, LogsUnavailable, StreamName
 from modelyard.worker.main import FRAMEWORKS
 from modelyard.worker.main import main as worker_main
+from modelyard.worker.program import PLACE, program_of
 
 logger = logging.getLogger(__name__)
 WARM = ("numpy", "onnxruntime")
@@ -48,13 +51,31 @@ class _Sink:
             logger.warning("%d lines of %s are lost: %s", len(events), stream.stream, error)
 
 
+def run_worker(payload: dict[str, Any], address: str, report: Callable[..., None]) -> int:
+    """A worker's main: a model of a built-in runtime, or somebody's program."""
+    if payload.get("program"):
+        from modelyard.worker.container import main as container_main
+
+        return container_main(payload, address, report)
+    return worker_main(payload, address, report)
+
+
 def view_of_worker(payload: dict[str, Any], report: Callable[..., None]) -> View:
     """Unpack the artifact, once for all workers, and show this one its own."""
+    folder = _unpack(payload, report)
+    program = payload.get("program")
+    if program:
+        payload["folder"] = str(folder or "")
+        return view_of_program(program_of(payload), folder)
+    return View(model=folder, binds=((folder, folder),) if folder else ())
+
+
+def _unpack(payload: dict[str, Any], report: Callable[..., None]) -> Path | None:
     artifact, limits = payload["model"], payload["limits"]
     if not artifact["path"]:
-        return View()
+        return None
     try:
-        folder = unpack_once(
+        return unpack_once(
             Path(artifact["path"]),
             name=artifact["name"],
             key=artifact["key"],
@@ -66,7 +87,19 @@ def view_of_worker(payload: dict[str, Any], report: Callable[..., None]) -> View
     except ArtifactError as error:
         report("failed", str(error))
         raise SystemExit(1) from error
-    return View(model=folder, binds=((folder, folder),))
+
+
+def view_of_program(program: Program, model: Path | None) -> View:
+    """Its folder in two places, its own and that of AWS's examples; and what else it may read."""
+    binds = [(path, path) for path in readable_folders(program)]
+    if program.folder:
+        binds.append((Path(program.folder), Path(PLACE)))
+    return View(
+        model=model,
+        binds=tuple(binds),
+        has_network=program.network == "shared",
+        is_program=True,
+    )
 
 
 def save_protections(home: Home, *, isolation: str, limits: str) -> None:
@@ -107,7 +140,7 @@ def main() -> None:
     Host(
         home=start.home,
         limits=start.settings.limits,
-        mains={"worker": worker_main, "job": run_job},
+        mains={"worker": run_worker, "job": run_job},
         sink=_Sink(store),
         cgroups=cgroups,
         isolation=isolation,

@@ -31,7 +31,7 @@ async def platform_status(
             "name": f"{one.kind} {one.id}",
             "state": one.state.value,
             "pid": one.pid,
-            "memory": _memory(one.pid),
+            "memory": _family_memory(one.pid),
         }
         for one in workers
     ]
@@ -60,16 +60,17 @@ def protections(home: Home) -> dict[str, str]:
     return found
 
 
-def _memory(pid: int) -> int:
-    """Proportional set size of a process and its children: what would be freed if only these ended. 0: it ended."""
+def _family_memory(pid: int) -> int:
+    """Of a worker with its keeper and all that it has started."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         children = []
-    return _own_memory(pid) + sum(_memory(int(child)) for child in children)
+    return _memory(pid) + sum(_family_memory(int(child)) for child in children)
 
 
-def _own_memory(pid: int) -> int:
+def _memory(pid: int) -> int:
+    """Proportional set size: what would be freed if only this process ended, shared pages divided. 0: it ended."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

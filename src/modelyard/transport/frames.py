@@ -5,7 +5,7 @@ A frame is a fixed header, a short msgpack meta and a body::
     u32 length   bytes after this field
     u8  version  of this layout
     u8  kind     REQUEST, ANSWER, CANCEL, GOAWAY, HELLO
-    u16 flags    SOLO: never merge with other requests
+    u16 flags    REQUEST, SOLO: never merge with other requests; ANSWER, OWN_STATUS: the status is the program's own
     u64 id       chosen by the sender of the request, echoed by the answer
     u32 number   REQUEST: remaining milliseconds; ANSWER: HTTP status
     u32 meta     length of the meta
@@ -23,6 +23,8 @@ import msgspec
 VERSION = 1
 REQUEST, ANSWER, CANCEL, GOAWAY, HELLO = 1, 2, 3, 4, 5
 SOLO = 1
+OWN_STATUS = 2
+"""A program's 429 is its answer; without this flag 429 (queue full) and 408 (expired) are the worker's words."""
 _HEADER = struct.Struct("<IBBHQII")
 HEADER_SIZE = _HEADER.size
 _AFTER_LENGTH = HEADER_SIZE - 4

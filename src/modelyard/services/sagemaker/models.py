@@ -71,7 +71,7 @@ MEMBERS: Mapping[str, Members] = {
         "ExecutionRoleArn": RECORDED,
         "Tags": EXECUTED,
         "VpcConfig": REFUSED,
-        "EnableNetworkIsolation": REFUSED,
+        "EnableNetworkIsolation": EXECUTED,
     }
 }
 
