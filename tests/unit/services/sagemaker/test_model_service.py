@@ -139,7 +139,6 @@ async def test_what_is_not_executed_is_refused_by_name(
 @pytest.mark.parametrize(
     "members",
     [
-        {"EnableNetworkIsolation": True},
         {"VpcConfig": {"SecurityGroupIds": ["sg"], "Subnets": ["s"]}},
     ],
 )
