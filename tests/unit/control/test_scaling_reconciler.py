@@ -10,8 +10,9 @@ from modelyard.base.errors import ServiceError, Unsupported, ValidationError
 from modelyard.domain.scaling.alarm_evaluation import evaluate
 from modelyard.domain.scaling.load_model import Replica
 from modelyard.domain.scaling.policies import alarm_rules, tracking
+from modelyard.domain.scaling.schedules import parse, zone
 from modelyard.domain.scaling.simulation import Scenario, simulate
-from modelyard.domain.scaling.state import Target
+from modelyard.domain.scaling.state import ScheduledAction, Target
 from modelyard.domain.scaling.targets import Place, Range
 from modelyard.domain.scaling.traces import Trace
 from modelyard.store.resources import Create, Delete, Update
@@ -20,6 +21,7 @@ from modelyard.testing.scaling import ENDPOINT, IDENTITY, RESOURCE_ID, ScalingWo
 
 pytestmark = pytest.mark.anyio
 START = 1_700_000_040.0  # a whole minute
+PLACE = Place(endpoint="churn", variant="AllTraffic")
 CONFIGURATION = {
     "TargetValue": 300.0,
     "PredefinedMetricSpecification": {
@@ -76,29 +78,68 @@ async def test_a_step_in_the_load_scales_out_and_its_end_scales_in(world: Scalin
     assert world.variant.in_service == 1
 
 
-async def test_the_reconciler_and_the_simulation_do_the_same(world: ScalingWorld) -> None:
-    rates = (
-        [4.0] * 900 + [30.0] * 600 + [12.5] * 1_800 + [0.0] * 1_500 + [55.0] * 300 + [3.0] * 1_500
-    )
+RATES = [4.0] * 900 + [30.0] * 600 + [12.5] * 1_800 + [0.0] * 1_500 + [55.0] * 300 + [3.0] * 1_500
+FAST = {
+    "TargetValue": 2.0,
+    "PredefinedMetricSpecification": {
+        "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+    },
+}
+SCHEDULE = {
+    "ScheduledActionName": "now and then",
+    "Schedule": "rate(25 minutes)",
+    "StartTime": START + 707,
+    "ScalableTargetAction": {"MinCapacity": 3, "MaxCapacity": 9},
+}
+
+
+@pytest.mark.parametrize(
+    ("configurations", "schedules", "startup"),
+    [
+        ({"load": CONFIGURATION}, [], 5.0),
+        ({"load": CONFIGURATION}, [], 0.0),
+        ({"fast": FAST}, [SCHEDULE], 95.0),
+        ({"load": CONFIGURATION, "fast": FAST}, [SCHEDULE], 12.0),
+    ],
+)
+async def test_the_reconciler_and_the_simulation_do_the_same(
+    configurations: dict[str, Any], schedules: list[Any], startup: float
+) -> None:
+    replica = Replica(startup_seconds=startup)
+    world = ScalingWorld(replica=replica, initial=2, start=START)
+    await world.begin()
     await register(world, 1, 12)
-    policy = await track(world)
-    await world.load(rates)
+    twins = []
+    for name, configuration in configurations.items():
+        answer = await track(world, name, **configuration)
+        names = [alarm["AlarmName"] for alarm in answer["Alarms"]]
+        twins.append(tracking(name, name, {**CONFIGURATION, **configuration}, PLACE, names))
+    for schedule in schedules:
+        await world.call("PutScheduledAction", **IDENTITY, **schedule)
+    await world.load(RATES)
     await world.settle()
 
-    place = Place(endpoint="churn", variant="AllTraffic")
-    names = [alarm["AlarmName"] for alarm in policy["Alarms"]]
-    twin = tracking("track", "arn", CONFIGURATION, place, names)
+    actions = [
+        ScheduledAction(
+            name=one["ScheduledActionName"],
+            schedule=parse(one["Schedule"]),
+            timezone=zone(None),
+            start=one["StartTime"],
+            put_at=START,
+            low=one["ScalableTargetAction"]["MinCapacity"],
+            high=one["ScalableTargetAction"]["MaxCapacity"],
+        )
+        for one in schedules
+    ]
+    bounds = Range(low=1, high=12)
     scenario = Scenario(
-        target=Target(place=place, range=Range(low=1, high=12), policies=[twin]),
-        alarms={"track": alarm_rules(twin)},
-        replica=Replica(),
+        target=Target(place=PLACE, range=bounds, policies=twins, actions=actions),
+        alarms={twin.name: alarm_rules(twin) for twin in twins},
+        replica=replica,
         initial=2,
     )
-    trace = Trace(
-        starts=range(round(START), round(START) + len(rates)),
-        rates=rates,
-        end=round(START) + len(rates),
-    )
+    start = round(START)
+    trace = Trace(starts=range(start, start + len(RATES)), rates=RATES, end=start + len(RATES))
     report = simulate(scenario, trace, evaluate)
 
     live = sorted(world.activities(), key=lambda one: (one.started_at, one.id))

@@ -89,6 +89,7 @@ def propose(
     ``alarms`` by policy; ``acted`` says, by policy and alarm (``mark``), up to which evaluation it was acted upon. What
     was acted upon already is no reason to act; but a tracking policy is heard all the same when another one acts.
     """
+    policies = sorted(policies, key=lambda policy: policy.name)  # of equals the first by name wins
     vetoes = [policy.name for policy in policies if _keeps(policy, alarms)]
     for policy in policies:
         for alarm in alarms.get(policy.name, ()):
