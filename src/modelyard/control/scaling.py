@@ -10,7 +10,6 @@ from typing import Protocol
 
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
-from modelyard.base.failpoint import failpoint
 from modelyard.domain.scaling.activities import KEPT_MAX, KEPT_SECONDS, Activity
 from modelyard.domain.scaling.planner import decide, refused
 from modelyard.domain.scaling.policies import Policy
@@ -108,7 +107,6 @@ class ScalingReconciler:
         )
         target = await self._save(target, endpoint, outcome)
         if outcome.capacity is not None:
-            failpoint("scaling.after-decision")
             try:
                 await self._capacity.set_capacity(endpoint.key, place, outcome.capacity)
             except ServiceError as error:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from modelyard.base.errors import ServiceError, Unsupported, ValidationError
+from modelyard.control.scaling import ScalingReconciler
+from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.domain.scaling.alarm_evaluation import evaluate
 from modelyard.domain.scaling.load_model import Replica
 from modelyard.domain.scaling.policies import alarm_rules, tracking
@@ -15,7 +17,7 @@ from modelyard.domain.scaling.simulation import Scenario, simulate
 from modelyard.domain.scaling.state import ScheduledAction, Target
 from modelyard.domain.scaling.targets import Place, Range
 from modelyard.domain.scaling.traces import Trace
-from modelyard.store.resources import Create, Delete, Update
+from modelyard.store.resources import Create, Delete, Key, Update
 from modelyard.store.scaling import ACTION, ALARM, POLICY, TARGET, alarm_key
 from modelyard.testing.scaling import ENDPOINT, IDENTITY, RESOURCE_ID, ScalingWorld
 
@@ -298,6 +300,38 @@ async def test_an_endpoint_of_the_same_name_is_another_one(world: ScalingWorld) 
     await world.begin()
     await world.settle()
     assert world.store.list(TARGET) == []
+
+
+class Killed(BaseException):
+    """Control died here."""
+
+
+class DeadlyCapacity:
+    async def set_capacity(self, endpoint: Key, place: Place, capacity: int) -> None:
+        raise Killed
+
+
+async def test_control_that_is_killed_before_it_acts_acts_when_it_is_back(
+    world: ScalingWorld,
+) -> None:
+    survivor = world.reconciler
+    world.reconciler = ScalingReconciler(
+        store=world.store,
+        alarms=PolicyAlarms(store=world.store, metrics=world, clock=world.clock),
+        capacity=DeadlyCapacity(),
+        clock=world.clock,
+    )
+    with pytest.raises(Killed):
+        await register(world, 4, 8)
+    assert world.variant.desired == 2
+    assert [one.status for one in world.activities()] == ["InProgress"]
+    world.clock.advance(30.0)
+    world.variant.now += 30
+    seconds = await survivor.reconcile(world.store.list(TARGET)[0].key)
+    assert seconds <= 1.0
+    assert world.variant.desired == 4
+    await world.load([0.0] * 10)
+    assert [one.status for one in world.activities()] == ["Successful"]
 
 
 async def test_deregistering_takes_all_but_the_activities(world: ScalingWorld) -> None:
