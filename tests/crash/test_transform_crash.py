@@ -1,9 +1,14 @@
-"""A transform job is killed at each durability boundary, and started again: the outputs are those of a quiet run."""
+"""A transform job is killed at each durability boundary, and started again: the outputs are those of a quiet run.
+
+``MODELYARD_KILLS=20 MODELYARD_KILLED_OBJECTS=1000`` makes the random kills as many as they are said to have been survived.
+"""
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +20,8 @@ from modelyard.store.objects import ObjectStore
 from modelyard.testing.fake_worker import FakeWorker
 
 OBJECTS = 12
+KILLS = int(os.environ.get("MODELYARD_KILLS", "5"))
+KILLED_OBJECTS = int(os.environ.get("MODELYARD_KILLED_OBJECTS", "200"))
 JOB = """
 import json, sys
 from modelyard.jobs.main import main
@@ -100,3 +107,84 @@ def test_a_killed_job_goes_on_where_it_was(
     last = {info.key: info.etag for info in store.page("out", "", after="")}
     assert first.items() <= last.items()
     store.close()
+
+
+@pytest.mark.timeout(600)
+def test_a_job_killed_at_random_writes_the_bytes_of_an_undisturbed_one(
+    tmp_path: Path, worker: FakeWorker
+) -> None:
+    store = ObjectStore(tmp_path / "objects")
+    for bucket in ("in", "out", "calm"):
+        store.create_bucket(bucket, account="1", region="us-east-1")
+    for number in range(KILLED_OBJECTS):
+        with store.writer("in", f"d/{number:04}.csv") as writer:
+            writer.write(
+                b"".join(b"row %d of %d\n" % (line, number) for line in range(number % 50 + 1))
+            )
+            writer.commit()
+
+    def payload(bucket: str) -> dict[str, Any]:
+        return {
+            "job": "transform",
+            "journal": str(tmp_path / bucket),
+            "objects": str(tmp_path / "objects"),
+            "spec": {
+                "TransformInput": {
+                    "DataSource": {"S3DataSource": {"S3Uri": "s3://in/d/"}},
+                    "SplitType": "Line",
+                    "ContentType": "text/csv",
+                },
+                "TransformOutput": {
+                    "S3OutputPath": f"s3://{bucket}/",
+                    "Accept": "text/csv",
+                    "AssembleWith": "Line",
+                },
+                "DataProcessing": {"JoinSource": "Input"},
+            },
+            "replicas": [[worker.address]],
+            "containers": ["primary"],
+        }
+
+    began = time.monotonic()
+    calm = run(payload("calm"))
+    assert calm.returncode == 0, calm.stderr
+    seconds = time.monotonic() - began
+    worker.seen.clear()
+    moments = random.Random(20)
+    kills = 0
+    for _ in range(KILLS * 3):
+        if kills == KILLS:
+            break
+        with subprocess.Popen(
+            [sys.executable, "-c", JOB, json.dumps(payload("out"))],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                process.wait(moments.uniform(0.3, 1.0) * seconds / KILLS + 0.3)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+                continue
+            break
+    assert kills
+    done = run(payload("out"))
+    assert done.returncode == 0, done.stderr
+    assert "succeeded" in done.stdout
+    outputs = {}
+    for bucket in ("calm", "out"):
+        outputs[bucket] = {info.key: info.etag for info in _every(store, bucket)}
+    assert len(outputs["calm"]) == KILLED_OBJECTS
+    assert outputs["out"] == outputs["calm"]
+    requests = Counter(frame.body for frame in worker.seen)
+    assert len(requests) == KILLED_OBJECTS
+    assert sum(requests.values()) <= KILLED_OBJECTS + kills, "finished objects were computed again"
+    print(f"{kills} kills, {sum(requests.values())} requests for {KILLED_OBJECTS} objects")
+    store.close()
+
+
+def _every(store: ObjectStore, bucket: str) -> Iterator[Any]:
+    after = ""
+    while page := store.page(bucket, "", after=after):
+        yield from page
+        after = page[-1].key

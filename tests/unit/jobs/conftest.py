@@ -56,9 +56,9 @@ class FakeObjects:
         path = self._path(bucket, key)
         if not path.exists():
             return None
-        data = path.read_bytes()
-        etag = f'"{hashlib.md5(data).hexdigest()}"'
-        return Stored(key=key, size=len(data), etag=etag, path=path)
+        with path.open("rb") as file:
+            etag = f'"{hashlib.file_digest(file, "md5").hexdigest()}"'
+        return Stored(key=key, size=path.stat().st_size, etag=etag, path=path)
 
     def open_object(self, bucket: str, key: str) -> tuple[Stored, BinaryIO] | None:
         head = self.head(bucket, key)

@@ -129,6 +129,8 @@ SLOW = settings(
 @given(csv_bodies(), STRATEGIES, st.sampled_from([1, 2]))
 @example((1, b"1\n\n2\n"), "SingleRecord", 1)
 @example((2, b"0,0\n\n0,0"), "SingleRecord", 1)
+@example((1, b"nan(1)\n2\n"), "MultiRecord", 1)
+@example((1, b"1\r2\n3\r"), "MultiRecord", 1)
 @example((2, b"1,2\r\n3,4"), "SingleRecord", 2)
 @example((1, b"-0\n-0.0\n"), "SingleRecord", 2)
 @example((1, b"1\nnan\n1e-5\n"), "SingleRecord", 1)
