@@ -26,6 +26,7 @@ from modelyard.jobs.replica import Answer, ObjectFailed, Prepared, ReplicaClient
 
 _REPORT_SECONDS = 1.0
 _SAY_SECONDS = 5.0
+"""The command line reads the progress from these lines of the log."""
 _NAMED_FAILURES = 3
 _AHEAD = 2
 """Requests that are made while others are under way."""
