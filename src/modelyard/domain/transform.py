@@ -24,7 +24,6 @@ MEMORY_MIB = 100
 SWITCHES = {
     "MODELYARD_TRANSFORM_COLUMNS": True,
     "MODELYARD_TRANSFORM_DEAD_LETTERS": False,
-    "MODELYARD_TRANSFORM_SHARE_OBJECTS": False,
     "MODELYARD_TRANSFORM_MANIFEST": False,
 }
 """Variables of a job's ``Environment`` that are for Modelyard, not for the container, and their defaults."""
@@ -74,7 +73,6 @@ class TransformOptions:
     processing: Processing | None = None
     columns: bool = True
     dead_letters: bool = False
-    shares_objects: bool = False
     has_manifest: bool = False
 
     @classmethod
@@ -110,7 +108,6 @@ class TransformOptions:
             processing=processing,
             columns=switches["MODELYARD_TRANSFORM_COLUMNS"],
             dead_letters=switches["MODELYARD_TRANSFORM_DEAD_LETTERS"],
-            shares_objects=switches["MODELYARD_TRANSFORM_SHARE_OBJECTS"],
             has_manifest=switches["MODELYARD_TRANSFORM_MANIFEST"],
         )
 

@@ -10,8 +10,10 @@ from modelyard.domain.transform import (
     Location,
     TransformOptions,
     container_environment,
+    execution_parameters,
     is_input,
     output_key,
+    switches_of,
 )
 from modelyard.domain.transform_packing import Batch, PackedLines, PackedRecords, Packer
 from modelyard.domain.transform_records import FRAMINGS, RecordTooLarge
@@ -182,3 +184,42 @@ def test_a_container_is_told_only_what_the_user_said() -> None:
         "SAGEMAKER_BATCH_STRATEGY": "SINGLE_RECORD",
         "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "4",
     }
+
+
+def test_switches_are_for_modelyard_and_not_for_the_container() -> None:
+    spec = {"Environment": {"MODELYARD_TRANSFORM_MANIFEST": "True", "A": "1"}}
+    assert switches_of(spec)["MODELYARD_TRANSFORM_MANIFEST"] is True
+    assert switches_of({})["MODELYARD_TRANSFORM_COLUMNS"] is True
+    assert container_environment(spec) == {"SAGEMAKER_BATCH": "true", "A": "1"}
+    for name, text in (("MODELYARD_TRANSFORM_X", "1"), ("MODELYARD_TRANSFORM_MANIFEST", "yes")):
+        with pytest.raises(ValueError, match=name):
+            switches_of({"Environment": {name: text}})
+
+
+def test_a_request_goes_before_what_the_container_says_of_itself() -> None:
+    said = {"MaxConcurrentTransforms": 8, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 2}
+    spec: dict[str, object] = {"TransformInput": {"SplitType": "Line"}, "TransformOutput": {}}
+    options = TransformOptions.of(spec, said)
+    assert (options.concurrency, options.is_single, options.payload_bytes) == (8, True, 2 * MIB)
+    asked = {"MaxConcurrentTransforms": 1, "BatchStrategy": "MultiRecord", "MaxPayloadInMB": 0}
+    options = TransformOptions.of({**spec, **asked}, said)
+    assert (options.concurrency, options.is_single) == (1, False)
+    assert options.payload_bytes == UNLIMITED_BYTES
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        "text",
+        [],
+        {"BatchStrategy": "Multi"},
+        {"MaxPayloadInMB": 101},
+        {"MaxConcurrentTransforms": 0},
+    ],
+)
+def test_execution_parameters_that_make_no_sense_mean_the_defaults(said: object) -> None:
+    parameters = execution_parameters(said)
+    assert parameters.MaxPayloadInMB is None
+    assert parameters.MaxConcurrentTransforms is None
+    assert parameters.BatchStrategy is None
