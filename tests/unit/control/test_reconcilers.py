@@ -421,6 +421,19 @@ async def test_a_job_runs_on_ready_replicas_and_completes(control: Control) -> N
     assert "FailureReason" not in status
 
 
+async def test_a_job_is_told_what_its_workers_said_of_themselves(control: Control) -> None:
+    await control.create_job()
+    await control.until(lambda: control.runtime.ids("worker", STARTING))
+    (worker,) = control.runtime.ids("worker", STARTING)
+    said = {"MaxPayloadInMB": 3}
+    progress = {"takes_arrays": "<f4", "execution_parameters": said}
+    control.runtime.become(worker, READY, progress=progress)
+    await control.until(lambda: control.runtime.ids("job", STARTING))
+    (process_id,) = control.runtime.ids("job", STARTING)
+    payload = control.runtime.specs[process_id].payload
+    assert (payload["takes_arrays"], payload["execution"]) == ("<f4", said)
+
+
 async def test_a_failed_job_says_why(control: Control) -> None:
     process_id = await control.job_runs()
     control.runtime.become(process_id, ProcessState.FAILED, reason="1 of 2 objects")
