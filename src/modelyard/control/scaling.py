@@ -49,7 +49,7 @@ _logger = logging.getLogger(__name__)
 class AlarmReader(Protocol):
     """What the alarms that act on policies say."""
 
-    def read(self, target: Key, policies: Sequence[Policy]) -> Mapping[str, Sequence[Alarm]]:
+    async def read(self, target: Key, policies: Sequence[Policy]) -> Mapping[str, Sequence[Alarm]]:
         """By the policy's name: its alarms, with the data points that they were evaluated by."""
 
 
@@ -101,7 +101,7 @@ class ScalingReconciler:
         outcome = decide(
             asked,
             scaled_of(endpoint, place),
-            self._alarms.read(target.key, asked.policies),
+            await self._alarms.read(target.key, asked.policies),
             memory_of(target),
             now=self._clock.now(),
         )

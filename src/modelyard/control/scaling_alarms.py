@@ -3,6 +3,7 @@
 A tracking policy names its two alarms; a step policy is named by its users' alarms, in their actions.
 """
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -14,24 +15,34 @@ from modelyard.store.resources import Json, Key, Resource, ResourceStore
 from modelyard.store.scaling import ALARM, alarm_key
 
 _EVALUATION_SECONDS_MAX = 60.0
+SETTLE_SECONDS = 2.0
+"""As in the evaluation of alarms: a period's last values come in a moment after its end."""
 
 
 class MetricSource(Protocol):
-    """Where data points come from."""
+    """Where data points come from. May block: it is called on a thread of its own."""
 
     def recent(self, alarm: Resource, *, start: float, end: float) -> Sequence[tuple[float, float]]:
         """Beginning and value of the periods of the alarm's metric that have data, oldest first."""
 
 
 class PolicyAlarms:
-    """``AlarmReader`` of the platform."""
+    """``AlarmReader`` of the platform. An alarm is evaluated ``settle_seconds`` after the end of a period."""
 
-    def __init__(self, *, store: ResourceStore, metrics: MetricSource, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: ResourceStore,
+        metrics: MetricSource,
+        clock: Clock,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> None:
+        self._settle_seconds = settle_seconds
         self._store = store
         self._metrics = metrics
         self._clock = clock
 
-    def read(self, target: Key, policies: Sequence[Policy]) -> Mapping[str, Sequence[Alarm]]:
+    async def read(self, target: Key, policies: Sequence[Policy]) -> Mapping[str, Sequence[Alarm]]:
         """By the policy's name."""
         found: dict[str, list[Alarm]] = {}
         stepping = {one.arn: one.name for one in policies if not isinstance(one, Tracking)}
@@ -41,18 +52,18 @@ class PolicyAlarms:
         for alarm in users:
             for arn in alarm.spec.get("AlarmActions") or ():
                 if arn in stepping and alarm.spec.get("ActionsEnabled", True):
-                    found.setdefault(stepping[arn], []).append(self._alarm(alarm))
+                    found.setdefault(stepping[arn], []).append(await self._alarm(alarm))
         for policy in policies:
             if isinstance(policy, Tracking):
                 for name in (policy.high_alarm, policy.low_alarm):
                     owned = self._store.get(alarm_key(target, name))
                     if owned is not None and owned.spec.get("ActionsEnabled", True):
-                        found.setdefault(policy.name, []).append(self._alarm(owned))
+                        found.setdefault(policy.name, []).append(await self._alarm(owned))
         return found
 
-    def _alarm(self, alarm: Resource) -> Alarm:
+    async def _alarm(self, alarm: Resource) -> Alarm:
         spec, status = alarm.spec, alarm.status
-        now = self._clock.now()
+        now = self._clock.now() - self._settle_seconds
         period = float(spec.get("Period", 60))
         interval = min(period, _EVALUATION_SECONDS_MAX)
         evaluated_at = now // interval * interval
@@ -61,7 +72,7 @@ class PolicyAlarms:
         if status["StateValue"] == "ALARM":
             if changed_at >= evaluated_at:
                 points = _told(status, period)
-            points = points or self._measured(alarm, period, now)
+            points = points or await self._measured(alarm, period, now)
         return Alarm(
             name=alarm.key.name,
             state=status["StateValue"],
@@ -71,10 +82,10 @@ class PolicyAlarms:
             interval=interval,
         )
 
-    def _measured(self, alarm: Resource, period: float, now: float) -> Sequence[Point]:
+    async def _measured(self, alarm: Resource, period: float, now: float) -> Sequence[Point]:
         end = now // period * period
         start = end - period * alarm.spec["EvaluationPeriods"]
-        found = self._metrics.recent(alarm, start=start, end=end)
+        found = await asyncio.to_thread(self._metrics.recent, alarm, start=start, end=end)
         return [Point(at=at, value=value, period=period) for at, value in found]
 
 

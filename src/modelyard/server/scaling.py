@@ -28,7 +28,9 @@ def build_services(
     """The service ``application-autoscaling``."""
     return (
         ScalableTargets(store=store, random=random),
-        ScalingPolicies(store=store, random=random, alarm_changes=PolicyAlarmChanges(store=store)),
+        ScalingPolicies(
+            store=store, random=random, alarm_changes=PolicyAlarmChanges(store=store, clock=clock)
+        ),
         ScheduledActions(store=store, clock=clock, random=random),
         ScalingActivities(store=store, clock=clock),
         ScalingTags(store=store),

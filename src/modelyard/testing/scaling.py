@@ -50,7 +50,9 @@ class ScalingWorld:
         endpoints = Endpoints(store=self.store, clock=self.clock)
         self.reconciler = ScalingReconciler(
             store=self.store,
-            alarms=PolicyAlarms(store=self.store, metrics=self, clock=self.clock),
+            alarms=PolicyAlarms(
+                store=self.store, metrics=self, clock=self.clock, settle_seconds=0.0
+            ),
             capacity=EndpointCapacity(endpoints=endpoints, clock=self.clock, random=random),
             clock=self.clock,
         )

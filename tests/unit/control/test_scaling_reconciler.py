@@ -317,7 +317,9 @@ async def test_control_that_is_killed_before_it_acts_acts_when_it_is_back(
     survivor = world.reconciler
     world.reconciler = ScalingReconciler(
         store=world.store,
-        alarms=PolicyAlarms(store=world.store, metrics=world, clock=world.clock),
+        alarms=PolicyAlarms(
+            store=world.store, metrics=world, clock=world.clock, settle_seconds=0.0
+        ),
         capacity=DeadlyCapacity(),
         clock=world.clock,
     )

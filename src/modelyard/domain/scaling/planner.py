@@ -32,8 +32,8 @@ from modelyard.domain.scaling.targets import Range
 
 CHANGE_SECONDS_MAX = 3_600.0
 """A change that the endpoint has not fulfilled by then is given up as Unfulfilled."""
-REPEAT_SECONDS = 1.0
-"""An alarm that stays in ALARM acts again so long after each evaluation: the evaluation comes first."""
+REPEAT_SECONDS = 3.0
+"""An alarm that stays in ALARM acts again so long after the end of each of its periods: its evaluation comes first."""
 _HISTORY_MAX = 64
 _HISTORY_SECONDS = 7_200.0
 _RETRY_SECONDS = 60.0
@@ -325,7 +325,7 @@ class _Pass:
         waits = [math.inf]
         for alarms in self._alarms.values():
             firing = [one.interval for one in alarms if one.state == "ALARM"]
-            waits += [interval - now % interval + REPEAT_SECONDS for interval in firing]
+            waits += [interval - (now - REPEAT_SECONDS) % interval for interval in firing]
         if memory.change is not None:
             waits.append(_POLL_SECONDS)
         if memory.retry_at > now:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from modelyard.domain.scaling.targets import CONCURRENCY, INSTANCES, Place
 
+Missing = Literal["missing", "ignore", "breaching", "notBreaching"]
 Statistic = Literal["Average", "Minimum", "Maximum", "SampleCount", "Sum"]
 LOW_FACTOR = 0.9
 """The Low alarm's threshold, of the target value."""
@@ -86,7 +87,7 @@ class AlarmRule:
     threshold: float
     points: int
     breaching: int
-    missing: str = "missing"
+    missing: Missing = "missing"
 
 
 PREDEFINED: Mapping[str, tuple[str, str, Statistic, int, str]] = {

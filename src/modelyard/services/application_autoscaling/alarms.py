@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from modelyard.base.clock import Clock
 from modelyard.domain.scaling.policies import AlarmRule
 from modelyard.store.resources import Change, Create, Json, Key, ResourceStore, Update
 from modelyard.store.scaling import alarm_key
@@ -10,16 +11,23 @@ from modelyard.store.scaling import alarm_key
 class PolicyAlarmChanges:
     """``AlarmChanges``: creates an alarm, or replaces its configuration and keeps its state."""
 
-    def __init__(self, *, store: ResourceStore) -> None:
+    def __init__(self, *, store: ResourceStore, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
 
     def __call__(self, policy: Key, rule: AlarmRule, action: str) -> Sequence[Change]:
         key = alarm_key(policy, rule.name)
         before = self._store.get(key)
-        spec = alarm_spec(rule, action)
+        now = self._clock.now()
+        spec = {**alarm_spec(rule, action), "configured_at": now}
         if before is not None:
             return [Update(key=key, version=before.version, spec={**before.spec, **spec})]
-        status: Json = {"StateValue": "INSUFFICIENT_DATA"}
+        status: Json = {
+            "StateValue": "INSUFFICIENT_DATA",
+            "StateReason": "Unchecked: Initial alarm creation",
+            "StateUpdatedTimestamp": now,
+            "StateTransitionedTimestamp": now,
+        }
         return [Create(key=key, spec=spec, status=status)]
 
 
