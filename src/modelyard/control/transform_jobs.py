@@ -158,15 +158,20 @@ class TransformJobReconciler:
         return resource
 
     async def _reported(self, workers: Sequence[Placement]) -> Json:
-        """What ready workers said of themselves: the execution parameters of the first container, and arrays."""
+        """What ready workers said of themselves: the first container's execution parameters, each one's arrays."""
         known = await self._processes.current()
-        said = [known[worker.id].progress if worker.id in known else {} for worker in workers]
-        is_chain = any(worker.container.name != workers[0].container.name for worker in workers)
-        array_types = {one.get(TAKES_ARRAYS) for one in said}
-        is_one_type = len(array_types) == 1 and not is_chain
+        array_types: dict[str, set[str]] = {}
+        execution = None
+        for worker in workers:
+            said = known[worker.id].progress if worker.id in known else {}
+            array_types.setdefault(worker.container.name, set()).add(said.get(TAKES_ARRAYS) or "")
+            if worker.id == workers[0].id:
+                execution = said.get(EXECUTION_PARAMETERS)
         return {
-            "execution": said[0].get(EXECUTION_PARAMETERS) if said else None,
-            "takes_arrays": array_types.pop() or "" if is_one_type else "",
+            "execution": execution,
+            "takes_arrays": [
+                types.pop() if len(types) == 1 else "" for types in array_types.values()
+            ],
         }
 
     async def _start_worker(self, placement: Placement, resource: Resource) -> None:

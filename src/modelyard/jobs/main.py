@@ -152,8 +152,9 @@ def _run(
 def _replicas(
     payload: dict[str, Any], options: TransformOptions, stop: threading.Event
 ) -> list[ReplicaClient]:
-    """One for each instance. ``takes_arrays`` is what their workers said when they were ready."""
+    """One for each instance. ``takes_arrays`` is what the workers of each container said when they were ready."""
     file = Path(payload["journal"]) / REPLICAS_FILE
+    array_types: Sequence[str] = payload.get("takes_arrays") or ()
     return [
         ReplicaClient(
             addresses=_addresses(file, number, workers),
@@ -161,7 +162,8 @@ def _replicas(
             options=options,
             clock=SystemClock(),
             stop=stop,
-            columns=columns_for(options, payload.get("takes_arrays") or ""),
+            columns=columns_for(options, array_types[0]) if len(array_types) == 1 else None,
+            takes_arrays=tuple(map(bool, array_types)),
         )
         for number, workers in enumerate(payload["replicas"])
     ]

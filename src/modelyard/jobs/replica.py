@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from modelyard.base.clock import Clock
-from modelyard.domain.chain import Final, Next, after_answer
+from modelyard.domain.chain import Final, Next, accept_at, after_answer
 from modelyard.domain.transform import TransformOptions
 from modelyard.domain.transform_packing import Batch, split_batch
 from modelyard.jobs.columns import CONTENT_TYPE, Columns
@@ -87,7 +87,6 @@ class _Request:
     batch: Batch
     body: bytes | bytearray
     content_type: str
-    accept: str
     is_array: bool = False
     stage: int = 0
     failures: int = 0
@@ -114,7 +113,8 @@ class ReplicaClient:
     """For one thread.
 
     ``addresses`` of the workers of its ``containers`` are asked for again whenever one is gone: control starts another.
-    ``columns`` is set if the workers take arrays. ``complain`` hears of each request that went wrong.
+    ``columns`` is set if rows go to the only container as arrays; ``takes_arrays`` tells of each container whether it
+    takes them. ``complain`` hears of each request that went wrong.
     """
 
     addresses: Callable[[], Sequence[str]]
@@ -124,6 +124,7 @@ class ReplicaClient:
     stop: StopFlag = field(default_factory=threading.Event)
     wait_seconds: float = 300.0
     columns: Columns | None = None
+    takes_arrays: tuple[bool, ...] = ()
     complain: Callable[[Batch, str], None] = _nobody
     _channels: dict[int, BlockingChannel] = field(default_factory=dict)
     _flying: dict[int, _Request] = field(default_factory=dict)
@@ -161,8 +162,8 @@ class ReplicaClient:
 
     def _request(self, batch: Batch, array: bytes | bytearray | None = None) -> _Request:
         if array is not None:
-            return _Request(batch, array, CONTENT_TYPE, CONTENT_TYPE, is_array=True)
-        return _Request(batch, batch.body, self.options.content_type, self.options.accept)
+            return _Request(batch, array, CONTENT_TYPE, is_array=True)
+        return _Request(batch, batch.body, self.options.content_type)
 
     def _put_smaller_ones(self, window: deque[_Request]) -> None:
         if any(request.instead is not None for request in window):
@@ -203,7 +204,8 @@ class ReplicaClient:
         request.flying_as = next(self._ids)
         request.sent_at = self.clock.monotonic()
         self._flying[request.flying_as] = request
-        meta = RequestMeta(content_type=request.content_type, accept=request.accept)
+        accept = CONTENT_TYPE if request.is_array else self._accept_at(request.stage)
+        meta = RequestMeta(content_type=request.content_type, accept=accept)
         channel.send(
             REQUEST,
             request.flying_as,
@@ -212,6 +214,11 @@ class ReplicaClient:
             meta=encode_meta(meta),
             body=bytes(request.body),
         )
+
+    def _accept_at(self, stage: int) -> str:
+        flags = self.takes_arrays or (False,) * len(self.containers)
+        options = self.options
+        return accept_at(stage, flags, accept=options.accept, content_type=options.content_type)
 
     def _connect(self, stage: int) -> BlockingChannel:
         """Wait for the worker. Raises ``ReplicaLost`` when it does not come, ``Stopped``."""
@@ -301,7 +308,7 @@ class ReplicaClient:
         else:
             request.is_array = False
             request.body = request.batch.body
-            request.content_type, request.accept = self.options.content_type, self.options.accept
+            request.content_type = self.options.content_type
 
     def _smaller(self, batch: Batch, parts: int) -> list[Batch]:
         return list(split_batch(batch, split=self.options.split, parts=parts))

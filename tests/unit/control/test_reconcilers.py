@@ -431,7 +431,7 @@ async def test_a_job_is_told_what_its_workers_said_of_themselves(control: Contro
     await control.until(lambda: control.runtime.ids("job", STARTING))
     (process_id,) = control.runtime.ids("job", STARTING)
     payload = control.runtime.specs[process_id].payload
-    assert (payload["takes_arrays"], payload["execution"]) == ("<f4", said)
+    assert (payload["takes_arrays"], payload["execution"]) == (["<f4"], said)
 
 
 async def test_a_failed_job_says_why(control: Control) -> None:

@@ -74,7 +74,7 @@ def compare(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             bench.spec["TransformInput"]["ContentType"] = kind
             bench.spec["TransformOutput"] |= {"Accept": kind, **spec.get("TransformOutput", {})}
             bench.spec |= {name: one for name, one in spec.items() if name != "TransformOutput"}
-            bench.payload["takes_arrays"] = array_type
+            bench.payload["takes_arrays"] = [array_type]
             model.calls.clear()
             bench.run([bench.worker(serving(model))])
             calls.append(len(model.calls))
@@ -221,7 +221,7 @@ def test_without_pyarrow_text_is_sent(
     monkeypatch.setattr("modelyard.worker.predictor.signal.setitimer", lambda *_: None)
     bench = make_bench(tmp_path)
     bench.objects.put("in", "d/a", b"1\n2\n")
-    bench.payload["takes_arrays"] = "<f4"
+    bench.payload["takes_arrays"] = ["<f4"]
     worker = bench.worker(serving(Sums(1)))
     bench.run([worker])
     bench.close()

@@ -63,6 +63,15 @@ def test_a_chain_of_containers_is_passed_in_order(bench: Any) -> None:
     assert decode_request_meta(second.seen[0].meta).content_type == "text/plain"
 
 
+def test_containers_in_series_are_asked_as_on_an_endpoint(bench: Any) -> None:
+    bench.objects.put("in", "d/a", b"x\n")
+    bench.payload["takes_arrays"] = ["<f8", "<f4", ""]
+    workers = [bench.worker() for _ in range(3)]
+    bench.run(workers)
+    accepts = [decode_request_meta(worker.seen[0].meta).accept for worker in workers]
+    assert accepts == ["application/x-npy", "", "text/csv"]
+
+
 def test_a_prefix_without_objects_fails_and_is_named(bench: Any) -> None:
     assert bench.run([bench.worker()]) == 0
     assert bench.last[0] == "failed"
