@@ -1,0 +1,240 @@
+"""A local program as an image, through real boto3: AWS's container contract on one side, InvokeEndpoint on the other."""
+
+import json
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from modelyard.cli.platform import Platform
+from modelyard.testing.platform import command, running_platform
+
+SETTLED_SECONDS = 60.0
+INVOCATION_SECONDS = 2
+ANSWER_BYTES = 3_000_000
+PROGRAM = Path(__file__).parent / "programs"
+URI = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/triple:v7"
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    bounds = ("invocation_seconds", INVOCATION_SECONDS), ("payload_bytes", ANSWER_BYTES)
+    options = [word for name, value in bounds for word in ("--limit", f"{name}={value}")]
+    with running_platform(tmp_path_factory.mktemp("images") / "home", *options) as platform:
+        if json.loads((platform.home.run / "protections.json").read_text())["isolation"]:
+            pytest.skip("this machine does not allow isolation")
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "files").mkdir()
+    (folder / "files" / "factor.txt").write_text("3")
+    return shutil.make_archive(str(folder / "model"), "gztar", folder / "files")
+
+
+@pytest.fixture(scope="module")
+def deploy(platform: Platform, model: str) -> Callable[..., Any]:
+    home = platform.home.root
+    added = command("image", "add", "triple", "--dir", str(PROGRAM), home=home)
+    assert added.returncode == 0, added.stderr
+    uploaded = f"s3://modelyard-tests/{Path(model).name}"
+    s3 = platform.client("s3")
+    s3.create_bucket(Bucket="modelyard-tests")
+    s3.put_object(Bucket="modelyard-tests", Key=Path(model).name, Body=Path(model).read_bytes())
+    sagemaker = platform.client("sagemaker")
+
+    def deploy(name: str, *, variant: dict[str, Any] | None = None, **changes: Any) -> Any:
+        environment = changes.pop("environment", {})
+        container = {"Image": URI, "ModelDataUrl": uploaded, "Environment": environment}
+        sagemaker.create_model(
+            ModelName=name,
+            PrimaryContainer=container,
+            ExecutionRoleArn="arn:aws:iam::123456789012:role/R",
+            **changes,
+        )
+        production = {
+            "VariantName": "v",
+            "ModelName": name,
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 1,
+            **(variant or {}),
+        }
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[production])
+        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while (said := sagemaker.describe_endpoint(EndpointName=name))[
+            "EndpointStatus"
+        ] == "Creating":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return said
+
+    return deploy
+
+
+@pytest.fixture(scope="module")
+def ask(platform: Platform, deploy: Any) -> Callable[..., Any]:
+    assert deploy("triple", variant={"InitialInstanceCount": 2})["EndpointStatus"] == "InService"
+    runtime = platform.client("sagemaker-runtime", read_timeout=60, max_pool_connections=32)
+
+    def ask(body: str, *, endpoint: str = "triple", **changes: Any) -> Any:
+        return runtime.invoke_endpoint(EndpointName=endpoint, Body=body, **changes)
+
+    return ask
+
+
+def said(answer: Any) -> bytes:
+    data: bytes = answer["Body"].read()
+    return data
+
+
+def refusal(ask: Any, body: str, **changes: Any) -> dict[str, Any]:
+    with pytest.raises(ClientError) as refused:
+        ask(body, **changes)
+    response: dict[str, Any] = refused.value.response
+    assert response["Error"]["Code"] == "ModelError"
+    return response
+
+
+def test_two_replicas_of_several_processes_answer_at_once(ask: Any) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda number: said(ask(str(number))), range(100)))
+    assert answers == [str(number * 3.0).encode() for number in range(100)]
+
+
+def test_the_types_and_attributes_go_both_ways_and_nothing_else_does(ask: Any) -> None:
+    answer = ask("headers", ContentType="text/x-one", Accept="text/x-two", CustomAttributes="a=b")
+    assert said(answer) == b"text/x-one|text/x-two|a=b|-|-"
+    assert answer["ContentType"] == "text/plain"
+    assert answer["CustomAttributes"] == "answered"
+
+
+@pytest.mark.parametrize("status", [400, 404, 408, 415, 429, 500, 503])
+def test_a_status_of_the_program_is_a_model_error_of_that_status(ask: Any, status: int) -> None:
+    response = refusal(ask, f"status {status}")
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert response["OriginalStatusCode"] == status
+    assert response["OriginalMessage"] == f"refused with {status}"
+
+
+def test_chunked_and_unmeasured_answers_arrive_whole(ask: Any) -> None:
+    expected = b"".join(str(number % 10).encode() * 1000 for number in range(1500))
+    assert said(ask("chunks 1500")) == expected
+    assert said(ask("until_closed 2000000")) == b"z" * 2_000_000
+
+
+def test_an_answer_over_the_limit_is_refused_and_the_next_one_is_right(ask: Any) -> None:
+    response = refusal(ask, f"large {ANSWER_BYTES + 1}")
+    assert f"more than {ANSWER_BYTES} bytes" in response["OriginalMessage"]
+    assert len(said(ask(f"large {ANSWER_BYTES}"))) == ANSWER_BYTES
+    assert said(ask("2")) == b"6.0"
+
+
+def test_a_slow_answer_times_out_and_others_do_not_wait_for_it(ask: Any) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        slow = pool.submit(refusal, ask, "slow 30")
+        assert said(ask("slow 0.1")) == b"at last"
+        assert slow.result()["OriginalStatusCode"] == 0
+
+
+def test_what_is_no_answer_is_an_error_with_words(ask: Any) -> None:
+    assert "not HTTP" in refusal(ask, "nonsense")["OriginalMessage"]
+    assert "closed the connection" in refusal(ask, "silence")["OriginalMessage"]
+    assert said(ask("2")) == b"6.0"
+
+
+def test_the_program_is_told_its_port_and_the_models_environment(deploy: Any, ask: Any) -> None:
+    assert deploy("told", environment={"COLOUR": "blue"})["EndpointStatus"] == "InService"
+    assert said(ask("environment COLOUR", endpoint="told")) == b"blue"
+    assert said(ask("environment SAGEMAKER_BIND_TO_PORT", endpoint="told")) == b"8080"
+    low, _, high = said(ask("environment SAGEMAKER_SAFE_PORT_RANGE", endpoint="told")).partition(
+        b"-"
+    )
+    assert int(low) < int(high)
+
+
+def test_a_program_that_dies_is_started_again_and_only_its_request_fails(
+    platform: Platform, deploy: Any, ask: Any
+) -> None:
+    assert deploy("dies")["EndpointStatus"] == "InService"
+    assert "worker died" in refusal(ask, "die", endpoint="dies")["OriginalMessage"]
+    assert said(ask("2", endpoint="dies")) == b"6.0"
+    log = command("logs", "dies", home=platform.home.root).stdout
+    assert "a last word" in log
+    assert "the program was killed by SIGKILL" in log
+
+
+def test_a_program_that_exits_fails_its_health_check_with_its_last_words(deploy: Any) -> None:
+    described = deploy("exits", environment={"REFUSE": "yes"})
+    assert described["EndpointStatus"] == "Failed"
+    assert "did not pass the ping health check" in described["FailureReason"]
+    assert "the model is not what I expect" in described["FailureReason"]
+    assert "exited with status 1" in described["FailureReason"]
+
+
+def test_network_isolation_leaves_the_program_its_loopback_only(deploy: Any, ask: Any) -> None:
+    assert deploy("alone", EnableNetworkIsolation=True)["EndpointStatus"] == "InService"
+    with socket.create_server(("127.0.0.1", 0)) as outside:
+        port = outside.getsockname()[1]
+        assert said(ask(f"reach {port}", endpoint="alone")) != b"0"
+    assert said(ask("reach 8080", endpoint="alone")) == b"0"
+
+
+def test_programs_that_share_the_machines_network_get_different_ports(
+    platform: Platform, deploy: Any, ask: Any
+) -> None:
+    home = platform.home.root
+    options = ("--dir", str(PROGRAM), "--network", "shared")
+    assert command("image", "add", "triple", *options, home=home).returncode == 0
+    try:
+        described = deploy("shared", variant={"InitialInstanceCount": 3})
+        assert described["EndpointStatus"] == "InService", described.get("FailureReason")
+        asked = [
+            said(ask("environment SAGEMAKER_BIND_TO_PORT", endpoint="shared")) for _ in range(12)
+        ]
+        assert len(set(asked)) == 3
+    finally:
+        command("image", "add", "triple", "--dir", str(PROGRAM), home=home)
+
+
+def test_an_unknown_image_fails_with_the_way_out(platform: Platform) -> None:
+    sagemaker = platform.client("sagemaker")
+    sagemaker.create_model(
+        ModelName="unknown",
+        PrimaryContainer={"Image": "nobody/knows:1"},
+        ExecutionRoleArn="arn:aws:iam::123456789012:role/R",
+    )
+    variant = {"VariantName": "v", "ModelName": "unknown", "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="unknown", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+    )
+    sagemaker.create_endpoint(EndpointName="unknown", EndpointConfigName="unknown")
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while (described := sagemaker.describe_endpoint(EndpointName="unknown"))[
+        "EndpointStatus"
+    ] == "Creating":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "modelyard image add nobody/knows" in described["FailureReason"]
+
+
+def test_images_are_listed_replaced_and_removed(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (tmp_path / "program").mkdir()
+    refused = command("image", "add", "mine", "--dir", str(tmp_path / "program"), home=home)
+    assert "holds no program `serve`" in refused.stderr
+    assert "built-in image" in command("image", "add", "sagemaker-xgboost", home=home).stderr
+    added = command("image", "add", "mine", "--command", "python3 -m http.server", home=home)
+    assert added.returncode == 0, added.stderr
+    listed = json.loads(command("image", "list", "--json", home=home).stdout)
+    assert [one["name"] for one in listed] == ["mine"]
+    assert command("image", "remove", "mine", home=home).returncode == 0
+    assert command("image", "remove", "mine", home=home).returncode == 1
