@@ -367,4 +367,5 @@ def _end_change(outcome: Outcome, status: Status, message: str, now: float) -> N
         if change.desired > change.before:
             outcome.remember(out_until=until)
         else:
-            outcome.remember(in_until=until)
+            # What is taken away again can no longer count as added.
+            outcome.remember(in_until=until, out_until=0.0)

@@ -175,6 +175,19 @@ def test_a_scale_out_ends_a_scale_in_cool_down() -> None:
     assert scene.capacity == 3, "five minutes have not passed since the scale-in, and need not"
 
 
+def test_a_scale_in_ends_a_scale_out_cool_down() -> None:
+    policy, steps = tracking(), stepping()
+    scene = Scene(policy, steps, capacity=1)
+    scene.fire(policy, "high", 300.0, 300.0, 300.0)
+    assert scene.capacity == 3
+    scene.fire(policy, "high", 10.0, state="OK")
+    scene.fire(policy, "low", *[0.0] * 15)
+    assert scene.capacity == 2
+    scene.fire(policy, "low", *[0.0] * 15, state="OK")
+    scene.fire(steps, "mine", 105.0)
+    assert scene.capacity == 4
+
+
 def test_what_would_scale_out_again_is_not_scaled_in() -> None:
     policy = tracking()
     scene = Scene(policy, capacity=3)
