@@ -96,7 +96,7 @@ def _run_main(birth: Birth, report: "_Reporter") -> int:
         birth.isolation.ground,
         replace(view, has_network=view.has_network and not spec.network_isolation),
         address=spec.address,
-        memory_bytes=spec.caps.memory_bytes,
+        caps=spec.caps,
         report=report,
         inside=lambda address, send: birth.main(spec.payload, address, send),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelyard.base.settings import IsolationMode
 from modelyard.runtimes import keeper
+from modelyard.runtimes.runtime import Caps
 from modelyard.runtimes.sandbox import Ground, View, survey
 
 PROBE_SECONDS = 10.0
@@ -95,7 +96,7 @@ def _probe(ground: Ground, writer: int) -> None:
             ground,
             View(has_network=False),
             address="",
-            memory_bytes=0,
+            caps=Caps(),
             report=report,
             inside=inside,
         )

@@ -11,6 +11,7 @@ the other, and with the worker every process that it has started. The keeper is 
 """
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -24,7 +25,7 @@ from typing import Any
 import msgspec
 
 from modelyard.runtimes import namespaces, sandbox
-from modelyard.runtimes.runtime import ProcessState
+from modelyard.runtimes.runtime import Caps, ProcessState
 
 Report = Callable[..., None]
 Inside = Callable[[str, Report], int]
@@ -62,7 +63,7 @@ def run(
     view: sandbox.View,
     *,
     address: str,
-    memory_bytes: int,
+    caps: Caps,
     report: Report,
     inside: Inside,
 ) -> int:
@@ -78,7 +79,7 @@ def run(
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _be_inside(ground, view, listener, theirs, memory_bytes, inside)
+        _be_inside(ground, view, listener, theirs, caps, inside)
     theirs.close()
     if listener is not None:
         listener.close()
@@ -170,7 +171,7 @@ def _be_inside(
     view: sandbox.View,
     listener: socket.socket | None,
     channel: socket.socket,
-    memory_bytes: int,
+    caps: Caps,
     inside: Inside,
 ) -> None:
     """Never returns."""
@@ -178,7 +179,7 @@ def _be_inside(
     status = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if _has_entered(ground, view, memory_bytes, send) and not _is_orphan(channel):
+        if _has_entered(ground, view, caps, send) and not _is_orphan(channel):
             os.environ.update(_OWN)
             status = inside("" if listener is None else f"fd:{listener.fileno()}", send)
     except SystemExit as end:
@@ -193,12 +194,12 @@ def _be_inside(
         os._exit(status & 0xFF)
 
 
-def _has_entered(
-    ground: sandbox.Ground, view: sandbox.View, memory_bytes: int, send: Report
-) -> bool:
+def _has_entered(ground: sandbox.Ground, view: sandbox.View, caps: Caps, send: Report) -> bool:
     try:
         namespaces.be_killable()
-        sandbox.enter(ground, view, memory_bytes=memory_bytes)
+        sandbox.enter(ground, view, memory_bytes=caps.memory_bytes)
+        # Counted by user namespace, so for this worker alone; of use where there are no control groups.
+        resource.setrlimit(resource.RLIMIT_NPROC, (caps.processes, caps.processes))
         namespaces.die_with_parent()
     except OSError as error:
         traceback.print_exc()
