@@ -21,10 +21,12 @@ UNLIMITED_BYTES = 1024 * MIB
 """What ``MaxPayloadInMB`` 0 means: a bound all the same, for a request is held in memory as a whole."""
 MEMORY_MIB = 100
 """``MaxConcurrentTransforms`` times ``MaxPayloadInMB`` may be so much."""
+SHARE_OBJECTS = "MODELYARD_TRANSFORM_SHARE_OBJECTS"
 SWITCHES = {
     "MODELYARD_TRANSFORM_COLUMNS": True,
     "MODELYARD_TRANSFORM_DEAD_LETTERS": False,
     "MODELYARD_TRANSFORM_MANIFEST": False,
+    SHARE_OBJECTS: False,
 }
 """Variables of a job's ``Environment`` that are for Modelyard, not for the container, and their defaults."""
 _SWITCH_PREFIX = "MODELYARD_TRANSFORM_"
@@ -74,6 +76,7 @@ class TransformOptions:
     columns: bool = True
     dead_letters: bool = False
     has_manifest: bool = False
+    shares_objects: bool = False
 
     @classmethod
     def of(cls, spec: Mapping[str, Any], execution: object = None) -> "TransformOptions":
@@ -109,6 +112,7 @@ class TransformOptions:
             columns=switches["MODELYARD_TRANSFORM_COLUMNS"],
             dead_letters=switches["MODELYARD_TRANSFORM_DEAD_LETTERS"],
             has_manifest=switches["MODELYARD_TRANSFORM_MANIFEST"],
+            shares_objects=switches[SHARE_OBJECTS],
         )
 
     @property
@@ -149,7 +153,24 @@ def switches_of(spec: Mapping[str, Any]) -> dict[str, bool]:
         if text.lower() not in _VALUES:
             raise ValueError(f"Environment variable {name}={text!r} is neither true nor false.")
         switches[name] = _VALUES[text.lower()]
+    if switches[SHARE_OBJECTS]:
+        _check_sharing(spec, switches)
     return switches
+
+
+def _check_sharing(spec: Mapping[str, Any], switches: Mapping[str, bool]) -> None:
+    """Ranges of an object know neither the numbers of their records nor, compressed, their places."""
+    source = spec["TransformInput"]
+    captures = spec.get("DataCaptureConfig") or {}
+    if (
+        source.get("SplitType") != "Line"
+        or source.get("CompressionType") == "Gzip"
+        or captures.get("GenerateInferenceId")
+        or switches["MODELYARD_TRANSFORM_DEAD_LETTERS"]
+    ):
+        raise ValueError(
+            f"{SHARE_OBJECTS} needs SplitType Line, and neither Gzip, GenerateInferenceId nor dead letters."
+        )
 
 
 def container_environment(spec: Mapping[str, Any]) -> dict[str, str]:

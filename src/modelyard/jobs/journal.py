@@ -102,6 +102,14 @@ class Journal:
             ).fetchone()
         return str(known)
 
+    def known_fact(self, name: str) -> str | None:
+        """What was written under this name."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT value FROM facts WHERE name = ?", (name,)
+            ).fetchone()
+        return str(row[0]) if row else None
+
     def entries(self) -> Iterator[Entry]:
         """All of them by key, a page at a time."""
         after: str | None = None

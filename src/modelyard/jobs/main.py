@@ -24,6 +24,7 @@ from modelyard.jobs.data_log import DataLog, ErrorLog
 from modelyard.jobs.inputs import JobFailed, Objects, inputs_of
 from modelyard.jobs.journal import Journal
 from modelyard.jobs.replica import ReplicaClient, ReplicaLost, Stopped
+from modelyard.jobs.sharing import Parts
 from modelyard.jobs.summaries import Summaries
 from modelyard.jobs.transform import Progress, TransformJob
 from modelyard.store.objects import ObjectStore
@@ -126,6 +127,7 @@ def _run(
         progress=progress,
         say=_say,
         errors=errors,
+        parts=Parts(Path(payload["journal"]) / "parts", journal),
         stamp=stamp,
     )
     reason = job.run(_replicas(payload, options, stop))

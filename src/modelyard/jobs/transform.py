@@ -23,6 +23,7 @@ from modelyard.jobs.journal import Entry, Journal
 from modelyard.jobs.outputs import Output
 from modelyard.jobs.prefetch import Prefetch
 from modelyard.jobs.replica import Answer, ObjectFailed, Prepared, ReplicaClient, StopFlag, Stopped
+from modelyard.jobs.sharing import Part, Parts, Range, SharedObject, range_pieces, ranges_of
 
 _REPORT_SECONDS = 1.0
 _SAY_SECONDS = 5.0
@@ -30,6 +31,8 @@ _SAY_SECONDS = 5.0
 _NAMED_FAILURES = 3
 _AHEAD = 2
 """Requests that are made while others are under way."""
+_OBJECT_ERRORS = (ObjectFailed, RecordTooLarge, BadFraming, Misaligned, NotInRecord, OSError)
+"""They fail their object; others go on."""
 _LARGE_BYTES = 1 << 20
 """A smaller object is not worth a thread that reads ahead."""
 
@@ -59,12 +62,14 @@ class TransformJob:
     progress: Callable[[Progress], None]
     say: Callable[[str], None]
     errors: ErrorLog
+    parts: Parts
     stamp: Stamp | None = None
     _total: int = 0
     _reported_at: float = float("-inf")
     _said_at: float = 0.0
     _under_way: dict[str, int] = field(default_factory=dict)
     """Records of unfinished objects that have their answers."""
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, replicas: Sequence[ReplicaClient]) -> str:
         """The reason of failure, empty if every object has its output.
@@ -77,7 +82,7 @@ class TransformJob:
         self.say(f"{self._total} objects {self.inputs.source}, {len(replicas)} replicas")
         self._said_at = self.clock.monotonic()
         self._report(force=True)
-        _Lanes(self, iter(self.inputs)).run(replicas)
+        _Lanes(self, self.tasks(len(replicas))).run(replicas)
         self._report(force=True)
         totals = self.journal.totals()
         self.say(
@@ -90,23 +95,51 @@ class TransformJob:
         """Bring one object to its end, unless the journal says that it has one."""
         if self.stop.is_set():
             raise Stopped
+        if not self._has_ended(source):
+            self._finish(source, lambda: self._transform(source, replica))
+
+    def transform_range(self, task: Range, replica: ReplicaClient) -> None:
+        """Answer a part of a shared object; after its last part, write the whole."""
+        if self.stop.is_set():
+            raise Stopped
+        error = ""
+        if not task.whole.error and self.parts.find(task) is None:
+            try:
+                self._answer_range(task, replica)
+            except _OBJECT_ERRORS as failure:
+                error = str(failure)
+        if task.whole.finish_range(error):
+            self._finish(task.whole.source, lambda: self._put_together(task.whole))
+            self.parts.remove(task.whole)
+
+    def tasks(self, replicas: int) -> Iterator[Input | Range]:
+        """The objects in order; a large one in ranges, where they are shared."""
+        for source in self.inputs:
+            count = ranges_of(source.size)
+            is_shared = self.options.shares_objects and replicas > 1 and count > 1
+            if not is_shared or self._has_ended(source):
+                yield source
+                continue
+            whole = SharedObject(source, count)
+            for number in range(count):
+                yield Range(whole, number)
+
+    def _has_ended(self, source: Input) -> bool:
+        """Whether the journal knows its output, or that it has none."""
         known = self.journal.find(source.key)
-        if known and (known.state != "intended" or self._was_committed(known)):
-            if known.state == "intended":
-                self.journal.finish(known.done())
-            return
+        if known is None or (known.state == "intended" and not self._was_committed(known)):
+            return False
+        if known.state == "intended":
+            self.journal.finish(known.done())
+        return True
+
+    def _finish(self, source: Input, make: Callable[[], Entry]) -> None:
+        """Make an object's output, or say why it has none."""
         started = self.clock.monotonic()
         name = f"s3://{self.inputs.bucket}/{source.key}"
         try:
-            entry = self._transform(source, replica)
-        except (
-            ObjectFailed,
-            RecordTooLarge,
-            BadFraming,
-            Misaligned,
-            NotInRecord,
-            OSError,
-        ) as error:
+            entry = make()
+        except _OBJECT_ERRORS as error:
             entry = Entry(key=source.key, state="failed", input_etag=source.etag, reason=str(error))
             self.say(f"FAILED {name}: {error}")
             self.errors.tell(f"{self.inputs.bucket}/{source.key}: {error}")
@@ -127,64 +160,114 @@ class TransformJob:
         return output is not None and output.etag.strip('"') == entry.output_etag
 
     def _transform(self, source: Input, replica: ReplicaClient) -> Entry:
+        self._refuse_rival(source)
+        pieces = pieces_of(
+            self.objects, self.inputs.bucket, source.key, is_gzip=self.options.is_gzip
+        )
+        records = 0
+        with self._output(source) as output:
+            for answer in self._answers(source, pieces, replica):
+                records += answer.batch.records
+                if answer.error:
+                    output.put_aside(answer.batch, answer.error)
+                else:
+                    output.write(self._stored(source.key, answer), answer.content_type)
+            return self._commit(source, output, records)
+
+    def _answer_range(self, task: Range, replica: ReplicaClient) -> None:
+        source = task.whole.source
+        self._refuse_rival(source)
+        pieces = range_pieces(self.objects, self.inputs.bucket, task)
+        records, content_type = 0, ""
+
+        def stored() -> Iterator[bytes]:
+            nonlocal records, content_type
+            for answer in self._answers(source, pieces, replica):
+                records += answer.batch.records
+                content_type = content_type or answer.content_type
+                yield self._stored(source.key, answer)
+
+        size = self.parts.write(task, stored())
+        self.parts.finish(task, Part(records, size, content_type))
+
+    def _put_together(self, whole: SharedObject) -> Entry:
+        if whole.error:
+            raise ObjectFailed(whole.error)
+        records = 0
+        with self._output(whole.source) as output:
+            for part, pieces in self.parts.read(whole):
+                records += part.records
+                for piece in pieces:
+                    output.write(piece, part.content_type)
+            return self._commit(whole.source, output, records)
+
+    def _answers(
+        self, source: Input, pieces: Iterator[bytes], replica: ReplicaClient
+    ) -> Iterator[Answer]:
+        replica.complain = lambda batch, text: self._complain(source.key, batch, text)
+        with self._prepared(source, pieces, replica.columns) as prepared:
+            for answer in replica.transform(prepared):
+                with self._counting:
+                    before = self._under_way.get(source.key, 0)
+                    self._under_way[source.key] = before + answer.batch.records
+                yield answer
+                self._report()
+
+    def _refuse_rival(self, source: Input) -> None:
         rival = self.inputs.rival(source.key)
         if rival is not None:
             raise ObjectFailed(f"its output would take the place of that of {rival}")
-        replica.complain = lambda batch, text: self._complain(source.key, batch, text)
+
+    @contextmanager
+    def _output(self, source: Input) -> Iterator[Output]:
         output = Output(
             objects=self.objects,
             location=Location(self.target.bucket, self.output_key(source.key)),
             content_type=self.options.accept,
         )
-        records = 0
         try:
-            with self._prepared(source, replica.columns) as prepared:
-                for answer in replica.transform(prepared):
-                    self._write(source.key, answer, output)
-                    records += answer.batch.records
-                    self._under_way[source.key] = records
-                    self._report()
-            entry = Entry(
-                key=source.key,
-                state="intended",
-                input_etag=source.etag,
-                output_etag=output.etag,
-                records=records,
-                bytes=output.size,
-            )
-            if output.is_begun:
-                self.journal.intend(entry)
-                output.commit()
+            yield output
         except BaseException:
             output.abort()
             raise
+
+    def _commit(self, source: Input, output: Output, records: int) -> Entry:
+        """In the order that ``jobs.journal`` explains."""
+        entry = Entry(
+            key=source.key,
+            state="intended",
+            input_etag=source.etag,
+            output_etag=output.etag,
+            records=records,
+            bytes=output.size,
+        )
+        if output.is_begun:
+            self.journal.intend(entry)
+            output.commit()
         return entry.done()
 
-    def _write(self, key: str, answer: Answer, output: Output) -> None:
-        if answer.error:
-            output.put_aside(answer.batch, answer.error)
-            return
+    def _stored(self, key: str, answer: Answer) -> bytes:
+        """What is written for an answer."""
         body = answer.body
         processing = self.options.processing
         if processing is not None and processing.changes_answers:
             body = processing.stored(answer.batch, body, key=key, stamp=self.stamp)
-        output.write(self.options.assembled(body), answer.content_type)
+        return self.options.assembled(body)
 
     @contextmanager
-    def _prepared(self, source: Input, columns: Columns | None) -> Iterator[Iterator[Prepared]]:
+    def _prepared(
+        self, source: Input, pieces: Iterator[bytes], columns: Columns | None
+    ) -> Iterator[Iterator[Prepared]]:
         """The object's requests; those of a large object that become arrays are made by a thread, ahead of their use."""
-        batches = self._batches(source, columns)
+        batches = self._batches(pieces, columns)
         if columns is None or source.size < _LARGE_BYTES:
             yield batches
             return
         with closing(Prefetch(batches, ahead=_AHEAD)) as ahead:
             yield ahead
 
-    def _batches(self, source: Input, columns: Columns | None) -> Iterator[Prepared]:
+    def _batches(self, pieces: Iterator[bytes], columns: Columns | None) -> Iterator[Prepared]:
         packer = self.options.packer(together_bytes=ROWS_BYTES if columns and columns.is_on else 0)
-        pieces = pieces_of(
-            self.objects, self.inputs.bucket, source.key, is_gzip=self.options.is_gzip
-        )
         for piece in pieces:
             for batch in packer.feed(piece):
                 yield from self._as_arrays(batch, columns)
@@ -242,9 +325,9 @@ class TransformJob:
 class _Lanes:
     """A thread for each replica; the first error that is not an object's own ends all of them."""
 
-    def __init__(self, job: TransformJob, inputs: Iterator[Input]) -> None:
+    def __init__(self, job: TransformJob, tasks: Iterator[Input | Range]) -> None:
         self._job = job
-        self._inputs = inputs
+        self._tasks = tasks
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
 
@@ -262,13 +345,16 @@ class _Lanes:
 
     def _work(self, replica: ReplicaClient) -> None:
         try:
-            while (source := self._next()) is not None:
-                self._job.transform_object(source, replica)
+            while (task := self._next()) is not None:
+                if isinstance(task, Range):
+                    self._job.transform_range(task, replica)
+                else:
+                    self._job.transform_object(task, replica)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits for this one
             self._errors.append(error)
         finally:
             replica.close()
 
-    def _next(self) -> Input | None:
+    def _next(self) -> Input | Range | None:
         with self._lock:
-            return None if self._errors else next(self._inputs, None)
+            return None if self._errors else next(self._tasks, None)

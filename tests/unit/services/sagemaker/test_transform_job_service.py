@@ -152,6 +152,7 @@ CSV_ASSEMBLED = {"TransformOutput": {"S3OutputPath": "s3://b/o", "AssembleWith":
         ),
         ({"Environment": {"MODELYARD_TRANSFORM_COLUMS": "true"}}, "is not known"),
         ({"Environment": {"MODELYARD_TRANSFORM_MANIFEST": "si"}}, "neither true nor false"),
+        ({"Environment": {"MODELYARD_TRANSFORM_SHARE_OBJECTS": "true"}}, "needs SplitType Line"),
     ],
 )
 async def test_what_cannot_work_is_refused_at_once_with_what_to_do(
