@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup clients demo check format test test-fast docs lock clean
-CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed
+CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(STAMP)
 
-clients: $(CLIENTS) ## install the AWS CLI and the SageMaker SDK, each in an environment of its own, for the tests
+clients: $(CLIENTS) ## install AWS clients, each in an environment of its own, for the tests
 
 .cache/venvs/%/.installed: requirements/%.lock
 	$(PYTHON) -m venv .cache/venvs/$*

@@ -1,0 +1,59 @@
+"""The SageMaker SDK 3.x, unmodified, under ``modelyard run``: its resources, and its ModelBuilder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.cli.platform import Platform
+
+ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+def _run(platform: Platform, clients: Path, home: Path, script: str, *arguments: str) -> str:
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "modelyard.cli.main", "run"),
+            *("--home", str(platform.home.root), "--"),
+            *(str(clients / "sagemaker-3/bin/python"), str(SCRIPTS / script), *arguments),
+        ],
+        env={**os.environ, "HOME": str(home), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]
+    return finished.stdout
+
+
+@pytest.mark.timeout(240)
+def test_the_resources_of_sdk_3_are_created_awaited_asked_updated_and_deleted(
+    platform: Platform, booster: Any, clients_folder: Path, tmp_path: Path
+) -> None:
+    said = _run(
+        platform,
+        clients_folder,
+        tmp_path,
+        "sagemaker_sdk_3.py",
+        *(str(booster.archive), str(booster.csv), ROLE),
+    )
+    assert "SDK 3: deployed, predicted, updated, transformed, deleted" in said
+
+
+@pytest.mark.timeout(240)
+def test_the_model_builder_of_sdk_3_builds_deploys_and_transforms(
+    platform: Platform, booster: Any, clients_folder: Path, tmp_path: Path
+) -> None:
+    said = _run(
+        platform,
+        clients_folder,
+        tmp_path,
+        "sagemaker_sdk_3_builder.py",
+        *(str(booster.archive), str(booster.csv), ROLE),
+    )
+    assert "ModelBuilder: built, deployed, asked, transformed" in said
