@@ -16,6 +16,7 @@ from modelyard.testing import shapes
 from modelyard.wire import codec
 from modelyard.wire.models import load_service
 
+CBOR = "smithy-rpc-v2-cbor"
 OPERATIONS = [
     ("sagemaker-runtime", "InvokeEndpoint"),
     *((service, name) for service, classes in registry.SERVICES.items() for names in classes.values() for name in names),
@@ -125,7 +126,8 @@ def test_what_the_service_answers_is_what_the_client_gets(
     result = data.draw(shapes.structures(shape)) if shape is not None else {}
     if shape is not None and not _fits_in_headers(shape, result):
         return
-    response = codec.serialize(service, operation, result, request_id="r")
+    said = {"smithy-protocol": "rpc-v2-cbor"} if service.metadata["protocol"] == CBOR else None
+    response = codec.serialize(service, operation, result, request_id="r", headers=said)
     payload = shape.serialization.get("payload") if shape is not None else None
     is_stream = payload is not None and shape.members[payload].type_name == "blob"
     if is_stream:  # It is handed on as it is, and botocore's parser would take it for text.

@@ -130,6 +130,11 @@ class Home:
         return self.root / "logs.db"
 
     @property
+    def metrics_database(self) -> Path:
+        """What was measured, and what became of alarms: SQLite."""
+        return self.root / "metrics.db"
+
+    @property
     def objects(self) -> Path:
         """The S3 store: ``index.db``, ``data/``, ``tmp/``."""
         return self.root / "objects"

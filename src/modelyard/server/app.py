@@ -193,6 +193,7 @@ class Pipeline:
             exchange.operation,
             exchange.result if exchange.result is not None else {},
             request_id=exchange.request_id,
+            headers=exchange.headers,
         )
 
 

@@ -16,6 +16,7 @@ from modelyard.base.clock import SystemClock
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import SystemRandom
 from modelyard.base.settings import Home
+from modelyard.control.alarms import AlarmReconciler, Measured, Ringing
 from modelyard.control.endpoints import EndpointReconciler
 from modelyard.control.fleets import Fleets
 from modelyard.control.garbage import GarbageCollector
@@ -27,15 +28,19 @@ from modelyard.control.scaling import ScalingReconciler
 from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.runtimes.addresses import worker_address
+from modelyard.runtimes.engines import Engines
 from modelyard.runtimes.images import LocalImages
 from modelyard.runtimes.local import LocalRuntime
 from modelyard.server.app import Pipeline, Request
 from modelyard.server.authentication import Authentication, make_verifier
 from modelyard.server.control_app import ControlApp
 from modelyard.server.process import Start, begin
-from modelyard.server.scaling import EndpointCapacity, Unmeasured, build_services, watch
+from modelyard.server.scaling import EndpointCapacity, build_services, watch
 from modelyard.server.status import platform_status
 from modelyard.services import registry
+from modelyard.services.cloudwatch.alarms import Alarms
+from modelyard.services.cloudwatch.metric_data import MetricData
+from modelyard.services.cloudwatch.metrics import Metrics
 from modelyard.services.iam.access_keys import AccessKeys
 from modelyard.services.iam.attachments import Attachments
 from modelyard.services.iam.bootstrap import bootstrap as bootstrap_iam
@@ -52,7 +57,9 @@ from modelyard.services.sagemaker.resources import Roles
 from modelyard.services.sagemaker.tags import Tags
 from modelyard.services.sagemaker.transform_jobs import TransformJobs
 from modelyard.services.sts import Sts
+from modelyard.store.alarms import ALARM
 from modelyard.store.logs import LogStore
+from modelyard.store.metrics import MetricStore
 from modelyard.store.objects import ObjectStore
 from modelyard.store.published import Publisher
 from modelyard.store.resources import AlreadyExists, Create, Key, Update
@@ -78,6 +85,7 @@ class Control:
         self._random = random = SystemRandom()
         self._store = store = SqliteResourceStore(home.state, clock=clock)
         self._logs = LogStore(home.logs_database, clock=clock)
+        self._metrics = MetricStore(home.metrics_database)
         self._objects = ObjectStore(home.objects, clock=clock)
         self._keys = KeyPublisher(store=store, publisher=Publisher(home.run, "keys"))
         self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
@@ -115,6 +123,7 @@ class Control:
             address_of=lambda process_id: worker_address(home, process_id),
             trusted_imports=settings.trusted_imports,
             programs=LocalImages(home.images).all,
+            find_engine=Engines().find,
         )
         endpoints = EndpointReconciler(
             store=self._store,
@@ -123,6 +132,7 @@ class Control:
             fleets=fleets,
             clock=clock,
             limits=settings.limits,
+            alarms=Ringing(self._store),
         )
         jobs = TransformJobReconciler(
             store=self._store,
@@ -143,7 +153,9 @@ class Control:
         )
         scaling = ScalingReconciler(
             store=self._store,
-            alarms=PolicyAlarms(store=self._store, metrics=Unmeasured(), clock=clock),
+            alarms=PolicyAlarms(
+                store=self._store, metrics=Measured(self._metrics, clock), clock=clock
+            ),
             capacity=EndpointCapacity(
                 endpoints=Endpoints(store=self._store, clock=clock),
                 clock=clock,
@@ -158,6 +170,7 @@ class Control:
                 "endpoint": endpoints,
                 "transform-job": jobs,
                 TARGET: scaling,
+                ALARM: AlarmReconciler(store=self._store, metrics=self._metrics, clock=clock),
                 GARBAGE.kind: garbage,
             },
             clock=clock,
@@ -181,7 +194,10 @@ class Control:
         built: list[object] = [
             Models(store=store, roles=roles),
             EndpointConfigs(store=store, roles=roles),
-            Endpoints(store=store, clock=clock),
+            alarms := Alarms(store=store, metrics=self._metrics, clock=clock),
+            Endpoints(store=store, clock=clock, alarm_exists=alarms.exists),
+            Metrics(metrics=self._metrics, clock=clock),
+            MetricData(metrics=self._metrics, clock=clock),
             Tags(store=store),
             TransformJobs(store=store),
             Logs(store=self._logs, clock=clock),
@@ -233,11 +249,12 @@ class Control:
         await self._runtime.close()
         self._store.close()
         self._logs.close()
+        self._metrics.close()
         self._objects.close()
 
     def _authenticate(self, service: ServiceModel, request: Request) -> tuple[Principal, str]:
         return self._authentication.check(
-            family=sigv4.family_of(protocol_of(service)),
+            family=sigv4.family_of(protocol_of(service, request.mapping())),
             service=service.signing_name,
             method=request.method,
             target=request.target,
@@ -272,7 +289,9 @@ class Control:
         await self._store.clear()
         await self._routes.retain(())
         await asyncio.gather(
-            asyncio.to_thread(self._objects.clear), asyncio.to_thread(self._logs.clear)
+            asyncio.to_thread(self._objects.clear),
+            asyncio.to_thread(self._logs.clear),
+            asyncio.to_thread(self._metrics.clear),
         )
         await self._bootstrap()
         return {"state": "empty"}

@@ -10,6 +10,9 @@ from modelyard.services.application_autoscaling.policies import ScalingPolicies
 from modelyard.services.application_autoscaling.scheduled_actions import ScheduledActions
 from modelyard.services.application_autoscaling.tags import ScalingTags
 from modelyard.services.application_autoscaling.targets import ScalableTargets
+from modelyard.services.cloudwatch.alarms import Alarms
+from modelyard.services.cloudwatch.metric_data import MetricData
+from modelyard.services.cloudwatch.metrics import Metrics
 from modelyard.services.iam.access_keys import AccessKeys
 from modelyard.services.iam.attachments import Attachments
 from modelyard.services.iam.inline import InlinePolicies
@@ -97,12 +100,26 @@ AUTOSCALING: dict[type, tuple[str, ...]] = {
     ),
     ScalingTags: ("TagResource", "UntagResource", "ListTagsForResource"),
 }  # fmt: skip
+CLOUDWATCH: dict[type, tuple[str, ...]] = {
+    Metrics: (
+        "PutMetricData", "GetMetricStatistics", "ListMetrics",
+    ),
+    MetricData: (
+        "GetMetricData",
+    ),
+    Alarms: (
+        "PutMetricAlarm", "DescribeAlarms", "DescribeAlarmsForMetric", "DescribeAlarmHistory", "SetAlarmState",
+        "EnableAlarmActions", "DisableAlarmActions", "DeleteAlarms", "TagResource", "UntagResource",
+        "ListTagsForResource",
+    ),
+}  # fmt: skip
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
     "iam": IAM,
     "sts": STS,
     "logs": LOGS,
     "application-autoscaling": AUTOSCALING,
+    "cloudwatch": CLOUDWATCH,
 }
 
 

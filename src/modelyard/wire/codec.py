@@ -16,8 +16,8 @@ from xml.etree import ElementTree as Tree
 from botocore.model import OperationModel, ServiceModel
 
 from modelyard.base.errors import ServiceError
-from modelyard.wire import http_bindings, json_body, query, xml_body
-from modelyard.wire.models import protocol_of
+from modelyard.wire import cbor_body, http_bindings, json_body, query, xml_body
+from modelyard.wire.models import Protocol, protocol_of
 from modelyard.wire.validate import missing, validate
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,14 @@ def find_operation(
     service: ServiceModel, *, method: str, uri: str, headers: Mapping[str, str], body: bytes
 ) -> str:
     """Name of the operation. Raises ``UnknownOperationException`` or the protocol's like."""
-    protocol = protocol_of(service)
+    protocol = protocol_of(service, headers)
+    if protocol == "smithy-rpc-v2-cbor":
+        prefix, name = cbor_body.path_names(uri)
+        if prefix == service.metadata.get("targetPrefix") and name in service.operation_names:
+            return name
+        raise ServiceError(
+            "UnknownOperationException", f"There is no operation {name or '(none)'}.", status=404
+        )
     if protocol == "json":
         prefix, _, name = headers.get("x-amz-target", "").rpartition(".")
         if prefix == service.metadata.get("targetPrefix") and name in service.operation_names:
@@ -148,15 +155,17 @@ def parse(
     shape = model.input_shape
     if shape is None:
         return {}
-    protocol = protocol_of(service)
-    if protocol == "json":
+    protocol = protocol_of(service, headers)
+    if protocol == "smithy-rpc-v2-cbor":
+        parameters = cbor_body.decode(shape, cbor_body.load(body))
+    elif protocol == "json":
         parameters = json_body.decode(shape, json_body.load(body))
     elif protocol == "query":
         parameters = query.decode(shape, query.load(body, http_bindings.split_target(uri)[1]))
     else:
         parameters = http_bindings.decode(model, uri=uri, headers=headers)
         parameters |= _parse_rest_body(model, body, is_json=protocol == "rest-json")
-    _validate(service, model, parameters)
+    _validate(service, model, parameters, protocol)
     return dict(parameters)
 
 
@@ -184,14 +193,16 @@ def _parse_rest_body(model: OperationModel, body: Any, *, is_json: bool) -> dict
 _RUNTIME_CODES = {"sagemaker-runtime": "ValidationError"}
 
 
-def _validate(service: ServiceModel, model: OperationModel, parameters: Mapping[str, Any]) -> None:
-    protocol = protocol_of(service)
+def _validate(
+    service: ServiceModel, model: OperationModel, parameters: Mapping[str, Any], protocol: Protocol
+) -> None:
     if service.service_name == "s3":
         absent = missing(model.input_shape, parameters)
         if absent:
             raise ServiceError("InvalidRequest", f"Missing required parameter: {', '.join(absent)}")
         return
-    default = "ValidationError" if protocol == "query" else "ValidationException"
+    is_query = protocol == "query" or _is_query_compatible(service)
+    default = "ValidationError" if is_query else "ValidationException"
     validate(model.input_shape, parameters, code=_RUNTIME_CODES.get(service.service_name, default))
 
 
@@ -201,9 +212,13 @@ def serialize(
     result: Mapping[str, Any] | ServiceError,
     *,
     request_id: str,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer. ``operation`` may be empty for an error that came before it was known."""
-    protocol = protocol_of(service)
+    """The answer, in the protocol of the request with these ``headers``.
+
+    ``operation`` may be empty for an error that came before it was known.
+    """
+    protocol = protocol_of(service, headers)
     if isinstance(result, ServiceError):
         return _ERRORS[protocol](service, result, request_id)
     model = service.operation_model(operation)
@@ -213,9 +228,41 @@ def serialize(
         return Response(
             status=status, headers=_json_headers(service, request_id), body=json_body.dump(document)
         )
+    if protocol == "smithy-rpc-v2-cbor":
+        shape = model.output_shape
+        values = cbor_body.encode(shape, result) if shape is not None else {}
+        return Response(
+            status=status, headers=_cbor_headers(request_id), body=cbor_body.dump(values)
+        )
     if protocol == "query":
         return _serialize_query(service, model, result, request_id)
     return _serialize_rest(service, model, result, request_id)
+
+
+def _cbor_headers(request_id: str) -> dict[str, str]:
+    return {
+        "Content-Type": cbor_body.CONTENT_TYPE,
+        cbor_body.PROTOCOL_HEADER: cbor_body.PROTOCOL_VALUE,
+        "x-amzn-RequestId": request_id,
+    }
+
+
+def _is_query_compatible(service: ServiceModel) -> bool:
+    """A service that once spoke ``query``: its clients want that protocol's error codes in whatever they speak now."""
+    return "awsQueryCompatible" in service.metadata
+
+
+def _query_code(service: ServiceModel, error: ServiceError) -> dict[str, str]:
+    if not _is_query_compatible(service):
+        return {}
+    side = "Sender" if error.fault == "client" else "Receiver"
+    return {"x-amzn-query-error": f"{error.code};{side}"}
+
+
+def _cbor_error(service: ServiceModel, error: ServiceError, request_id: str) -> Response:
+    document = {"__type": error.code, "message": error.message, **_error_members(service, error)}
+    headers = _cbor_headers(request_id) | _query_code(service, error) | dict(error.headers)
+    return Response(status=error.status, headers=headers, body=cbor_body.dump(document))
 
 
 def _json_headers(service: ServiceModel, request_id: str) -> dict[str, str]:
@@ -324,7 +371,8 @@ def _xml_headers(request_id: str) -> dict[str, str]:
 
 def _json_error(service: ServiceModel, error: ServiceError, request_id: str) -> Response:
     document = {"__type": error.code, "message": error.message, **_error_members(service, error)}
-    headers = _json_headers(service, request_id) | dict(error.headers)
+    headers = _json_headers(service, request_id)
+    headers |= _query_code(service, error) | dict(error.headers)
     return Response(status=error.status, headers=headers, body=json_body.dump(document))
 
 
@@ -377,4 +425,5 @@ _ERRORS = {
     "rest-json": _rest_json_error,
     "query": _query_error,
     "rest-xml": _rest_xml_error,
+    "smithy-rpc-v2-cbor": _cbor_error,
 }

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
+from modelyard.wire.cbor_body import is_cbor, path_names
+
 _BY_SIGNING_NAME = {
     "sagemaker": "sagemaker",
     "s3": "s3",
@@ -16,7 +18,12 @@ _BY_SIGNING_NAME = {
 _RUNTIME_PATH = re.compile(
     r"/endpoints/[^/]+/(invocations|async-invocations|invocations-response-stream)"
 )
-_BY_TARGET = {"SageMaker": "sagemaker", "Logs_20140328": "logs"}
+_BY_TARGET = {
+    "SageMaker": "sagemaker",
+    "Logs_20140328": "logs",
+    "GraniteServiceVersion20100801": "cloudwatch",
+    "AnyScaleFrontendService": "application-autoscaling",
+}
 _HOST = re.compile(
     r"^(?:(?P<bucket>.+)\.)?s3[.-](?:(?:dualstack|accelerate|[a-z]{2}-[a-z-]+-\d)\.)*amazonaws\.com(?:\.cn)?$"
     r"|^(?P<service>[a-z0-9.-]+?)(?:\.[a-z]{2}-[a-z-]+-\d)?\.amazonaws\.com(?:\.cn)?$"
@@ -25,7 +32,7 @@ _BY_HOST = {"api.sagemaker": "sagemaker", "runtime.sagemaker": "sagemaker-runtim
 _LOCAL_BUCKET = re.compile(
     r"^(?P<bucket>.+?)(?:\.s3(?:\.[a-z]{2}-[a-z-]+-\d)?)?\.localhost(?:\.localdomain)?$"
 )
-_ACTIONS = {"2011-06-15": "sts", "2010-05-08": "iam"}
+_ACTIONS = {"2011-06-15": "sts", "2010-05-08": "iam", "2010-08-01": "cloudwatch"}
 
 
 def identify(*, method: str, path: str, query: str, headers: Mapping[str, str]) -> str | None:
@@ -61,6 +68,8 @@ def _scope(query: str, headers: Mapping[str, str]) -> list[str]:
 
 
 def _unsigned(method: str, path: str, query: str, headers: Mapping[str, str]) -> str | None:
+    if is_cbor(headers):
+        return _BY_TARGET.get(path_names(path)[0])
     target = headers.get("x-amz-target", "").partition(".")[0]
     if target:
         return _BY_TARGET.get(target)

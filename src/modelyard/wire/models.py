@@ -1,14 +1,15 @@
 """The service models, loaded once a process: botocore's own files are the authority on every shape."""
 
 import functools
+from collections.abc import Mapping
 from typing import Literal
 
 from botocore.model import ServiceModel
 from botocore.session import Session
 
-Protocol = Literal["json", "rest-json", "rest-xml", "query"]
-PROTOCOLS: tuple[Protocol, ...] = ("json", "rest-json", "rest-xml", "query")
-"""What this package speaks. ``smithy-rpc-v2-cbor`` gets a module of its own and a place in this tuple."""
+Protocol = Literal["json", "rest-json", "rest-xml", "query", "smithy-rpc-v2-cbor"]
+PROTOCOLS: tuple[Protocol, ...] = ("json", "rest-json", "rest-xml", "query", "smithy-rpc-v2-cbor")
+"""What this package speaks; where a request does not tell, the first that its service offers."""
 
 
 @functools.cache
@@ -22,10 +23,23 @@ def load_service(name: str) -> ServiceModel:
     return _session().get_service_model(name)
 
 
-def protocol_of(service: ServiceModel) -> Protocol:
-    """The protocol that requests of a service are read in. Raises ``ValueError`` for one not spoken here."""
+def protocol_of(service: ServiceModel, headers: Mapping[str, str] | None = None) -> Protocol:
+    """The protocol of a request, of those that its service offers. Raises ``ValueError`` for one not spoken here.
+
+    ``headers`` have lower-case names. Clients of one service differ: Go takes CBOR, Python JSON, older ones queries.
+    """
     offered = service.metadata.get("protocols") or [service.metadata["protocol"]]
+    if headers is not None and len(offered) > 1:
+        said = _said(headers)
+        if said in offered:
+            return said
     for protocol in PROTOCOLS:
         if protocol in offered:
             return protocol
     raise ValueError(f"{service.service_name} speaks {offered}, none of which is implemented")
+
+
+def _said(headers: Mapping[str, str]) -> Protocol:
+    if headers.get("smithy-protocol") == "rpc-v2-cbor":
+        return "smithy-rpc-v2-cbor"
+    return "json" if "x-amz-target" in headers else "query"

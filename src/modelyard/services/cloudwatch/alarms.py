@@ -1,0 +1,449 @@
+"""Alarms: put, described, silenced, set by hand, deleted. Their states are ``control.alarms``' business.
+
+An alarm is a resource: its spec holds the members of PutMetricAlarm, its status the state, why, and since when.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from botocore import xform_name
+
+from modelyard.base.call import Call
+from modelyard.base.clock import Clock
+from modelyard.base.errors import ServiceError
+from modelyard.domain.alarms import COMPARISONS
+from modelyard.domain.metrics import STATISTICS, check_statistic
+from modelyard.services.changes import change
+from modelyard.services.cloudwatch.parameters import (
+    Moment,
+    check_period,
+    contradictory,
+    dimensions_of,
+    invalid,
+    list_page,
+    missing_parameter,
+    seconds,
+)
+from modelyard.services.members import EXECUTED, REFUSED, Members, check, only, present
+from modelyard.store.alarms import ALARM, alarm_arn, moved
+from modelyard.store.metrics import HistoryItem, MetricStore
+from modelyard.store.resources import (
+    Change,
+    Create,
+    Delete,
+    Json,
+    Key,
+    Resource,
+    ResourceStore,
+    Update,
+)
+
+ACTIONS_MAX = 5
+PAGE_MAX = 100
+DELETED_MAX = 100
+TAGS_MAX = 50
+_RANGE_SECONDS = 7 * 86_400
+_TREATMENTS = ("missing", "ignore", "breaching", "notBreaching")
+_ACTIONS = {
+    "OK": "OKActions",
+    "ALARM": "AlarmActions",
+    "INSUFFICIENT_DATA": "InsufficientDataActions",
+}
+MEMBERS: Mapping[str, Members] = {
+    "PutMetricAlarm": {
+        "AlarmName": EXECUTED,
+        "AlarmDescription": EXECUTED,
+        "ActionsEnabled": EXECUTED,
+        "OKActions": EXECUTED,
+        "AlarmActions": EXECUTED,
+        "InsufficientDataActions": EXECUTED,
+        "MetricName": EXECUTED,
+        "Namespace": EXECUTED,
+        "Statistic": EXECUTED,
+        "ExtendedStatistic": EXECUTED,
+        "Dimensions": EXECUTED,
+        "Period": EXECUTED,
+        "Unit": EXECUTED,
+        "EvaluationPeriods": EXECUTED,
+        "DatapointsToAlarm": EXECUTED,
+        "Threshold": EXECUTED,
+        "ComparisonOperator": only(*COMPARISONS),
+        "TreatMissingData": EXECUTED,
+        "EvaluateLowSampleCountPercentile": only("evaluate"),
+        "Metrics": REFUSED,
+        "ThresholdMetricId": REFUSED,
+        "Tags": EXECUTED,
+        "ActionConfiguration": REFUSED,
+        "EvaluationCriteria": REFUSED,
+        "EvaluationInterval": REFUSED,
+        "EvaluationWindow": REFUSED,
+        "WarmUpConfiguration": REFUSED,
+    },
+    "DescribeAlarms": {
+        "AlarmNames": EXECUTED,
+        "AlarmNamePrefix": EXECUTED,
+        "AlarmTypes": EXECUTED,
+        "ChildrenOfAlarmName": REFUSED,
+        "ParentsOfAlarmName": REFUSED,
+        "StateValue": EXECUTED,
+        "ActionPrefix": EXECUTED,
+        "MaxRecords": EXECUTED,
+        "NextToken": EXECUTED,
+    },
+}
+
+
+class Alarms:
+    """The alarms of the caller's account and region."""
+
+    def __init__(self, *, store: ResourceStore, metrics: MetricStore, clock: Clock) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+
+    async def put_metric_alarm(self, call: Call, **members: object) -> None:
+        """Create, or replace the whole configuration and keep the state."""
+        given: Json = present({_MEMBER_NAMES[name]: value for name, value in members.items()})
+        check("PutMetricAlarm", MEMBERS["PutMetricAlarm"], given)
+        _check_alarm(given)
+        key = _key(call, given["AlarmName"])
+        now = self._clock.now()
+        before = self._store.get(key)
+        spec = {**_DEFAULTS, **given, "configured_at": now}
+        spec.setdefault("DatapointsToAlarm", spec["EvaluationPeriods"])
+        if before is None:
+            status = {
+                "StateValue": "INSUFFICIENT_DATA",
+                "StateReason": "Unchecked: Initial alarm creation",
+                "StateUpdatedTimestamp": now,
+                "StateTransitionedTimestamp": now,
+            }
+            await self._store.write(Create(key=key, spec=spec, status=status))
+        else:
+            spec["Tags"] = before.spec.get("Tags", [])
+
+            def decide(resource: Resource | None) -> Update:
+                assert resource is not None
+                return Update(key=key, version=resource.version, spec=spec)
+
+            await change(self._store, key, decide)
+        verb = "created" if before is None else "updated"
+        await self._note(call, key.name, "ConfigurationUpdate", f'Alarm "{key.name}" {verb}')
+
+    async def describe_alarms(
+        self,
+        call: Call,
+        *,
+        alarm_names: Sequence[str] | None = None,
+        alarm_name_prefix: str | None = None,
+        alarm_types: Sequence[str] | None = None,
+        children_of_alarm_name: str | None = None,
+        parents_of_alarm_name: str | None = None,
+        state_value: str | None = None,
+        action_prefix: str | None = None,
+        max_records: int | None = None,
+        next_token: str | None = None,
+    ) -> Json:
+        """By name; there are no composite alarms."""
+        given = present(
+            {
+                "ChildrenOfAlarmName": children_of_alarm_name,
+                "ParentsOfAlarmName": parents_of_alarm_name,
+            }
+        )
+        check("DescribeAlarms", MEMBERS["DescribeAlarms"], given)
+        if alarm_names and alarm_name_prefix:
+            raise contradictory("AlarmNames and AlarmNamePrefix cannot be given together.")
+        found = {
+            one.key.name: _shown(one)
+            for one in self._alarms(call)
+            if (not alarm_names or one.key.name in alarm_names)
+            and one.key.name.startswith(alarm_name_prefix or "")
+            and state_value in (None, one.status["StateValue"])
+            and (not action_prefix or _has_action(one, action_prefix))
+            and (not alarm_types or "MetricAlarm" in alarm_types)
+        }
+        filters = f"{alarm_names}/{alarm_name_prefix}/{state_value}/{action_prefix}"
+        shown, token = list_page(
+            found,
+            scope=f"DescribeAlarms/{call.account}/{call.region}/{filters}",
+            limit=max_records or PAGE_MAX,
+            next_token=next_token,
+        )
+        return present({"MetricAlarms": shown, "CompositeAlarms": [], "NextToken": token})
+
+    async def describe_alarms_for_metric(
+        self,
+        call: Call,
+        *,
+        metric_name: str,
+        namespace: str,
+        statistic: str | None = None,
+        extended_statistic: str | None = None,
+        dimensions: Sequence[Json] | None = None,
+        period: int | None = None,
+        unit: str | None = None,
+    ) -> Json:
+        wanted = dimensions_of(dimensions)
+        asked = present(
+            {
+                "MetricName": metric_name,
+                "Namespace": namespace,
+                "Statistic": statistic,
+                "ExtendedStatistic": extended_statistic,
+                "Period": period,
+                "Unit": unit,
+            }
+        )
+        return {
+            "MetricAlarms": [
+                _shown(one)
+                for one in self._alarms(call)
+                if all(one.spec.get(name) == value for name, value in asked.items())
+                and dimensions_of(one.spec.get("Dimensions")) == wanted
+            ]
+        }
+
+    async def describe_alarm_history(
+        self,
+        call: Call,
+        *,
+        alarm_name: str | None = None,
+        alarm_contributor_id: str | None = None,
+        alarm_types: Sequence[str] | None = None,
+        history_item_type: str | None = None,
+        start_date: Moment = None,
+        end_date: Moment = None,
+        max_records: int | None = None,
+        next_token: str | None = None,
+        scan_by: str | None = None,
+    ) -> Json:
+        """The newest first, unless asked otherwise; of the last thirty days."""
+        items = await asyncio.to_thread(
+            self._metrics.history, call.account, call.region, alarm_name or ""
+        )
+        start = seconds(start_date) if start_date is not None else 0.0
+        end = seconds(end_date) if end_date is not None else float("inf")
+        found = {
+            f"{item.at:020.6f}/{place:09d}": {
+                "AlarmName": item.name,
+                "AlarmType": "MetricAlarm",
+                "Timestamp": item.at,
+                "HistoryItemType": item.kind,
+                "HistorySummary": item.summary,
+                "HistoryData": item.data,
+            }
+            for place, item in enumerate(reversed(items))
+            if start <= item.at <= end and history_item_type in (None, item.kind)
+        }
+        shown, token = list_page(
+            found,
+            scope=f"DescribeAlarmHistory/{call.account}/{call.region}/{alarm_name}/{history_item_type}",
+            limit=max_records or PAGE_MAX,
+            next_token=next_token,
+            descending=scan_by != "TimestampAscending",
+        )
+        return present({"AlarmHistoryItems": shown, "NextToken": token})
+
+    async def set_alarm_state(
+        self,
+        call: Call,
+        *,
+        alarm_name: str,
+        state_value: str,
+        state_reason: str,
+        state_reason_data: str | None = None,
+    ) -> None:
+        """Until the next evaluation says otherwise. Its actions are those of any other change."""
+        if state_reason_data is not None:
+            try:
+                json.loads(state_reason_data)
+            except ValueError as error:
+                raise ServiceError(
+                    "InvalidFormat", f"StateReasonData is not JSON: {error}"
+                ) from error
+        now = self._clock.now()
+        key = _key(call, alarm_name)
+        notes: list[HistoryItem] = []
+
+        def decide(resource: Resource | None) -> Update:
+            if resource is None:
+                raise _not_found(alarm_name)
+            status, notes[:] = moved(
+                resource, state_value, reason=state_reason, data=state_reason_data or "", now=now
+            )
+            return Update(key=key, version=resource.version, status=status)
+
+        await change(self._store, key, decide)
+        await asyncio.to_thread(self._metrics.record, call.account, call.region, notes)
+
+    async def enable_alarm_actions(self, call: Call, *, alarm_names: Sequence[str]) -> None:
+        await self._enable(call, alarm_names, is_enabled=True)
+
+    async def disable_alarm_actions(self, call: Call, *, alarm_names: Sequence[str]) -> None:
+        await self._enable(call, alarm_names, is_enabled=False)
+
+    async def delete_alarms(self, call: Call, *, alarm_names: Sequence[str]) -> None:
+        """All or none of up to 100."""
+        if len(alarm_names) > DELETED_MAX:
+            raise invalid(f"At most {DELETED_MAX} alarms can be deleted at once.")
+        changes: list[Change] = []
+        for name in dict.fromkeys(alarm_names):
+            key = _key(call, name)
+            if self._store.get(key) is None:
+                raise _not_found(name)
+            changes.append(Delete(key=key))
+        await self._store.write(*changes)
+        for one in changes:
+            name = one.key.name
+            await self._note(call, name, "ConfigurationUpdate", f'Alarm "{name}" deleted')
+
+    async def tag_resource(self, call: Call, *, resource_arn: str, tags: Sequence[Json]) -> Json:
+        def merge(before: Mapping[str, str]) -> dict[str, str]:
+            return {**before, **{tag["Key"]: tag["Value"] for tag in tags}}
+
+        await self._retag(call, resource_arn, merge)
+        return {}
+
+    async def untag_resource(
+        self, call: Call, *, resource_arn: str, tag_keys: Sequence[str]
+    ) -> Json:
+        def without(before: Mapping[str, str]) -> dict[str, str]:
+            return {name: value for name, value in before.items() if name not in tag_keys}
+
+        await self._retag(call, resource_arn, without)
+        return {}
+
+    async def list_tags_for_resource(self, call: Call, *, resource_arn: str) -> Json:
+        resource = self._store.get(_key_of_arn(call, resource_arn))
+        if resource is None:
+            raise _not_found(resource_arn)
+        return {"Tags": resource.spec.get("Tags", [])}
+
+    def exists(self, call: Call, name: str) -> bool:
+        """Whether there is an alarm of this name."""
+        return self._store.get(_key(call, name)) is not None
+
+    def _alarms(self, call: Call) -> Iterable[Resource]:
+        return self._store.list(ALARM, account=call.account, region=call.region)
+
+    async def _enable(self, call: Call, names: Sequence[str], *, is_enabled: bool) -> None:
+        for name in names:
+            key = _key(call, name)
+            if self._store.get(key) is None:
+                continue  # As on AWS: names that do not exist are ignored.
+
+            def decide(resource: Resource | None, key: Key = key) -> Update:
+                if resource is None:
+                    raise _not_found(key.name)
+                spec = {**resource.spec, "ActionsEnabled": is_enabled}
+                return Update(key=key, version=resource.version, spec=spec)
+
+            await change(self._store, key, decide)
+
+    async def _retag(
+        self, call: Call, arn: str, decide: Callable[[Mapping[str, str]], dict[str, str]]
+    ) -> None:
+        key = _key_of_arn(call, arn)
+
+        def update(resource: Resource | None) -> Update:
+            if resource is None:
+                raise _not_found(arn)
+            before = {tag["Key"]: tag["Value"] for tag in resource.spec.get("Tags", [])}
+            after = decide(before)
+            if len(after) > TAGS_MAX:
+                raise ServiceError("LimitExceeded", f"An alarm has at most {TAGS_MAX} tags.")
+            tags = [{"Key": name, "Value": value} for name, value in after.items()]
+            return Update(key=key, version=resource.version, spec={**resource.spec, "Tags": tags})
+
+        await change(self._store, key, update)
+
+    async def _note(self, call: Call, name: str, kind: str, summary: str) -> None:
+        data = json.dumps({"version": "1.0", "type": summary.rpartition(" ")[2].capitalize()})
+        item = HistoryItem(name=name, at=self._clock.now(), kind=kind, summary=summary, data=data)
+        await asyncio.to_thread(self._metrics.record, call.account, call.region, [item])
+
+
+_DEFAULTS: Json = {
+    "ActionsEnabled": True,
+    "OKActions": [],
+    "AlarmActions": [],
+    "InsufficientDataActions": [],
+    "Dimensions": [],
+    "TreatMissingData": "missing",
+}
+_MEMBER_NAMES = {xform_name(name): name for name in MEMBERS["PutMetricAlarm"]}
+
+
+def _check_alarm(spec: Json) -> None:
+    for name in ("MetricName", "Namespace", "Period", "Threshold", "EvaluationPeriods"):
+        if name not in spec:
+            raise missing_parameter(f"The parameter {name} is required.")
+    if ("Statistic" in spec) == ("ExtendedStatistic" in spec):
+        raise contradictory("Specify either Statistic or ExtendedStatistic, and not both.")
+    if "ExtendedStatistic" in spec:
+        check_statistic(spec["ExtendedStatistic"])
+        if spec["ExtendedStatistic"] in STATISTICS:
+            raise invalid(f"{spec['ExtendedStatistic']} belongs into Statistic.")
+    _check_periods(spec)
+    if spec.get("TreatMissingData", "missing") not in _TREATMENTS:
+        raise invalid(f"TreatMissingData must be one of {', '.join(_TREATMENTS)}.")
+    for member in _ACTIONS.values():
+        if len(spec.get(member, ())) > ACTIONS_MAX:
+            raise ServiceError("ValidationError", f"{member} has at most {ACTIONS_MAX} members.")
+    dimensions_of(spec.get("Dimensions"))
+
+
+def _check_periods(spec: Json) -> None:
+    period: int = spec["Period"]
+    periods: int = spec["EvaluationPeriods"]
+    needed: int = spec.get("DatapointsToAlarm", periods)
+    if period in (1, 5):
+        raise invalid("The parameter Period of an alarm must be 10, 20, 30 or a multiple of 60.")
+    check_period(period)
+    if not 1 <= needed <= periods:
+        raise ServiceError(
+            "ValidationError", "DatapointsToAlarm must be 1 to EvaluationPeriods datapoints."
+        )
+    if period * periods > _RANGE_SECONDS:
+        raise ServiceError(
+            "ValidationError", "Metrics cannot be checked across more than seven days."
+        )
+
+
+def _shown(resource: Resource) -> Json:
+    spec = {name: value for name, value in resource.spec.items() if name[0].isupper()}
+    spec.pop("Tags", None)
+    status = {name: value for name, value in resource.status.items() if name[0].isupper()}
+    return {
+        **spec,
+        **status,
+        "AlarmArn": alarm_arn(resource.key),
+        "AlarmConfigurationUpdatedTimestamp": resource.spec.get(
+            "configured_at", resource.created_at
+        ),
+    }
+
+
+def _has_action(resource: Resource, prefix: str) -> bool:
+    return any(
+        action.startswith(prefix)
+        for member in _ACTIONS.values()
+        for action in resource.spec.get(member) or ()
+    )
+
+
+def _key(call: Call, name: str) -> Key:
+    return Key(kind=ALARM, account=call.account, region=call.region, name=name)
+
+
+def _key_of_arn(call: Call, arn: str) -> Key:
+    prefix = alarm_arn(_key(call, ""))
+    if not arn.startswith(prefix):
+        raise invalid(f"{arn} is not the ARN of an alarm of this account and region.")
+    return _key(call, arn.removeprefix(prefix))
+
+
+def _not_found(name: str) -> ServiceError:
+    return ServiceError("ResourceNotFound", f"Alarm {name} does not exist.", status=404)

@@ -1,0 +1,163 @@
+"""Metrics and alarms through boto3 against a real platform."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from modelyard.cli.platform import Platform
+
+
+@pytest.fixture(scope="module")
+def cloudwatch(platform: Platform) -> Any:
+    return platform.client("cloudwatch")
+
+
+def test_values_come_back_as_statistics(cloudwatch: Any) -> None:
+    now = datetime.now(UTC)
+    cloudwatch.put_metric_data(
+        Namespace="shop",
+        MetricData=[
+            {
+                "MetricName": "latency",
+                "Dimensions": [{"Name": "page", "Value": "start"}],
+                "Timestamp": now,
+                "Values": [1.0, 2.0, 10.0],
+                "Counts": [2.0, 1.0, 1.0],
+                "Unit": "Milliseconds",
+            }
+        ],
+    )
+    asked = {
+        "Namespace": "shop",
+        "MetricName": "latency",
+        "Dimensions": [{"Name": "page", "Value": "start"}],
+        "StartTime": now - timedelta(minutes=5),
+        "EndTime": now + timedelta(minutes=5),
+        "Period": 60,
+    }
+    (point,) = cloudwatch.get_metric_statistics(
+        **asked, Statistics=["Average", "Sum", "SampleCount", "Minimum", "Maximum"]
+    )["Datapoints"]
+    assert (point["Sum"], point["SampleCount"], point["Average"]) == (14.0, 4.0, 3.5)
+    assert (point["Minimum"], point["Maximum"], point["Unit"]) == (1.0, 10.0, "Milliseconds")
+    (point,) = cloudwatch.get_metric_statistics(**asked, ExtendedStatistics=["p50", "p100"])[
+        "Datapoints"
+    ]
+    assert point["ExtendedStatistics"] == {"p50": 1.0, "p100": 10.0}
+    (metric,) = cloudwatch.list_metrics(Namespace="shop")["Metrics"]
+    assert metric["Dimensions"] == [{"Name": "page", "Value": "start"}]
+
+
+def test_metric_data_with_arithmetic(cloudwatch: Any) -> None:
+    now = datetime.now(UTC)
+    for name, value in (("errors", 5.0), ("requests", 50.0)):
+        cloudwatch.put_metric_data(
+            Namespace="math", MetricData=[{"MetricName": name, "Value": value, "Timestamp": now}]
+        )
+
+    def stat(query: str, name: str) -> dict[str, Any]:
+        metric = {"Namespace": "math", "MetricName": name}
+        return {
+            "Id": query,
+            "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"},
+            "ReturnData": False,
+        }
+
+    window = {"StartTime": now - timedelta(minutes=5), "EndTime": now + timedelta(minutes=5)}
+    rate = {"Id": "rate", "Expression": "100 * e / r", "Label": "error rate"}
+    queries = [rate, stat("e", "errors"), stat("r", "requests")]
+    (result,) = cloudwatch.get_metric_data(MetricDataQueries=queries, **window)["MetricDataResults"]
+    assert (result["Label"], result["Values"], result["StatusCode"]) == (
+        "error rate",
+        [10.0],
+        "Complete",
+    )
+    for expression in ("e +", "nobody / 2", "__import__('os')"):
+        with pytest.raises(ClientError):
+            cloudwatch.get_metric_data(
+                MetricDataQueries=[{"Id": "x", "Expression": expression}], **window
+            )
+
+
+def alarm(**changes: Any) -> dict[str, Any]:
+    return {
+        "AlarmName": "slow",
+        "Namespace": "watch",
+        "MetricName": "latency",
+        "Statistic": "Average",
+        "Period": 10,
+        "EvaluationPeriods": 1,
+        "Threshold": 100.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "TreatMissingData": "ignore",
+        **changes,
+    }
+
+
+def state(cloudwatch: Any, name: str) -> dict[str, Any]:
+    (found,) = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    return dict(found)
+
+
+def test_an_alarm_rings_when_its_metric_crosses_the_threshold(cloudwatch: Any) -> None:
+    cloudwatch.put_metric_alarm(**alarm())
+    assert state(cloudwatch, "slow")["StateValue"] == "INSUFFICIENT_DATA"
+    end = time.monotonic() + 40
+    while state(cloudwatch, "slow")["StateValue"] != "ALARM":
+        cloudwatch.put_metric_data(
+            Namespace="watch",
+            MetricData=[{"MetricName": "latency", "Value": 500.0, "StorageResolution": 1}],
+        )
+        assert time.monotonic() < end, state(cloudwatch, "slow")
+        time.sleep(0.5)
+    assert "500.0" in state(cloudwatch, "slow")["StateReason"]
+    items = cloudwatch.describe_alarm_history(AlarmName="slow")["AlarmHistoryItems"]
+    assert [item["HistoryItemType"] for item in items] == ["StateUpdate", "ConfigurationUpdate"]
+    cloudwatch.delete_alarms(AlarmNames=["slow"])
+    assert cloudwatch.describe_alarms(AlarmNames=["slow"])["MetricAlarms"] == []
+
+
+def test_a_state_set_by_hand_and_actions_switched_off(cloudwatch: Any) -> None:
+    cloudwatch.put_metric_alarm(**alarm(AlarmName="byhand", Period=3600))
+    cloudwatch.set_alarm_state(AlarmName="byhand", StateValue="ALARM", StateReason="a drill")
+    found = state(cloudwatch, "byhand")
+    assert (found["StateValue"], found["StateReason"]) == ("ALARM", "a drill")
+    cloudwatch.disable_alarm_actions(AlarmNames=["byhand", "nobody"])
+    assert state(cloudwatch, "byhand")["ActionsEnabled"] is False
+    arn = found["AlarmArn"]
+    cloudwatch.tag_resource(ResourceARN=arn, Tags=[{"Key": "team", "Value": "ops"}])
+    tags = cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"]
+    assert tags == [{"Key": "team", "Value": "ops"}]
+    (same,) = cloudwatch.describe_alarms_for_metric(Namespace="watch", MetricName="latency")[
+        "MetricAlarms"
+    ]
+    assert same["AlarmName"] == "byhand"
+    cloudwatch.delete_alarms(AlarmNames=["byhand"])
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "code"),
+    [
+        ("set_alarm_state", {"AlarmName": "none", "StateValue": "OK", "StateReason": "r"}, "ResourceNotFound"),
+        ("delete_alarms", {"AlarmNames": ["none"]}, "ResourceNotFound"),
+        ("put_metric_alarm", alarm(Period=7), "InvalidParameterValue"),
+        ("put_metric_alarm", alarm(DatapointsToAlarm=2), "ValidationError"),
+        ("put_metric_alarm", alarm(ExtendedStatistic="p99"), "InvalidParameterCombination"),
+        ("put_metric_data", {"Namespace": "n", "MetricData": [{"MetricName": "m"}]}, "InvalidParameterCombination"),
+        (
+            "put_metric_data",
+            {"Namespace": "n", "MetricData": [{"MetricName": "m", "Value": 1.0, "Timestamp": 1}]},
+            "InvalidParameterValue",
+        ),
+        ("describe_alarms", {"NextToken": "nonsense"}, "InvalidNextToken"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_cloudwatchs_own_errors(
+    cloudwatch: Any, operation: str, members: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ClientError) as caught:
+        getattr(cloudwatch, operation)(**members)
+    assert caught.value.response["Error"]["Code"] == code
