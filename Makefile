@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup clients demo check format test test-fast docs lock clean
-CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed
+CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed \
+  .cache/javascript/.installed
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,13 @@ clients: $(CLIENTS) ## install AWS clients, each in an environment of its own, f
 .cache/venvs/%/.installed: requirements/%.lock
 	$(PYTHON) -m venv .cache/venvs/$*
 	.cache/venvs/$*/bin/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r $<
+	@touch $@
+
+# Where there is no node, its test skips.
+.cache/javascript/.installed: tests/clients/javascript/package-lock.json
+	mkdir -p .cache/javascript
+	cp tests/clients/javascript/package.json tests/clients/javascript/package-lock.json .cache/javascript
+	if command -v npm > /dev/null; then npm ci --prefix .cache/javascript --silent --no-audit --no-fund --ignore-scripts; fi
 	@touch $@
 
 demo: setup ## train a model on real data, serve it, ask it, score a file with it

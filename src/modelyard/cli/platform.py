@@ -59,6 +59,7 @@ class Platform:
             "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
             "AWS_DEFAULT_REGION": self.region,
+            "AWS_REGION": self.region,  # read by the SDKs other than Python's
         }
         if self.settings.tls_cert is not None:
             variables["AWS_CA_BUNDLE"] = str(self.settings.tls_cert)
