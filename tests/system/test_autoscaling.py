@@ -50,11 +50,6 @@ def test_replicas_follow_the_range_without_a_lost_request(
     runtime = platform.client("sagemaker-runtime")
     body = booster.csv.read_bytes()
 
-    def count() -> int:
-        description = sagemaker.describe_endpoint(EndpointName=endpoint)
-        instances: int = description["ProductionVariants"][0]["CurrentInstanceCount"]
-        return instances if description["EndpointStatus"] == "InService" else 0
-
     def invoke() -> None:
         answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="text/csv", Body=body)
         assert answer["ResponseMetadata"]["RetryAttempts"] == 0
@@ -66,7 +61,7 @@ def test_replicas_follow_the_range_without_a_lost_request(
         return found
 
     scaling.register_scalable_target(**TARGET, MinCapacity=2, MaxCapacity=3)
-    until(lambda: count() == 2, meanwhile=invoke)
+    until(lambda: _count(sagemaker, endpoint) == 2, meanwhile=invoke)
     until(lambda: activities()[0]["StatusCode"] == "Successful", meanwhile=invoke)
     assert activities()[0]["Cause"] == "minimum capacity was set to 2"
 
@@ -77,15 +72,17 @@ def test_replicas_follow_the_range_without_a_lost_request(
         Schedule=f"at({at})",
         ScalableTargetAction={"MinCapacity": 1, "MaxCapacity": 1},
     )
-    until(lambda: count() == 1, meanwhile=invoke)
+    until(lambda: _count(sagemaker, endpoint) == 1, meanwhile=invoke)
     until(lambda: activities()[0]["StatusCode"] == "Successful", meanwhile=invoke)
     shown = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")
     assert shown["ScalableTargets"][0]["MaxCapacity"] == 1
 
 
-def test_a_policy_is_shown_as_it_was_put_with_its_alarms(platform: Platform, endpoint: str) -> None:
-    scaling = platform.client("application-autoscaling")
-    scaling.register_scalable_target(**TARGET, MinCapacity=1, MaxCapacity=2)
+def test_target_tracking_acts_by_its_two_alarms(platform: Platform, endpoint: str) -> None:
+    scaling, cloudwatch = platform.client("application-autoscaling"), platform.client("cloudwatch")
+    sagemaker = platform.client("sagemaker")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=endpoint, WaiterConfig=FAST)
+    scaling.register_scalable_target(**TARGET, MinCapacity=1, MaxCapacity=3)
     configuration = {
         "TargetValue": 300.0,
         "PredefinedMetricSpecification": {
@@ -101,10 +98,77 @@ def test_a_policy_is_shown_as_it_was_put_with_its_alarms(platform: Platform, end
     (shown,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
     assert shown["PolicyARN"] == put["PolicyARN"]
     assert shown["TargetTrackingScalingPolicyConfiguration"] == configuration
-    assert [alarm["AlarmName"] for alarm in shown["Alarms"]] == [
-        alarm["AlarmName"] for alarm in put["Alarms"]
-    ]
-    assert len(put["Alarms"]) == 2
+    high, low = (alarm["AlarmName"] for alarm in put["Alarms"])
+    alarms = {
+        alarm["AlarmName"]: alarm
+        for alarm in cloudwatch.describe_alarms(AlarmNames=[high, low])["MetricAlarms"]
+    }
+    assert (alarms[high]["Threshold"], alarms[high]["EvaluationPeriods"]) == (300.0, 3)
+    assert (alarms[low]["Threshold"], alarms[low]["EvaluationPeriods"]) == (270.0, 15)
+
+    _ring(cloudwatch, high, "ALARM", [900.0, 900.0, 900.0])
+    until(lambda: _count(sagemaker, endpoint) == 3, meanwhile=lambda: time.sleep(0.1))
+    _ring(cloudwatch, high, "OK", [])
+    _ring(cloudwatch, low, "ALARM", [0.0] * 15)
+    until(lambda: _count(sagemaker, endpoint) == 2, meanwhile=lambda: time.sleep(0.1))
+    found = scaling.describe_scaling_activities(
+        ServiceNamespace="sagemaker", IncludeNotScaledActivities=True
+    )["ScalingActivities"]
+    causes = [one["Cause"] for one in found if "NotScaledReasons" not in one]
+    assert f"monitor alarm {high} in state ALARM triggered policy load" in causes
+    assert f"monitor alarm {low} in state ALARM triggered policy load" in causes
+
+    scaling.delete_scaling_policy(**TARGET, PolicyName="load")
+    assert cloudwatch.describe_alarms(AlarmNames=[high, low])["MetricAlarms"] == []
+
+
+def test_a_step_policy_acts_when_its_users_alarm_rings(platform: Platform, endpoint: str) -> None:
+    scaling, cloudwatch = platform.client("application-autoscaling"), platform.client("cloudwatch")
+    sagemaker = platform.client("sagemaker")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=endpoint, WaiterConfig=FAST)
+    scaling.register_scalable_target(**TARGET, MinCapacity=1, MaxCapacity=4)
+    before = _count(sagemaker, endpoint)
+    put = scaling.put_scaling_policy(
+        **TARGET,
+        PolicyName="more",
+        PolicyType="StepScaling",
+        StepScalingPolicyConfiguration={
+            "AdjustmentType": "ChangeInCapacity",
+            "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}],
+        },
+    )
+    cloudwatch.put_metric_alarm(
+        AlarmName="backlog",
+        Namespace="Own",
+        MetricName="Backlog",
+        Statistic="Average",
+        Period=60,
+        EvaluationPeriods=2,
+        Threshold=1.0,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        AlarmActions=[put["PolicyARN"]],
+    )
+    _ring(cloudwatch, "backlog", "ALARM", [4.0, 4.0])
+    until(lambda: _count(sagemaker, endpoint) == before + 1, meanwhile=lambda: time.sleep(0.1))
+    scaling.delete_scaling_policy(**TARGET, PolicyName="more")
+    assert len(cloudwatch.describe_alarms(AlarmNames=["backlog"])["MetricAlarms"]) == 1
+    cloudwatch.delete_alarms(AlarmNames=["backlog"])
+
+
+def _count(sagemaker: Any, endpoint: str) -> int:
+    """Instances in service; 0 while they change."""
+    description = sagemaker.describe_endpoint(EndpointName=endpoint)
+    instances: int = description["ProductionVariants"][0]["CurrentInstanceCount"]
+    return instances if description["EndpointStatus"] == "InService" else 0
+
+
+def _ring(cloudwatch: Any, name: str, state: str, points: list[float]) -> None:
+    cloudwatch.set_alarm_state(
+        AlarmName=name,
+        StateValue=state,
+        StateReason="by hand",
+        StateReasonData=json.dumps({"version": "1.0", "recentDatapoints": points}),
+    )
 
 
 def test_errors_are_those_of_aws(platform: Platform, endpoint: str) -> None:

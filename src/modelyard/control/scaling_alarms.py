@@ -11,8 +11,9 @@ from typing import Protocol
 from modelyard.base.clock import Clock
 from modelyard.domain.scaling.policies import Policy, Tracking
 from modelyard.domain.scaling.proposals import Alarm, Point
+from modelyard.store.alarms import ALARM
 from modelyard.store.resources import Json, Key, Resource, ResourceStore
-from modelyard.store.scaling import ALARM, alarm_key
+from modelyard.store.scaling import alarm_key
 
 _EVALUATION_SECONDS_MAX = 60.0
 SETTLE_SECONDS = 2.0

@@ -1,6 +1,6 @@
 """What automatic scaling is built of: its services, its reconciler, and the seams between them and the platform."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from modelyard.base.call import Call, Principal
 from modelyard.base.clock import Clock
@@ -15,8 +15,9 @@ from modelyard.services.application_autoscaling.scheduled_actions import Schedul
 from modelyard.services.application_autoscaling.tags import ScalingTags
 from modelyard.services.application_autoscaling.targets import ScalableTargets
 from modelyard.services.sagemaker.endpoints import Endpoints
-from modelyard.store.resources import Key, Resource, ResourceStore
-from modelyard.store.scaling import ALARM, TARGET
+from modelyard.store.alarms import ALARM
+from modelyard.store.resources import Key, ResourceStore
+from modelyard.store.scaling import TARGET
 
 _CALL_SECONDS = 60.0
 _ROLE = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
@@ -65,13 +66,6 @@ class EndpointCapacity:
                 {"VariantName": place.variant, "DesiredInstanceCount": capacity}
             ],
         )
-
-
-class Unmeasured:
-    """``MetricSource`` of a platform that stores no metrics: alarms speak by their ``StateReasonData`` alone."""
-
-    def recent(self, alarm: Resource, *, start: float, end: float) -> Sequence[tuple[float, float]]:
-        return ()
 
 
 def watch(store: ResourceStore, reconciler: ScalingReconciler, wake: Callable[[Key], None]) -> None:

@@ -20,13 +20,13 @@ from modelyard.domain.scaling.policies import Policy, Tracking, stepping, tracki
 from modelyard.domain.scaling.schedules import parse, zone
 from modelyard.domain.scaling.state import Memory, ScheduledAction, Target
 from modelyard.domain.scaling.targets import Place, Range, Suspended, policy_arn
+from modelyard.store.alarms import ALARM
 from modelyard.store.resources import Change, Delete, Json, Key, Resource, ResourceStore, Update
 
 TARGET = "scalable-target"
 POLICY = "scaling-policy"
 ACTION = "scheduled-action"
 ACTIVITY = "scaling-activity"
-ALARM = "alarm"
 _LISTS = {POLICY: "policies", ACTION: "actions"}
 
 

@@ -22,8 +22,9 @@ from modelyard.domain.scaling.targets import INSTANCES, NAMESPACE
 from modelyard.server.scaling import EndpointCapacity, build_services, watch
 from modelyard.services.registry import AUTOSCALING
 from modelyard.services.sagemaker.endpoints import Endpoints
+from modelyard.store.alarms import ALARM
 from modelyard.store.resources import Create, Json, Key, Resource, Update
-from modelyard.store.scaling import ACTIVITY, ALARM, TARGET, activity_of
+from modelyard.store.scaling import ACTIVITY, TARGET, activity_of
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
 

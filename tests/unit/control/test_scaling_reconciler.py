@@ -17,8 +17,9 @@ from modelyard.domain.scaling.simulation import Scenario, simulate
 from modelyard.domain.scaling.state import ScheduledAction, Target
 from modelyard.domain.scaling.targets import Place, Range
 from modelyard.domain.scaling.traces import Trace
+from modelyard.store.alarms import ALARM
 from modelyard.store.resources import Create, Delete, Key, Update
-from modelyard.store.scaling import ACTION, ALARM, POLICY, TARGET, alarm_key
+from modelyard.store.scaling import ACTION, POLICY, TARGET, alarm_key
 from modelyard.testing.scaling import ENDPOINT, IDENTITY, RESOURCE_ID, ScalingWorld
 
 pytestmark = pytest.mark.anyio

@@ -1,33 +1,28 @@
-"""The state of a policy's alarm, as CloudWatch evaluates it: so many of the last so many points are beyond the threshold."""
+"""The alarms of policies by CloudWatch's own evaluation."""
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
+from modelyard.domain import alarms
 from modelyard.domain.scaling.policies import AlarmRule
 from modelyard.domain.scaling.proposals import AlarmState, Point
-
-_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
-    "GreaterThanThreshold": operator.gt,
-    "GreaterThanOrEqualToThreshold": operator.ge,
-    "LessThanThreshold": operator.lt,
-    "LessThanOrEqualToThreshold": operator.le,
-}
 
 
 def evaluate(
     rule: AlarmRule, points: Sequence[Point], before: AlarmState, now: float
 ) -> AlarmState:
-    """From the last points, oldest first; those of closed periods that have data."""
-    recent = points[-rule.points :]
-    compare = _COMPARE[rule.comparison]
-    breaching = sum(compare(point.value, rule.threshold) for point in recent)
-    if not recent:
-        silent: Mapping[str, AlarmState] = {
-            "breaching": "ALARM",
-            "notBreaching": "OK",
-            "ignore": before,
-        }
-        return silent.get(rule.missing, "INSUFFICIENT_DATA")
-    if len(recent) < rule.points and rule.missing == "breaching":
-        breaching += rule.points - len(recent)
-    return "ALARM" if breaching >= rule.breaching else "OK"
+    """From the points of closed periods that have data, oldest first."""
+    period = rule.metric.period
+    verdict = alarms.evaluate(
+        alarms.Rule(
+            comparison=rule.comparison,
+            threshold=rule.threshold,
+            period=period,
+            periods=rule.points,
+            needed=rule.breaching,
+            missing=rule.missing,
+        ),
+        {round(point.at): point.value for point in points},
+        end=int(now // period) * period,
+        before=before,
+    )
+    return verdict.state

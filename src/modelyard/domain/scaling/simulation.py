@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from modelyard.domain.alarms import EXTRA_PERIODS
 from modelyard.domain.scaling.activities import Activity, reasons
 from modelyard.domain.scaling.load_model import Replica, Second, Variant
 from modelyard.domain.scaling.planner import decide
@@ -66,8 +67,8 @@ def simulate(scenario: Scenario, trace: Trace, evaluate: Evaluate) -> Report:
 
 
 def points_needed(rule: AlarmRule) -> int:
-    """How far an evaluation looks back: a few points more than it needs, in case some are missing."""
-    return rule.points + max(2, rule.points // 3)
+    """How far an evaluation looks back."""
+    return rule.points + EXTRA_PERIODS
 
 
 class _Simulation:

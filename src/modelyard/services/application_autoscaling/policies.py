@@ -26,9 +26,11 @@ from modelyard.services.members import (
     present,
     refused_unless,
 )
+from modelyard.store.alarms import alarm_arn
 from modelyard.store.resources import Change, Create, Json, Key, Resource, ResourceStore, Update
 from modelyard.store.scaling import (
     POLICY,
+    alarm_key,
     arn_of_policy,
     owned,
     owned_key,
@@ -224,13 +226,10 @@ def _described_spec(key: Key, spec: Json, place: Place) -> Json:
     return {
         "PolicyARN": arn_of_policy(key, place, spec),
         "Alarms": [
-            {"AlarmName": name, "AlarmARN": _alarm_arn(key, name)} for name in spec["alarms"]
+            {"AlarmName": name, "AlarmARN": alarm_arn(alarm_key(key, name))}
+            for name in spec["alarms"]
         ],
     }
-
-
-def _alarm_arn(key: Key, name: str) -> str:
-    return f"arn:aws:cloudwatch:{key.region}:{key.account}:alarm:{name}"
 
 
 def _spec(
