@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from modelyard.domain.fleet import (
     short_id,
 )
 from modelyard.domain.images import (
+    ENGINE,
     PROGRAM,
     RUNTIMES,
     Program,
@@ -33,10 +35,12 @@ from modelyard.domain.images import (
     runtime_of,
 )
 from modelyard.domain.instances import resources_of
+from modelyard.runtimes.engines import Engine
 from modelyard.runtimes.runtime import Caps, LogStream, ProcessSpec
 from modelyard.store.resources import Json
 
 _MAX_BATCH = 256
+SUBMIT = "SAGEMAKER_SUBMIT_DIRECTORY"
 _S3_URI = re.compile(r"s3://([^/]+)/(.*[^/])", re.DOTALL)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -65,7 +69,7 @@ class CannotPlan(Exception):
 class Fleets:
     """Plans fleets and describes their workers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the composition root gives it
         self,
         *,
         objects: ObjectReader,
@@ -74,6 +78,7 @@ class Fleets:
         address_of: Callable[[str], str],
         trusted_imports: Sequence[str] = (),
         programs: Callable[[], Mapping[str, Program]] = dict,
+        find_engine: Callable[[], Engine] = Engine,
     ) -> None:
         self._objects = objects
         self._home = home
@@ -81,6 +86,7 @@ class Fleets:
         self._address_of = address_of
         self._trusted_imports = list(trusted_imports)
         self._programs = programs
+        self._find_engine = find_engine
 
     async def plan(
         self,
@@ -133,26 +139,32 @@ class Fleets:
         image = container.get("Image", "")
         program = program_of(image, self._programs())
         runtime = runtime_of(image) if program is None else PROGRAM
+        engine = ""
         if runtime is None:
-            raise CannotPlan(
-                f"{place}: Image {image} is not one that Modelyard runs: it has built-in runtimes for the "
-                f"repositories {', '.join(RUNTIMES)}. A program of this machine that answers `serve` becomes an "
-                f"image by: modelyard image add {repository(image)} --dir FOLDER"
-            )
+            found = await asyncio.to_thread(self._find_engine)
+            if not found.command:
+                raise CannotPlan(_unknown_image(place, image, found.reason))
+            runtime, engine = ENGINE, found.command
         source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
         uri = container.get("ModelDataUrl") or source.get("S3Uri") or ""
         data = await asyncio.to_thread(self._pin, uri, place)
+        environment = dict(container.get("Environment") or {})
+        submitted = environment.get(SUBMIT, "")
+        code = submitted if submitted.startswith("s3://") else ""
+        script = await asyncio.to_thread(self._pin, code, place, f"the archive of {SUBMIT}")
         return Container(
             name=name,
             image=image,
             runtime=runtime,
-            environment=dict(container.get("Environment") or {}),
+            environment=environment,
             data=data,
+            code=script,
             program=program,
+            engine=engine,
             network_isolation=network_isolation,
         )
 
-    def _pin(self, uri: str, place: str) -> ModelData:
+    def _pin(self, uri: str, place: str, what: str = "model data") -> ModelData:
         if not uri:
             return ModelData()
         match = _S3_URI.fullmatch(uri)
@@ -164,7 +176,7 @@ class Fleets:
             with contextlib.suppress(FileNotFoundError):
                 _link(stored.path, path)
                 return ModelData(uri=uri, path=str(path), key=key, name=name)
-        raise CannotPlan(f"{place}: could not find model data at {uri}.")
+        raise CannotPlan(f"{place}: could not find {what} at {uri}.")
 
     def address(self, worker_id: str) -> str:
         """Where a worker of this id listens."""
@@ -194,12 +206,12 @@ class Fleets:
             payload={
                 "id": placement.id,
                 "program": msgspec.to_builtins(container.program),
+                "engine": container.engine,
+                "image_uri": container.image,
+                "caps": asdict(_share(placement.variant)),
                 "network_isolation": container.network_isolation,
-                "model": {
-                    "path": container.data.path,
-                    "key": container.data.key,
-                    "name": container.data.name,
-                },
+                "model": _archive(container.data),
+                "code": _archive(container.code),
                 "image": container.runtime,
                 "environment": {**container.environment, **(environment or {})},
                 "artifacts": str(self._home.artifacts),
@@ -216,6 +228,18 @@ class Fleets:
                 "container": container.name,
             },
         )
+
+
+def _unknown_image(place: str, image: str, reason: str) -> str:
+    return (
+        f"{place}: Image {image} is none of Modelyard's built-in ones ({', '.join(RUNTIMES)}), and no container engine "
+        f"can run it: {reason}. A program of this machine that answers `serve` becomes an image by: "
+        f"modelyard image add {repository(image)} --dir FOLDER"
+    )
+
+
+def _archive(data: ModelData) -> Json:
+    return {"path": data.path, "key": data.key, "name": data.name}
 
 
 def _share(variant: Variant) -> Caps:

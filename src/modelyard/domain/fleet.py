@@ -39,8 +39,12 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     runtime: str
     environment: dict[str, str] = {}
     data: ModelData = ModelData()
+    code: ModelData = ModelData()
+    """The archive of ``SAGEMAKER_SUBMIT_DIRECTORY``: a script beside the model."""
     program: Program | None = None
     """Of an image that is a local program: as it was when the fleet was planned."""
+    engine: str = ""
+    """Of an image that a container engine runs: the engine's command."""
     network_isolation: bool = False
 
 

@@ -3,8 +3,8 @@
 An image URI is matched by its repository name; account, region, registry, tag and digest are ignored, so that the addresses
 which the SageMaker SDK looks up for its framework containers work unchanged. Any other image needs a container runtime.
 
-The runtimes ``auto``, ``onnx``, ``sklearn``, ``xgboost`` and ``lightgbm`` are served; for the others the loader refuses with a
-reason, which is more than to say that the image is unknown.
+All runtimes are served but ``tensorflow`` and ``mxnet``, whose models the loader refuses with a reason, which is more than to say that
+the image is unknown. An artifact with a script is served by its script, whatever the runtime's own formats are.
 
 Local programs become images by ``modelyard image add``; they are matched by the same rule.
 """
@@ -16,6 +16,8 @@ import msgspec
 
 PROGRAM = "program"
 """The runtime of a local program."""
+ENGINE = "engine"
+"""The runtime of an image that a container engine runs."""
 
 RUNTIMES: dict[str, str] = {
     "modelyard/python": "auto",
@@ -23,13 +25,18 @@ RUNTIMES: dict[str, str] = {
     "modelyard/sklearn": "sklearn",
     "modelyard/xgboost": "xgboost",
     "modelyard/lightgbm": "lightgbm",
+    "modelyard/pytorch": "pytorch",
+    "modelyard/catboost": "catboost",
+    "modelyard/mlflow": "mlflow",
+    "modelyard/huggingface": "huggingface",
+    "mlflow-pyfunc": "mlflow",
     "sagemaker-scikit-learn": "sklearn",
     "sagemaker-xgboost": "xgboost",
     "xgboost": "xgboost",
     "pytorch-inference": "pytorch",
     "pytorch-inference-graviton": "pytorch",
     "sagemaker-pytorch": "pytorch",
-    "huggingface-pytorch-inference": "pytorch",
+    "huggingface-pytorch-inference": "huggingface",
     "tensorflow-inference": "tensorflow",
     "tensorflow-inference-graviton": "tensorflow",
     "sagemaker-tensorflow-serving": "tensorflow",

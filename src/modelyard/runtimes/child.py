@@ -24,10 +24,10 @@ from modelyard.runtimes.sandbox import View
 
 Main = Callable[[dict[str, Any], str, Callable[..., None]], int]
 """``main(payload, address, report) -> exit code``; ``report(state, reason="", progress=None)``."""
-Prepare = Callable[[dict[str, Any], Callable[..., None]], View]
+Prepare = Callable[[dict[str, Any], Callable[..., None]], View | None]
 """``prepare(payload, report)``: what must be done outside of the sandbox, by trusted code; what is then seen within it.
 
-To give up, it reports ``failed`` with the reason and raises ``SystemExit``.
+None: what runs is isolated by other means. To give up, it reports ``failed`` with the reason and raises ``SystemExit``.
 """
 SIGNALS = (
     signal.SIGTERM,
@@ -85,11 +85,13 @@ def _run_main(birth: Birth, report: "_Reporter") -> int:
     spec = birth.spec
     if birth.prepare is None:
         return birth.main(spec.payload, spec.address, report)
+    view = birth.prepare(spec.payload, report)
+    if view is None:
+        return birth.main(spec.payload, spec.address, report)
     refusal = birth.isolation.refusal(needs_network_isolation=spec.network_isolation)
     if refusal:
         report("failed", refusal)
         return 1
-    view = birth.prepare(spec.payload, report)
     if birth.isolation.ground is None:
         return birth.main(spec.payload, spec.address, report)
     return keeper.run(

@@ -46,7 +46,8 @@ ENVIRONMENT = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MODELYARD_FAILPOINTS",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE",
-    "PIP_CERT", "DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR",
+    "PIP_CERT", "HOME", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH",
+    "DOCKER_TLS_VERIFY", "CONTAINER_HOST", "CONTAINERS_CONF",
 )  # fmt: skip
 """All that the host, and so whatever it forks, is told by the shell that started the platform."""
 _OWN = {"HOME": "/tmp", "USER": "modelyard", "LOGNAME": "modelyard"}  # noqa: S108 - inside

@@ -45,10 +45,13 @@ _WORLD_READABLE = 0o004
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What one process sees beside the system. ``binds``: a folder of the machine and where it is seen, read-only."""
+    """What one process sees beside the system. ``binds``: a folder of the machine and where it is seen, read-only;
+    ``writable`` ones are the same to be written, and nobody bounds what.
+    """
 
     model: Path | None = None
     binds: tuple[tuple[Path, Path], ...] = ()
+    writable: tuple[tuple[Path, Path], ...] = ()
     has_network: bool = True
     is_program: bool = False
     """It starts somebody's program, which expects more of a system than Python does."""
@@ -160,6 +163,9 @@ class _Builder:
             self._show(source, place, always=True)
         if self._view.model is not None:
             self._show(self._view.model, MODEL, always=True)
+        for source, place in self._view.writable:
+            flags = namespaces.NO_SUID | namespaces.NO_DEVICES
+            namespaces.bind(source, self._folder(place), flags)
         for name in OWN_FOLDERS:
             self._inside(Path("/", name)).mkdir(parents=True, exist_ok=True)
         if self._view.is_program:

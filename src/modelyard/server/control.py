@@ -22,11 +22,13 @@ from modelyard.control.fleets import Fleets
 from modelyard.control.garbage import GarbageCollector
 from modelyard.control.keys import KeyPublisher
 from modelyard.control.loop import GARBAGE, Loop
+from modelyard.control.measuring import Measuring
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher, last_published
 from modelyard.control.scaling import ScalingReconciler
 from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.control.transform_jobs import TransformJobReconciler
+from modelyard.gateway.counters import decode_report
 from modelyard.runtimes.addresses import worker_address
 from modelyard.runtimes.engines import Engines
 from modelyard.runtimes.images import LocalImages
@@ -93,6 +95,7 @@ class Control:
         self._processes = Processes(self._runtime)
         self._loop = self._build_loop()
         self._reconciling: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         pipeline = Pipeline(
             registry=registry.operations(registry.SERVICES, self._build_services()),
             authenticate=self._authenticate,
@@ -232,6 +235,11 @@ class Control:
         await self._bootstrap()
         self._reconciling = asyncio.create_task(self._loop.run(), name="control.loop")
         self._reconciling.add_done_callback(_die_with)
+        measuring = Measuring(metrics=self._metrics, clock=self._clock, decode=decode_report)
+        self._measuring = asyncio.create_task(
+            measuring.run(self._home.socket("metrics")), name="control.measuring"
+        )
+        self._measuring.add_done_callback(_die_with)
 
     async def _bootstrap(self) -> None:
         stored = json.loads(self._home.credentials.read_text())
@@ -246,6 +254,10 @@ class Control:
             self._reconciling.remove_done_callback(_die_with)
             self._reconciling.cancel()
             await asyncio.gather(self._reconciling, return_exceptions=True)
+        if self._measuring is not None:
+            self._measuring.remove_done_callback(_die_with)
+            self._measuring.cancel()
+            await asyncio.gather(self._measuring, return_exceptions=True)
         await self._runtime.close()
         self._store.close()
         self._logs.close()

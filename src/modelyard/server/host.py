@@ -53,19 +53,20 @@ class _Sink:
 
 def run_worker(payload: dict[str, Any], address: str, report: Callable[..., None]) -> int:
     """A worker's main: a model of a built-in runtime, or somebody's program."""
-    if payload.get("program"):
+    if payload.get("program") or payload.get("engine"):
         from modelyard.worker.container import main as container_main
 
         return container_main(payload, address, report)
     return worker_main(payload, address, report)
 
 
-def view_of_worker(payload: dict[str, Any], report: Callable[..., None]) -> View:
-    """Unpack the artifact, once for all workers, and show this one its own."""
+def view_of_worker(payload: dict[str, Any], report: Callable[..., None]) -> View | None:
+    """Unpack the artifact, once for all workers, and show this one its own. None: a container engine isolates it."""
     folder = _unpack(payload, report)
-    program = payload.get("program")
-    if program:
-        payload["folder"] = str(folder or "")
+    payload["folder"] = str(folder or "")
+    if payload.get("engine"):
+        return None
+    if payload.get("program"):
         return view_of_program(program_of(payload), folder)
     return View(model=folder, binds=((folder, folder),) if folder else ())
 

@@ -13,17 +13,19 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from modelyard.base.clock import SystemClock
-from modelyard.domain.images import Program
 from modelyard.worker.batcher import Bounds
 from modelyard.worker.bridge import Bridge
+from modelyard.worker.engine import Container, EngineError
 from modelyard.worker.http_client import ProgramClient, ProgramError
 from modelyard.worker.program import (
     PLACE,
     STOP_SECONDS,
     NoPort,
+    Ports,
     Running,
     command_of,
     describe_end,
@@ -59,7 +61,20 @@ class _Place:
 
 
 def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> int:
-    """Run one program; the exit status follows its own. Called in the main thread of a freshly forked process."""
+    """Run one program or image; the exit status follows its own. Called in the main thread of a freshly forked process."""
+    try:
+        concurrency = _concurrency(payload["environment"])
+        if payload.get("engine"):
+            return _run_image(payload, address, report, concurrency)
+        return _run_program(payload, address, report, concurrency)
+    except (OSError, NoPort, EngineError, ValueError) as error:
+        report("failed", f"The program of image {_name_of(payload)} cannot be started: {error}")
+        return FAILED
+
+
+def _run_program(
+    payload: dict[str, Any], address: str, report: Callable[..., None], concurrency: int
+) -> int:
     program = program_of(payload)
     is_isolated = address.startswith("fd:")
     place = _Place(
@@ -69,17 +84,41 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
     )
     if not is_isolated:
         _say(f"isolation is off: there is no {MODEL}, the model is at $SM_MODEL_DIR")
-    try:
-        concurrency = _concurrency(payload["environment"])
-        ports = own_ports() if place.is_alone else shared_ports()
-        environment = environment_of(
-            program, ports, payload["environment"], folder=place.folder, model=place.model
-        )
-        command = command_of(program, "serve", environment["PATH"])
-        running = Running(command, folder=place.folder, environment=environment)
-    except (OSError, NoPort, ValueError) as error:
-        report("failed", f"{_named(program)} cannot be started: {error}")
-        return FAILED
+    ports = own_ports() if place.is_alone else shared_ports()
+    environment = environment_of(
+        program, ports, payload["environment"], folder=place.folder, model=place.model
+    )
+    command = command_of(program, "serve", environment["PATH"])
+    running = Running(command, folder=place.folder, environment=environment)
+    return _serve(payload, running, ports, address, report, concurrency)
+
+
+def _run_image(
+    payload: dict[str, Any], address: str, report: Callable[..., None], concurrency: int
+) -> int:
+    """By a container engine, which isolates it by its own means."""
+    container = Container(payload)
+    container.remove_strays()
+    with TemporaryDirectory(prefix="modelyard-") as folder:
+        command = container.command(Path(folder))
+        running = Running(command, folder="", environment=os.environ)
+        try:
+            if container.is_alone:
+                container.enter_network(running.is_alive)
+            return _serve(payload, running, container.ports, address, report, concurrency)
+        finally:
+            running.end(signal.SIGKILL)
+            container.remove()
+
+
+def _serve(
+    payload: dict[str, Any],
+    running: Running,
+    ports: Ports,
+    address: str,
+    report: Callable[..., None],
+    concurrency: int,
+) -> int:
     client = ProgramClient(ports.port, answer_bytes=payload["limits"]["payload_bytes"])
     worker = _Worker(payload, running, client, concurrency=concurrency)
     code = asyncio.run(worker.run(address, report))
@@ -89,8 +128,9 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
     return code if code >= 0 else _SIGNALLED - code
 
 
-def _named(program: Program) -> str:
-    return f"The program of image {program.name}"
+def _name_of(payload: dict[str, Any]) -> str:
+    program = payload.get("program")
+    return str(program["name"] if program else payload["image_uri"])
 
 
 def _concurrency(environment: Mapping[str, str]) -> int:
@@ -114,7 +154,7 @@ class _Worker:
         limits = payload["limits"]
         self._running = running
         self._client = client
-        self._name = payload["program"]["name"]
+        self._name = _name_of(payload)
         self._bridge = Bridge(
             client,
             bounds=Bounds(

@@ -134,6 +134,9 @@ class Running:
     def pid(self) -> int:
         return self._child.pid
 
+    def is_alive(self) -> bool:
+        return self._child.poll() is None
+
     def end(self, number: signal.Signals) -> None:
         """Send a signal: SIGKILL to all that it started, others to the program alone, as a container runtime does."""
         with suppress(ProcessLookupError):
