@@ -68,18 +68,14 @@ class Processing:
 
     @property
     def prepare(self) -> Callable[[bytes], bytes] | None:
-        """Of a record, what the model gets; None where it gets the record as it is and nobody asks for it again."""
-        if self.input_filter.is_whole and not self.joins:
-            return None
-        return self._filtered_input
+        """Of a record, what the model gets; None where it gets the record as it is."""
+        return None if self.input_filter.is_whole else self._filtered_input
 
     @property
     def changes_answers(self) -> bool:
         return self.joins or self.generates_ids or not self.output_filter.is_whole
 
     def _filtered_input(self, record: bytes) -> bytes:
-        if self.input_filter.is_whole:
-            return record
         if self.source == "json" and not self.is_split:
             return self.input_filter.of_json(record)
         return b"\n".join(
@@ -118,7 +114,9 @@ class Processing:
         return b"\n".join(rows) + end
 
     def _records(self, batch: Batch) -> Sequence[bytes]:
-        """The whole original records without their line ends."""
+        """The whole original records without their line ends; without a filter they are what was sent."""
+        if not batch.originals:
+            return self._rows(batch.body, self.source)
         if self.is_split:
             return [one.removesuffix(b"\n").removesuffix(b"\r") for one in batch.originals]
         return self._rows(batch.originals[0], self.source)
