@@ -232,9 +232,9 @@ class Fleets:
 
 def _unknown_image(place: str, image: str, reason: str) -> str:
     return (
-        f"{place}: Image {image} is none of Modelyard's built-in ones ({', '.join(RUNTIMES)}), and no container engine "
-        f"can run it: {reason}. A program of this machine that answers `serve` becomes an image by: "
-        f"modelyard image add {repository(image)} --dir FOLDER"
+        f"{place}: Image {image} is not one that Modelyard runs: it has built-in runtimes for the repositories "
+        f"{', '.join(RUNTIMES)}, and no container engine can run it ({reason}). A program of this machine that "
+        f"answers `serve` becomes an image by: modelyard image add {repository(image)} --dir FOLDER"
     )
 
 
