@@ -81,7 +81,7 @@ IAM: dict[type, tuple[str, ...]] = {
 STS: dict[type, tuple[str, ...]] = {Sts: ("GetCallerIdentity", "AssumeRole", "GetSessionToken")}
 LOGS: dict[type, tuple[str, ...]] = {
     Logs: (
-        "DescribeLogGroups", "DescribeLogStreams", "GetLogEvents", "PutLogEvents", "CreateLogGroup",
+        "DescribeLogGroups", "DescribeLogStreams", "GetLogEvents", "FilterLogEvents", "PutLogEvents", "CreateLogGroup",
         "CreateLogStream", "DeleteLogGroup", "DeleteLogStream",
     ),
 }  # fmt: skip

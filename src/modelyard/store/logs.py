@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelyard.base.clock import Clock
+from modelyard.store.log_search import FoundEvent, Place, Search, search
 
 LIMIT_BYTES = 1 << 30
 EVENTS_MAX = 10_000
@@ -280,6 +281,28 @@ class LogStore:
             cursor.close()
         return _page(rows if forward else rows[::-1], place, forward=forward)
 
+    def search(
+        self,
+        group: GroupName,
+        asked: Search,
+        *,
+        limit: int = EVENTS_MAX,
+        token: str | None = None,
+        from_head: bool = True,
+    ) -> tuple[Sequence[FoundEvent], str | None]:
+        """A page of events of several streams, and a token where there may be more, after an empty page too.
+
+        A token brings its own direction. Raises ``NotThere`` for the group or a named stream, and ``InvalidToken``.
+        """
+        forward, after = (from_head, None) if token is None else _parse(token)
+        place = Place(forward=forward, after=after)
+        with self._reading() as connection:
+            streams = _searched(connection, group, asked)
+            found = search(connection, streams, asked, place=place, limit=limit)
+        if found.last is None:
+            return found.events, None
+        return found.events, f"{'f' if forward else 'b'}/{found.last[0]}-{found.last[1]}"
+
     def _now(self) -> int:
         return int(self._clock.now() * 1000)
 
@@ -385,6 +408,22 @@ def _stream_id(connection: sqlite3.Connection, stream: StreamName) -> int:
     if found is None:
         raise NotThere("stream")
     return found
+
+
+def _searched(
+    connection: sqlite3.Connection, group: GroupName, asked: Search
+) -> list[tuple[int, str]]:
+    """Ids and names of the streams of a search."""
+    group_id = _group_id(connection, group)
+    if asked.streams is not None:
+        return [
+            (_stream_id(connection, StreamName(group=group, name=name)), name)
+            for name in asked.streams
+        ]
+    return connection.execute(
+        "SELECT id, name FROM log_streams WHERE group_id = ? AND substr(name, 1, ?) = ?",
+        (group_id, len(asked.prefix), asked.prefix),
+    ).fetchall()
 
 
 def _ensure_group(connection: sqlite3.Connection, group: GroupName, now: int) -> int:

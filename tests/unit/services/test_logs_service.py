@@ -216,3 +216,65 @@ async def test_a_store_that_cannot_be_read_is_unavailable(logs: CloudWatchLogs) 
     with pytest.raises(ServiceError) as caught:
         await logs("DescribeLogGroups")
     assert (caught.value.code, caught.value.status) == ("ServiceUnavailableException", 503)
+
+
+async def _pages(logs: CloudWatchLogs, **members: Any) -> list[list[str]]:
+    """The messages of all pages."""
+    pages, token = [], None
+    while not pages or token:
+        more = {"nextToken": token} if token else {}
+        answer = await logs("FilterLogEvents", logGroupName=GROUP, **members, **more)
+        pages.append([event["message"] for event in answer["events"]])
+        token = answer.get("nextToken")
+    return pages
+
+
+async def test_a_search_goes_through_all_streams_in_order_of_time(logs: CloudWatchLogs) -> None:
+    logs.print("a0", "b1", "a2")
+    logs.print("c0", "a1", "d2", "a3", stream="AllTraffic/i-2")
+    assert await _pages(logs, filterPattern="a") == [["a0", "a1", "a2", "a3"]]
+    assert await _pages(logs, filterPattern="a", limit=3) == [["a0", "a1", "a2"], ["a3"]]
+    newest = await _pages(logs, filterPattern="a", limit=3, startFromHead=False)
+    assert newest == [["a3", "a2", "a1"], ["a0"]]
+    two = {"startTime": NOW * 1000 + 1, "endTime": NOW * 1000 + 2}
+    assert await _pages(logs, **two) == [["b1", "a1", "a2", "d2"]]
+    assert await _pages(logs, logStreamNames=[STREAM]) == [["a0", "b1", "a2"]]
+    assert await _pages(logs, logStreamNamePrefix="AllTraffic/i-2", filterPattern="-a") == [
+        ["c0", "d2"]
+    ]
+
+
+async def test_a_found_event_says_its_stream_and_has_an_id(logs: CloudWatchLogs) -> None:
+    logs.print("x", "x")
+    first, second = (await logs("FilterLogEvents", logGroupName=GROUP))["events"]
+    assert first["logStreamName"] == STREAM
+    assert first["ingestionTime"] == NOW * 1000
+    assert first["eventId"] != second["eventId"]
+
+
+async def test_a_search_looks_at_so_many_events_and_goes_on_from_there(
+    logs: CloudWatchLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelyard.store.log_search.SCANNED_MAX", 3)
+    logs.print(*(f"{'hit' if n % 5 == 0 else 'miss'}{n}" for n in range(11)))
+    pages = await _pages(logs, filterPattern="hit")
+    assert pages == [["hit0"], ["hit5"], [], ["hit10"]]
+
+
+async def test_a_page_of_a_search_is_a_mebibyte_at_most(logs: CloudWatchLogs) -> None:
+    logs.print(*(str(n) + "x" * 400_000 for n in range(5)))
+    assert [len(page) for page in await _pages(logs)] == [2, 2, 1]
+
+
+async def test_a_search_that_cannot_be_is_refused(logs: CloudWatchLogs) -> None:
+    logs.print("x")
+    for members, code in (
+        ({"logStreamNames": [STREAM], "logStreamNamePrefix": "A"}, "InvalidParameterException"),
+        ({"filterPattern": '"open'}, "InvalidParameterException"),
+        ({"nextToken": "mine"}, "InvalidParameterException"),
+        ({"filterPattern": "{ $.a = 1 }"}, "UnsupportedOperation"),
+        ({"logStreamNames": ["absent"]}, "ResourceNotFoundException"),
+    ):
+        with pytest.raises(ServiceError) as caught:
+            await logs("FilterLogEvents", logGroupName=GROUP, **members)
+        assert caught.value.code == code
