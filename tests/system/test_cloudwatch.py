@@ -161,3 +161,48 @@ def test_bad_input_gets_cloudwatchs_own_errors(
     with pytest.raises(ClientError) as caught:
         getattr(cloudwatch, operation)(**members)
     assert caught.value.response["Error"]["Code"] == code
+
+
+def test_invocations_are_measured_under_awss_names(platform: Platform, booster: Any) -> None:
+    from modelyard.testing.platform import command
+
+    deployed = command(
+        "deploy", str(booster.archive), "--name", "measured", home=platform.home.root
+    )
+    assert deployed.returncode == 0, deployed.stderr
+    runtime, cloudwatch = platform.client("sagemaker-runtime"), platform.client("cloudwatch")
+    for body in (b"0.1," * 9 + b"0.1\n", b"a,b\n"):
+        for _ in range(3):
+            try:
+                runtime.invoke_endpoint(EndpointName="measured", ContentType="text/csv", Body=body)
+            except ClientError as error:
+                assert error.response["Error"]["Code"] == "ModelError"
+    dimensions = [
+        {"Name": "EndpointName", "Value": "measured"},
+        {"Name": "VariantName", "Value": "AllTraffic"},
+    ]
+
+    def total(name: str, statistic: str) -> float:
+        now = datetime.now(UTC)
+        points = cloudwatch.get_metric_statistics(
+            Namespace="AWS/SageMaker",
+            MetricName=name,
+            Dimensions=dimensions,
+            StartTime=now - timedelta(minutes=10),
+            EndTime=now + timedelta(minutes=1),
+            Period=60,
+            Statistics=[statistic],
+        )["Datapoints"]
+        return float(sum(point[statistic] for point in points))
+
+    end = time.monotonic() + 30
+    while total("Invocations", "Sum") < 6:
+        assert time.monotonic() < end, total("Invocations", "Sum")
+        time.sleep(0.25)
+    assert total("Invocations", "Sum") == 6
+    assert total("Invocation4XXErrors", "Sum") == 3
+    assert total("Invocation5XXErrors", "Sum") == 0
+    assert total("InvocationModelErrors", "Sum") == 3
+    assert total("ModelLatency", "SampleCount") == 6
+    assert 0 < total("ModelLatency", "Sum") < 30e6
+    platform.client("sagemaker").delete_endpoint(EndpointName="measured")

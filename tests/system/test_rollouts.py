@@ -207,3 +207,33 @@ def test_a_rollout_goes_on_when_control_is_killed_while_it_bakes(versions: Platf
         last = settled(sagemaker, "killed", seen)
     assert (last["EndpointStatus"], last["EndpointConfigName"]) == ("InService", "v2")
     assert set(load.answers) == {1.0, 2.0}, load.answers
+
+
+def test_an_alarm_sends_a_rollout_back(versions: Platform) -> None:
+    cloudwatch = versions.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="too-many-errors",
+        Namespace="AWS/SageMaker",
+        MetricName="InvocationModelErrors",
+        Statistic="Sum",
+        Period=3600,
+        EvaluationPeriods=1,
+        Threshold=1.0,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    deployment = blue_green("CANARY", CanarySize=size(50), WaitIntervalInSeconds=600)
+    deployment["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": "too-many-errors"}]}
+    with endpoint(versions, "alarmed") as sagemaker, Load(versions, "alarmed") as load:
+        sagemaker.update_endpoint(
+            EndpointName="alarmed", EndpointConfigName="v2", DeploymentConfig=deployment
+        )
+        while not load.answers[2.0]:
+            time.sleep(0.02)
+        cloudwatch.set_alarm_state(
+            AlarmName="too-many-errors", StateValue="ALARM", StateReason="a drill"
+        )
+        last = settled(sagemaker, "alarmed")
+    assert (last["EndpointStatus"], last["EndpointConfigName"]) == ("InService", "v1")
+    assert "Alarm too-many-errors was in ALARM" in last["FailureReason"]
+    assert set(load.answers) == {1.0, 2.0}, load.answers
+    cloudwatch.delete_alarms(AlarmNames=["too-many-errors"])

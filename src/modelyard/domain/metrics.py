@@ -15,7 +15,7 @@ from modelyard.base.errors import ServiceError
 
 STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
 DISTINCT_MAX = 500
-_WIDTH = math.log(1.01)
+BUCKET_WIDTH = math.log(1.01)
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,10})?|100)")
 _TRIMMED = re.compile(r"(tm|tc|ts|wm)(\d{1,2}(?:\.\d{1,10})?|100)")
 
@@ -133,7 +133,7 @@ def bucket(value: float) -> float:
     """The middle of the bucket that a value falls into."""
     if value == 0 or not math.isfinite(value):
         return 0.0
-    return math.copysign(math.exp(round(math.log(abs(value)) / _WIDTH) * _WIDTH), value)
+    return math.copysign(math.exp(round(math.log(abs(value)) / BUCKET_WIDTH) * BUCKET_WIDTH), value)
 
 
 def check_statistic(name: str) -> None:

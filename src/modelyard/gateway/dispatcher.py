@@ -8,7 +8,7 @@ import functools
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -57,6 +57,7 @@ class Invocation(msgspec.Struct, eq=False):
     container: str = ""
     """The one that answers, of an endpoint that is invoked directly; else all do, one after the other."""
     waits_until: float = 0.0
+    sent_at: float = 0.0
     replica: "_Replica | None" = None
     sent_as: int = 0
 
@@ -146,6 +147,11 @@ class Dispatcher:
                         "ServiceUnavailable", "No healthy replica came back in time.", status=503
                     )
                 )
+
+    def gauges(self) -> Iterator[tuple[VariantKey, str, int, int]]:
+        """Of each fleet's part of a variant: its endpoint config, instances, and requests in flight."""
+        for key, pool in self._pools.items():
+            yield key, pool.config, pool.instances, pool.in_flight
 
     @property
     def in_flight(self) -> int:
@@ -304,6 +310,18 @@ class _Pool:
     def queue_limit(self) -> int:
         return self.dispatcher.queue_limit
 
+    @property
+    def config(self) -> str:
+        return self._route.config
+
+    @property
+    def instances(self) -> int:
+        return len(self._replicas)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._waiting) + sum(replica.in_flight for replica in self._replicas.values())
+
 
 class _Replica:
     """One replica: a channel for each container; the listener of all of them."""
@@ -350,7 +368,9 @@ class _Replica:
         self._forward(invocation, invocation.body, meta)
 
     def _forward(self, invocation: Invocation, body: bytes, meta: frames.RequestMeta) -> None:
-        remaining = max(0.0, invocation.deadline - self._dispatcher.now())
+        now = self._dispatcher.now()
+        remaining = max(0.0, invocation.deadline - now)
+        invocation.sent_at = invocation.sent_at or now
         invocation.sent_as = self.channels[invocation.hop].send(
             invocation,
             remaining_ms=int(remaining * 1000),

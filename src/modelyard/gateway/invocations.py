@@ -18,6 +18,7 @@ from modelyard.base.ids import RandomSource
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.routing import choose_variant
+from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher, Invocation
 from modelyard.gateway.http import ClientConnection, Gate, Head
 from modelyard.transport.frames import RequestMeta
@@ -51,7 +52,7 @@ _REFUSED = {
     f"{_PREFIX}enable-explanations": "Explanations",
 }
 _MESSAGE_LIMIT = 4096
-_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_OK, _CLIENT_ERROR, _SERVER_ERROR = 200, 400, 500
 
 
 class Authenticate(Protocol):
@@ -88,6 +89,7 @@ class Invocations:
     random: RandomSource
     now: Callable[[], float]
     request_id: Callable[[], str]
+    counters: Counters
 
     def begin(self, head: Head, client: ClientConnection) -> "Invoke":
         """The exchange of one invocation."""
@@ -108,6 +110,7 @@ class Invoke:
         self._endpoint: EndpointRoute | None = None
         self._variant = ""
         self._fleet = 0
+        self._config = ""
         self._request_id = shared.request_id()
         asked: Asked = head.memo or _ask(head)
         self._asked = head.memo = asked
@@ -196,7 +199,7 @@ class Invoke:
         else:
             draw = self._shared.random.uniform()
             variant = choose_variant(endpoint, target=asked.target_variant, draw=draw)
-        self._variant, self._fleet = variant.name, variant.fleet
+        self._variant, self._fleet, self._config = variant.name, variant.fleet, variant.config
         container = _container(variant, asked.special.get(_CONTAINER, ""), name)
         return Invocation(body, asked.meta, call.deadline, self._finish, container=container)
 
@@ -211,6 +214,7 @@ class Invoke:
     # ---- the answer
 
     def _finish(self, outcome: Final | ServiceError) -> None:
+        self._count(outcome)
         self._invocation = None
         if isinstance(outcome, ServiceError):
             self._fail(outcome)
@@ -224,6 +228,21 @@ class Invoke:
         else:
             self._release()
             self._client.respond(200, self._headers(outcome), outcome.body)
+
+    def _count(self, outcome: Final | ServiceError) -> None:
+        endpoint, invocation = self._endpoint, self._invocation
+        if endpoint is None or invocation is None:
+            return
+        shared = self._shared
+        now = shared.now()
+        status = outcome.status
+        shared.counters.count(
+            (endpoint.account, endpoint.region, endpoint.name, self._variant, self._config),
+            status=status,
+            failed=status != _OK,
+            model_seconds=now - invocation.sent_at if invocation.sent_at else 0.0,
+            seconds=now - invocation.deadline + shared.gate.limits.invocation_seconds,
+        )
 
     def _headers(self, outcome: Final) -> bytes:
         lines = b"%bx-amzn-RequestId: %b\r\n" % (

@@ -22,6 +22,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
 from modelyard.base.settings import Home, Settings
 from modelyard.domain.routes import EndpointRoute, RoutingTable
+from modelyard.gateway.counters import Counters, Teller
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
 from modelyard.gateway.invocations import Invocations, error_answer, is_invocation
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 TABLE_SECONDS = 0.05
 """How often new routes are looked for when no request asks for them."""
 SLOW_SECONDS = 1.0
+TELL_SECONDS = 5
+"""Control learns so often what was counted."""
 FRAME_MARGIN = 1 << 20
 LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -90,6 +93,10 @@ class Gateway:
             wait_seconds=limits.replica_wait_seconds,
         )
         self._routes.dispatcher = self._dispatcher
+        self._counters = Counters()
+        self._teller = Teller(str(home.socket("metrics")))
+        self._told_at = int(clock.now()) // TELL_SECONDS * TELL_SECONDS
+        self._now = clock.now
         self._gate = Gate(limits, self._handle, clock.monotonic)
         self._invocations = Invocations(
             gate=self._gate,
@@ -101,6 +108,7 @@ class Gateway:
             random=FastRandom(),
             now=clock.monotonic,
             request_id=RequestIds(SystemRandom()),
+            counters=self._counters,
         )
         self._control = Upstream(str(home.socket("control")))
         self._objects = Upstream(str(home.socket("objects")))
@@ -190,9 +198,22 @@ class Gateway:
             self._routes.refresh()
             self._dispatcher.tick()
             slow += TABLE_SECONDS
+            self._tell()
             if slow >= SLOW_SECONDS:
                 slow = 0.0
                 self._gate.tick()
+
+    def _tell(self) -> None:
+        """At the same moments in every gateway, so that the periods of metrics close soon after their ends."""
+        due = int(self._now()) // TELL_SECONDS * TELL_SECONDS
+        if due <= self._told_at:
+            return
+        gauges = (
+            ((*key[:4], config), instances, in_flight)
+            for key, config, instances, in_flight in self._dispatcher.gauges()
+        )
+        self._counters.tell(self._told_at, gauges, self._teller.send)
+        self._told_at = due
 
     async def _drain(self) -> None:
         self._gate.is_closing = True

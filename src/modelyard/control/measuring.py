@@ -1,0 +1,114 @@
+"""What gateways tell, into the metric store: a datagram socket, a bounded queue, one writer.
+
+A datagram that finds the queue full is dropped and counted: metrics never hold up the data plane.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelyard.base.clock import Clock
+from modelyard.domain.endpoint_metrics import NAMESPACE, Counted, summaries
+from modelyard.store.metrics import Datum, Metric, MetricStore, TooManyMetrics
+
+logger = logging.getLogger(__name__)
+QUEUE_MAX = 1_000
+
+
+class ReportLike(Protocol):
+    """``gateway.counters.Report``."""
+
+    @property
+    def at(self) -> int: ...
+    @property
+    def cells(self) -> Any: ...
+
+
+class Measuring(asyncio.DatagramProtocol):
+    """Listens on a UNIX datagram socket; ``decode`` reads a datagram and raises ``ValueError`` for what is none."""
+
+    def __init__(
+        self, *, metrics: MetricStore, clock: Clock, decode: Callable[[bytes], ReportLike]
+    ) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._decode = decode
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_MAX)
+        self.dropped = 0
+
+    async def run(self, path: Path) -> None:
+        """Until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=_bound(path))
+        try:
+            while True:
+                await self._write([await self._queue.get()])
+        finally:
+            transport.close()
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        try:
+            self._queue.put_nowait(data)
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    async def _write(self, datagrams: list[bytes]) -> None:
+        """All that waits, in one transaction."""
+        while not self._queue.empty():
+            datagrams.append(self._queue.get_nowait())
+        data: list[Datum] = []
+        for datagram in datagrams:
+            try:
+                data += data_of(self._decode(datagram))
+            except ValueError as error:
+                logger.warning("a report that cannot be read is dropped: %s", error)
+        try:
+            await asyncio.to_thread(self._metrics.put, data, now=self._clock.now())
+        except TooManyMetrics as error:
+            logger.warning("measurements are dropped: %s", error)
+
+
+def data_of(report: ReportLike) -> Iterator[Datum]:
+    """For each cell its metrics, for the variant and once more for the variant's part from this endpoint config."""
+    for cell in report.cells:
+        counted = Counted(
+            requests=cell.requests,
+            client_errors=cell.client_errors,
+            server_errors=cell.server_errors,
+            model_errors=cell.model_errors,
+            model_sum=cell.model_sum,
+            overhead_sum=cell.overhead_sum,
+            model=cell.model,
+            overhead=cell.overhead,
+            instances=cell.instances,
+            in_flight=cell.in_flight,
+        )
+        of_variant = (("EndpointName", cell.endpoint), ("VariantName", cell.variant))
+        of_fleet = (("EndpointConfigName", cell.config), *of_variant)
+        for name, unit, summary in summaries(counted):
+            for dimensions in (of_variant, of_fleet):
+                yield Datum(
+                    metric=Metric(
+                        account=cell.account,
+                        region=cell.region,
+                        namespace=NAMESPACE,
+                        name=name,
+                        dimensions=tuple(sorted(dimensions)),
+                    ),
+                    at=report.at,
+                    summary=summary,
+                    unit=unit,
+                    is_high_resolution=True,
+                )
+
+
+def _bound(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)  # of an earlier control
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    bound.bind(str(path))
+    path.chmod(0o600)
+    bound.setblocking(False)
+    return bound

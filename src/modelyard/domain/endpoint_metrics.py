@@ -1,0 +1,69 @@
+"""From what a gateway counted to CloudWatch's metrics of an endpoint: names, dimensions and units are AWS's. Pure.
+
+Source: AWS's "Metrics for monitoring SageMaker AI", and scaling.md, section 7.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from modelyard.domain.metrics import BUCKET_WIDTH, Summary
+
+NAMESPACE = "AWS/SageMaker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Of one fleet's part of a variant, in a few seconds. Latencies in microseconds: sum, and count by bucket."""
+
+    requests: int
+    client_errors: int
+    server_errors: int
+    model_errors: int
+    model_sum: float
+    overhead_sum: float
+    model: Mapping[int, int]
+    overhead: Mapping[int, int]
+    instances: int
+    in_flight: int
+
+
+def summaries(counted: Counted) -> Iterator[tuple[str, str, Summary]]:
+    """Name, unit and summary of each metric. A variant without traffic says zero of what adds up, and nothing else."""
+    requests = counted.requests
+    yield "Invocations", "None", _sum_of(requests, float(requests))
+    yield "InvocationsPerInstance", "None", _sum_of(requests, requests / max(1, counted.instances))
+    concurrent = Summary()
+    concurrent.add(counted.in_flight / max(1, counted.instances))
+    yield "ConcurrentRequestsPerModel", "Count", concurrent
+    if not requests:
+        return
+    yield "Invocation4XXErrors", "None", _share_of(requests, counted.client_errors)
+    yield "Invocation5XXErrors", "None", _share_of(requests, counted.server_errors)
+    yield "InvocationModelErrors", "None", _share_of(requests, counted.model_errors)
+    yield "ModelLatency", "Microseconds", _latency(counted.model, counted.model_sum)
+    yield "OverheadLatency", "Microseconds", _latency(counted.overhead, counted.overhead_sum)
+
+
+def _sum_of(requests: int, total: float) -> Summary:
+    """Each request is a sample; without one, a single zero."""
+    summary = Summary()
+    summary.add(total / requests if requests else 0.0, max(1, requests))
+    return summary
+
+
+def _share_of(requests: int, ones: int) -> Summary:
+    summary = Summary()
+    if ones:
+        summary.add(1.0, ones)
+    if requests > ones:
+        summary.add(0.0, requests - ones)
+    return summary
+
+
+def _latency(buckets: Mapping[int, int], total: float) -> Summary:
+    summary = Summary(coarse=True)
+    for place, count in buckets.items():
+        summary.add(math.exp((place + 0.5) * BUCKET_WIDTH), count)
+    summary.total = total
+    return summary
