@@ -205,27 +205,6 @@ def test_programs_that_share_the_machines_network_get_different_ports(
         command("image", "add", "triple", "--dir", str(PROGRAM), home=home)
 
 
-def test_an_unknown_image_fails_with_the_way_out(platform: Platform) -> None:
-    sagemaker = platform.client("sagemaker")
-    sagemaker.create_model(
-        ModelName="unknown",
-        PrimaryContainer={"Image": "nobody/knows:1"},
-        ExecutionRoleArn="arn:aws:iam::123456789012:role/R",
-    )
-    variant = {"VariantName": "v", "ModelName": "unknown", "InstanceType": "ml.m5.large"}
-    sagemaker.create_endpoint_config(
-        EndpointConfigName="unknown", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
-    )
-    sagemaker.create_endpoint(EndpointName="unknown", EndpointConfigName="unknown")
-    deadline = time.monotonic() + SETTLED_SECONDS
-    while (described := sagemaker.describe_endpoint(EndpointName="unknown"))[
-        "EndpointStatus"
-    ] == "Creating":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert "modelyard image add nobody/knows" in described["FailureReason"]
-
-
 def test_images_are_listed_replaced_and_removed(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (tmp_path / "program").mkdir()

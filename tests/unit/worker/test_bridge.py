@@ -1,0 +1,290 @@
+"""Frames on one side, a scripted HTTP server on the other."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from modelyard.testing.clock import ManualClock
+from modelyard.transport import frames
+from modelyard.worker.batcher import Bounds
+from modelyard.worker.bridge import Bridge
+from modelyard.worker.http_client import ProgramClient, ProgramError
+
+pytestmark = pytest.mark.anyio
+SECONDS = 20.0
+PAYLOAD_BYTES = 100_000
+
+
+@dataclass
+class Program:
+    """Answers as its ``say`` does; counts its connections and what is in flight."""
+
+    say: Callable[[bytes], Awaitable[bytes]]
+    connections: int = 0
+    in_flight: int = 0
+    most: int = 0
+    seen: list[bytes] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
+                body = await reader.readexactly(length)
+                self.seen.append(body)
+                self.in_flight += 1
+                self.most = max(self.most, self.in_flight)
+                answer = await self.say(body)
+                self.in_flight -= 1
+                if not answer:
+                    break
+                writer.write(answer)
+                await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+
+def ok(body: bytes, head: bytes = b"") -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), head, body)
+
+
+async def echo(body: bytes) -> bytes:
+    return ok(body)
+
+
+@asynccontextmanager
+async def serving(program: Program) -> AsyncIterator[int]:
+    server = await asyncio.start_server(program.serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        for task in program.tasks:
+            task.cancel()
+        await asyncio.gather(*program.tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+
+class Caller:
+    """A gateway's end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+        self._decoder = frames.FrameDecoder(limit=1 << 20)
+        self._ready: list[frames.Frame] = []
+
+    async def next(self) -> frames.Frame:
+        async with asyncio.timeout(SECONDS):
+            while not self._ready:
+                data = await self._reader.read(65536)
+                assert data, "the bridge closed the connection"
+                self._ready += self._decoder.feed(data)
+        return self._ready.pop(0)
+
+    def ask(self, number: int, body: bytes, *, flags: int = 0, seconds: float = 10) -> None:
+        self.writer.write(
+            frames.encode_frame(
+                frames.REQUEST, number, number=int(seconds * 1000), flags=flags, body=body
+            )
+        )
+
+    def cancel(self, number: int) -> None:
+        self.writer.write(frames.encode_frame(frames.CANCEL, number))
+
+
+@dataclass
+class Bridged:
+    bridge: Bridge
+    caller: Caller
+    clock: ManualClock
+
+
+@asynccontextmanager
+async def bridged(
+    program: Program, folder: Path, *, concurrency: int = 4, queue: int = 100
+) -> AsyncIterator[Bridged]:
+    clock = ManualClock()
+    async with serving(program) as port:
+        client = ProgramClient(port, answer_bytes=PAYLOAD_BYTES)
+        bounds = Bounds(worker_id="w", payload_bytes=PAYLOAD_BYTES, queue=queue, max_batch=1)
+        bridge = Bridge(
+            client, bounds=bounds, concurrency=concurrency, seconds=SECONDS, now=clock.monotonic
+        )
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(folder / "w.sock"))
+        async with bridge.listening(listener):
+            caller = Caller(*await asyncio.open_unix_connection(str(folder / "w.sock")))
+            assert (await caller.next()).kind == frames.HELLO
+            yield Bridged(bridge, caller, clock)
+            caller.writer.close()
+            await caller.writer.wait_closed()
+        client.close()
+
+
+async def test_each_request_has_its_own_answer_and_connections_are_kept(tmp_path: Path) -> None:
+    program = Program(echo)
+    async with bridged(program, tmp_path, concurrency=3) as at:
+        for number in range(30):
+            at.caller.ask(number, b"body %d" % number)
+        answers = [await at.caller.next() for _ in range(30)]
+    assert {answer.id: answer.body for answer in answers} == {
+        number: b"body %d" % number for number in range(30)
+    }
+    assert all(answer.flags == frames.OWN_STATUS for answer in answers)
+    assert program.connections <= 3
+    assert program.most <= 3
+
+
+async def test_a_suspect_has_the_program_to_itself(tmp_path: Path) -> None:
+    release = asyncio.Event()
+    alone: list[int] = []
+
+    async def say(body: bytes) -> bytes:
+        if body == b"solo":
+            alone.append(program.in_flight)
+        else:
+            await release.wait()
+        return ok(body)
+
+    program = Program(say)
+    async with bridged(program, tmp_path) as at:
+        at.caller.ask(1, b"first")
+        at.caller.ask(2, b"solo", flags=frames.SOLO)
+        at.caller.ask(3, b"later")
+        while program.in_flight < 1:
+            await asyncio.sleep(0)
+        release.set()
+        answers = [await at.caller.next() for _ in range(3)]
+    assert [answer.id for answer in answers] == [1, 2, 3]
+    assert alone == [1]
+
+
+async def test_what_waits_can_be_cancelled_expires_and_overflows(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    async def say(body: bytes) -> bytes:
+        await release.wait()
+        return ok(body)
+
+    async with bridged(Program(say), tmp_path, concurrency=1, queue=3) as at:
+        at.caller.ask(1, b"runs")
+        at.caller.ask(2, b"is cancelled")
+        at.caller.ask(3, b"expires", seconds=5)
+        at.caller.ask(4, b"waits", seconds=100)
+        at.caller.ask(5, b"is too many")
+        full = await at.caller.next()
+        assert (full.id, full.number, full.flags) == (5, 429, 0)
+        at.caller.cancel(2)
+        cancelled = await at.caller.next()
+        assert (cancelled.id, cancelled.number) == (2, 499)
+        at.clock.advance(6)
+        release.set()
+        answers = {answer.id: answer for answer in [await at.caller.next() for _ in range(3)]}
+    assert answers[1].body == b"runs"
+    assert (answers[3].number, answers[3].flags) == (408, 0)
+    assert answers[4].body == b"waits"
+
+
+async def test_an_answer_that_does_not_come_in_time_is_told_and_the_next_is_right(
+    tmp_path: Path,
+) -> None:
+    async def say(body: bytes) -> bytes:
+        if body == b"hang":
+            await asyncio.Event().wait()
+        return ok(body)
+
+    async with bridged(Program(say), tmp_path, concurrency=1) as at:
+        at.caller.ask(1, b"hang", seconds=0.05)
+        at.caller.ask(2, b"fine")
+        late, fine = await at.caller.next(), await at.caller.next()
+    assert (late.id, late.number) == (1, 408)
+    assert fine.body == b"fine"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", b"closed the connection"),
+        (b"nonsense\r\n\r\n", b"not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 150_000, b"more than"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", b"headers"),
+    ],
+)
+async def test_what_is_no_answer_is_the_callers_error(
+    tmp_path: Path, answer: bytes, words: bytes
+) -> None:
+    async def say(body: bytes) -> bytes:
+        return answer if body == b"bad" else ok(body)
+
+    async with bridged(Program(say), tmp_path, concurrency=1) as at:
+        at.caller.ask(1, b"bad")
+        at.caller.ask(2, b"good")
+        bad, good = await at.caller.next(), await at.caller.next()
+    assert bad.number == 500
+    assert words in bad.body
+    assert good.body == b"good"
+
+
+async def test_a_kept_connection_that_was_closed_is_replaced_without_a_word(tmp_path: Path) -> None:
+    async def say(body: bytes) -> bytes:
+        return ok(body) if program.connections > 1 or body == b"first" else b""
+
+    program = Program(say)
+    async with bridged(program, tmp_path) as at:
+        at.caller.ask(1, b"first")
+        assert (await at.caller.next()).body == b"first"
+        at.caller.ask(2, b"second")
+        assert (await at.caller.next()).body == b"second"
+    assert program.connections == 2
+
+
+async def test_an_interim_answer_is_not_the_answer(tmp_path: Path) -> None:
+    async def say(body: bytes) -> bytes:
+        return b"HTTP/1.1 100 Continue\r\n\r\n" + ok(body, b"Content-Type: text/x\r\n")
+
+    async with bridged(Program(say), tmp_path) as at:
+        at.caller.ask(1, b"body")
+        answer = await at.caller.next()
+    assert answer.body == b"body"
+    assert frames.decode_answer_meta(answer.meta).content_type == "text/x"
+
+
+async def test_a_draining_bridge_answers_what_was_sent_and_says_goodbye(tmp_path: Path) -> None:
+    async with bridged(Program(echo), tmp_path) as at:
+        at.caller.ask(1, b"last")
+        answer = await at.caller.next()
+        draining = asyncio.ensure_future(at.bridge.drain())
+        while not draining.done() and not at.caller._ready:
+            at.clock.advance(0.1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    at.caller._ready.append(await at.caller.next())
+        goodbye = await at.caller.next()
+        at.caller.writer.close()
+        async with asyncio.timeout(SECONDS):
+            await draining
+    assert answer.body == b"last"
+    assert goodbye.kind == frames.GOAWAY
+
+
+async def test_nobody_listens() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        client = ProgramClient(unused.getsockname()[1], answer_bytes=100)
+        with pytest.raises(ProgramError, match="does not accept connections"):
+            await client.ask("GET", "/ping")
