@@ -125,8 +125,9 @@ def _modelyard(case: Case, rows: Path, output: Path) -> Measured:
         environment = {**os.environ, "MODELYARD_HOME": str(output.parent / "home")}
         s3, sagemaker = platform.client("s3"), platform.client("sagemaker")
         s3.create_bucket(Bucket="bench")
-        s3.upload_file(str(rows), "bench", "in/rows.csv")
-        s3.upload_file(str(case.path), "bench", "model.onnx")
+        with rows.open("rb") as file:
+            s3.put_object(Bucket="bench", Key="in/rows.csv", Body=file)
+        s3.put_object(Bucket="bench", Key="model.onnx", Body=case.path.read_bytes())
         sagemaker.create_model(
             ModelName="bench",
             PrimaryContainer={"Image": "modelyard/python", "ModelDataUrl": "s3://bench/model.onnx"},
@@ -162,7 +163,9 @@ def _modelyard(case: Case, rows: Path, output: Path) -> Measured:
             raise RuntimeError(
                 f"The job has {job['TransformJobStatus']}: {job.get('FailureReason')}"
             )
-        s3.download_file("bench", "out/rows.csv.out", str(output))
+        with output.open("wb") as file:
+            for piece in s3.get_object(Bucket="bench", Key="out/rows.csv.out")["Body"]:
+                file.write(piece)
     return Measured(seconds=seconds, peak_mib=peak)
 
 

@@ -75,6 +75,8 @@ class Settings:
     """Refuse a role ARN that names no role of the platform."""
     trusted_imports: tuple[str, ...] = ()
     """Classes (``package.module.Class``) that pickled models may hold beyond the artifact firewall's own list."""
+    s3_endpoint: str = ""
+    """Another S3 that holds models, inputs and outputs; empty: the platform's own."""
     isolation: IsolationMode = "auto"
     """Whether workers get a system of their own: where the machine allows it, always or not at all, never."""
     tls_cert: Path | None = None
@@ -145,6 +147,11 @@ class Home:
         return self.root / "artifacts"
 
     @property
+    def environments(self) -> Path:
+        """Virtual environments of scripts that bring requirements, by content; may be deleted when down."""
+        return self.root / "environments"
+
+    @property
     def logs(self) -> Path:
         """Log files of the platform's own processes, and ``raw/`` output of workers."""
         return self.root / "logs"
@@ -168,6 +175,11 @@ class Home:
     def credentials(self) -> Path:
         """The first access key (mode 600)."""
         return self.root / "credentials"
+
+    @property
+    def external_s3(self) -> Path:
+        """Where the external S3 is and as whom it is asked (mode 600); there only with ``--s3-endpoint``."""
+        return self.root / "external-s3.json"
 
     @property
     def sealing_key(self) -> Path:

@@ -23,6 +23,7 @@ from modelyard.cli.platform import CommandFailed, Platform, connect, describe
 from modelyard.server import backup as copies
 from modelyard.server import supervisor
 from modelyard.server.status import protections
+from modelyard.store.external_objects import ExternalS3
 
 START_SECONDS = 60.0
 STOP_SECONDS = 90.0
@@ -87,6 +88,15 @@ def up(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")
     ] = False,
+    s3_endpoint: Annotated[
+        str,
+        typer.Option(
+            "--s3-endpoint",
+            metavar="URL",
+            help="Models, inputs and outputs lie in this S3, not in the platform's own; its keys are "
+            "MODELYARD_S3_ACCESS_KEY_ID and MODELYARD_S3_SECRET_ACCESS_KEY, or those of your AWS profile.",
+        ),
+    ] = "",
 ) -> None:
     """Start a platform. It runs until Ctrl-C, or with [bold]--detach[/] until [bold]modelyard down[/]."""
     if len(account) != 12 or not account.isdigit():
@@ -104,9 +114,11 @@ def up(
         tls_cert=tls_cert.absolute() if tls_cert else None,
         tls_key=tls_key.absolute() if tls_key else None,
         insecure=insecure,
+        s3_endpoint=s3_endpoint,
         trusted_imports=tuple(trust_import or ()),
         limits=_limits(limit or [], strict=strict),
     )
+    _save_external_s3(settings)
     try:
         if detach:
             _start_detached(settings)
@@ -115,6 +127,19 @@ def up(
             supervisor.run(settings, on_ready=_announce)
     except supervisor.StartRefused as refusal:
         raise CommandFailed(str(refusal)) from refusal
+
+
+def _save_external_s3(settings: Settings) -> None:
+    home = Home(settings.home)
+    if not settings.s3_endpoint:
+        home.external_s3.unlink(missing_ok=True)
+        return
+    try:
+        external = ExternalS3.from_environment(settings.s3_endpoint, region=settings.region)
+    except LookupError as error:
+        raise CommandFailed(str(error)) from error
+    home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    external.save(home.external_s3)
 
 
 def _limits(texts: list[str], *, strict: bool) -> Limits:

@@ -15,6 +15,7 @@ from botocore.httpsession import URLLib3Session
 
 from modelyard.base.settings import Home, Settings, default_home
 from modelyard.server import supervisor
+from modelyard.store.external_objects import ExternalS3
 
 OWN_SERVICE = "modelyard"
 """Signing name of the platform's own calls."""
@@ -70,7 +71,10 @@ class Platform:
         return botocore.session.Session()
 
     def client(self, service: str, **config: Any) -> Any:
-        """A botocore client; it retries what AWS's clients retry."""
+        """A botocore client; it retries what AWS's clients retry. Of S3: the one that holds the models."""
+        external = ExternalS3.load(self.home.external_s3) if service == "s3" else None
+        if external is not None:
+            return external.client(self._session)
         return self._session.create_client(
             service,
             endpoint_url=self.url,

@@ -204,6 +204,8 @@ class TransformJobReconciler:
                 "job": "transform",
                 "journal": str(job_folder(self._home, resource)),
                 "objects": str(self._home.objects),
+                "external_s3": str(self._home.external_s3),
+                "artifacts": str(self._home.artifacts),
                 "spec": spec,
                 "replicas": self._addresses(workers),
                 "containers": [worker.container.name for worker in workers if not worker.replica],

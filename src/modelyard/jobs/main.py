@@ -27,6 +27,7 @@ from modelyard.jobs.replica import ReplicaClient, ReplicaLost, Stopped
 from modelyard.jobs.sharing import Parts
 from modelyard.jobs.summaries import Summaries
 from modelyard.jobs.transform import Progress, TransformJob
+from modelyard.store.external_objects import ExternalObjects, ExternalS3
 from modelyard.store.objects import ObjectStore
 
 EXIT_STOPPED = 128 + signal.SIGTERM
@@ -52,10 +53,18 @@ def main(payload: dict[str, Any], address: str, report: Report) -> int:
         return run_transform(
             payload,
             report,
-            objects=ObjectStore(Path(payload["objects"])),
+            objects=_objects(payload),
             stop=stop,
             errors=errors,
         )
+
+
+def _objects(payload: dict[str, Any]) -> Objects:
+    """The platform's own store, or the S3 in its place."""
+    external = ExternalS3.load(Path(payload["external_s3"]))
+    if external is None:
+        return ObjectStore(Path(payload["objects"]))
+    return ExternalObjects(external, Path(payload["artifacts"]) / ".fetched")
 
 
 def run_transform(

@@ -18,7 +18,7 @@ from modelyard.base.ids import SystemRandom
 from modelyard.base.settings import Home
 from modelyard.control.alarms import AlarmReconciler, Measured, Ringing
 from modelyard.control.endpoints import EndpointReconciler
-from modelyard.control.fleets import Fleets
+from modelyard.control.fleets import Fleets, ObjectReader
 from modelyard.control.garbage import GarbageCollector
 from modelyard.control.keys import KeyPublisher
 from modelyard.control.loop import GARBAGE, Loop
@@ -60,6 +60,7 @@ from modelyard.services.sagemaker.tags import Tags
 from modelyard.services.sagemaker.transform_jobs import TransformJobs
 from modelyard.services.sts import Sts
 from modelyard.store.alarms import ALARM
+from modelyard.store.external_objects import ExternalObjects, ExternalS3
 from modelyard.store.logs import LogStore
 from modelyard.store.metrics import MetricStore
 from modelyard.store.objects import ObjectStore
@@ -120,7 +121,7 @@ class Control:
         publisher = Publisher(home.run, "routes")
         self._routes = routes = RoutePublisher(publisher, initial=last_published(home.run))
         fleets = Fleets(
-            objects=self._objects,
+            objects=self._readable_objects(),
             home=home,
             limits=settings.limits,
             address_of=lambda process_id: worker_address(home, process_id),
@@ -181,6 +182,13 @@ class Control:
         )
         watch(self._store, scaling, loop.wake)
         return loop
+
+    def _readable_objects(self) -> ObjectReader:
+        """Where models lie."""
+        external = ExternalS3.load(self._home.external_s3)
+        if external is None:
+            return self._objects
+        return ExternalObjects(external, self._home.artifacts / ".fetched")
 
     def _build_services(self) -> Mapping[type, object]:
         store, clock, random = self._store, self._clock, self._random
