@@ -248,7 +248,11 @@ def _share(variant: Variant) -> Caps:
     if resources is None:
         return Caps()
     containers = len(variant.containers)
-    return Caps(cpus=resources.cpus / containers, memory_bytes=resources.memory_bytes // containers)
+    return Caps(
+        cpus=resources.cpus / containers,
+        memory_bytes=resources.memory_bytes // containers,
+        accelerators=resources.accelerators,
+    )
 
 
 def pin_folder(home: Home, key: str) -> Path:

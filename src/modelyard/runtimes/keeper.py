@@ -198,7 +198,7 @@ def _be_inside(
 def _has_entered(ground: sandbox.Ground, view: sandbox.View, caps: Caps, send: Report) -> bool:
     try:
         namespaces.be_killable()
-        sandbox.enter(ground, view, memory_bytes=caps.memory_bytes)
+        sandbox.enter(ground, view, caps)
         # Counted by user namespace, so for this worker alone; of use where there are no control groups.
         resource.setrlimit(resource.RLIMIT_NPROC, (caps.processes, caps.processes))
         namespaces.die_with_parent()

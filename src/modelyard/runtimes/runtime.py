@@ -37,6 +37,8 @@ class Caps:
     memory_bytes: int = 0
     processes: int = 4096
     """Processes and threads; never unlimited."""
+    accelerators: int = 0
+    """Where it is not 0, an isolated process sees the machine's; they are not divided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

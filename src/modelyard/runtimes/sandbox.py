@@ -7,7 +7,7 @@
     /opt/ml                       its own: ``model`` is the artifact, read-only
     /tmp /var /run /dev/shm       empty, its own, in memory, bounded
     /proc                         of its own processes, read-only
-    /dev                          null, zero, full, random, urandom
+    /dev                          null, zero, full, random, urandom; accelerators where the instance type has some
 
 Whatever is not listed does not exist there: homes, other models, the platform's home, devices, sockets. The process
 enters by itself, as the first one of a new PID namespace (``keeper``), so it costs a few milliseconds and needs no
@@ -24,6 +24,7 @@ from pathlib import Path
 import modelyard
 from modelyard.base.settings import MIB
 from modelyard.runtimes import namespaces, seccomp
+from modelyard.runtimes.runtime import Caps
 
 MODEL = Path("/opt/ml/model")
 SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "nix")
@@ -34,6 +35,7 @@ TEMPORARY_BYTES = 1 << 30
 """Of /tmp and of /opt/ml, where the instance type sets no limit of memory; both are memory, and count as such."""
 SHARED_BYTES = 512 * MIB
 INODES = 100_000
+ACCELERATORS = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm*", "nvidia-caps/*", "kfd", "dri/render*")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
           "stderr": "/proc/self/fd/2"}  # fmt: skip
@@ -68,6 +70,8 @@ class Ground:
     """Folders outside the system that Python runs from."""
     masked: tuple[Path, ...]
     """Of the system's files those that not everybody may read."""
+    accelerators: tuple[Path, ...] = ()
+    """Device files, shown to who has an instance type with accelerators."""
 
     @property
     def inner_user(self) -> int:
@@ -78,7 +82,11 @@ def survey(home: Path, folder: Path) -> Ground:
     """Look at the machine. Writes ``folder``, with the user's name as it is seen inside."""
     (folder / "root").mkdir(mode=0o700, parents=True, exist_ok=True)
     ground = Ground(
-        home=home, folder=folder, roots=tuple(_python_roots(home)), masked=tuple(_secrets())
+        home=home,
+        folder=folder,
+        roots=tuple(_python_roots(home)),
+        masked=tuple(_secrets()),
+        accelerators=tuple(path for pattern in ACCELERATORS for path in Path("/dev").glob(pattern)),
     )
     user = ground.inner_user
     for name, line in (
@@ -118,14 +126,14 @@ def _secrets() -> Iterator[Path]:
                     folders.remove(name)
 
 
-def enter(ground: Ground, view: View, *, memory_bytes: int) -> None:
+def enter(ground: Ground, view: View, caps: Caps) -> None:
     """Leave the machine for the sandbox. The caller is the first process of a PID namespace in a new user namespace."""
     flags = namespaces.NEW_MOUNT | namespaces.NEW_IPC | namespaces.NEW_UTS | namespaces.NEW_CGROUP
     namespaces.unshare(flags if view.has_network else flags | namespaces.NEW_NETWORK)
     namespaces.make_mounts_private()
     root = ground.folder / "root"
     namespaces.mount("tmpfs", root, "tmpfs", namespaces.NO_SUID | namespaces.NO_DEVICES, "mode=755")
-    _Builder(root, ground, view, memory_bytes or TEMPORARY_BYTES).build()
+    _Builder(root, ground, view, caps).build()
     namespaces.set_host_name("modelyard")
     if not view.has_network:
         namespaces.bring_up_loopback()
@@ -140,11 +148,14 @@ def enter(ground: Ground, view: View, *, memory_bytes: int) -> None:
 class _Builder:
     """Mounts beneath the new root, in the order in which later ones cover earlier ones."""
 
-    def __init__(self, root: Path, ground: Ground, view: View, memory: int) -> None:
+    def __init__(self, root: Path, ground: Ground, view: View, caps: Caps) -> None:
         self._root = root
         self._ground = ground
         self._view = view
-        self._memory = memory
+        self._memory = caps.memory_bytes or TEMPORARY_BYTES
+        self._devices_shown = [Path("/dev", name) for name in _DEVICES]
+        if caps.accelerators:
+            self._devices_shown += ground.accelerators
         self._bound: list[Path] = []
 
     def build(self) -> None:
@@ -233,11 +244,11 @@ class _Builder:
         namespaces.mount("tmpfs", self._folder(place), "tmpfs", flags, options)
 
     def _devices(self) -> None:
-        for name in _DEVICES:
-            inside = self._inside(Path("/dev", name))
-            inside.parent.mkdir(exist_ok=True)
+        for device in self._devices_shown:
+            inside = self._inside(device)
+            inside.parent.mkdir(parents=True, exist_ok=True)
             inside.touch()
-            namespaces.bind(Path("/dev", name), inside, namespaces.NO_SUID)
+            namespaces.bind(device, inside, namespaces.NO_SUID)
         for name, target in _LINKS.items():
             self._inside(Path("/dev", name)).symlink_to(target)
         self._empty(Path("/dev/shm"), min(SHARED_BYTES, self._memory))  # noqa: S108

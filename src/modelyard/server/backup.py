@@ -21,7 +21,7 @@ from modelyard.store.objects_index import data_files
 FORMAT = 1
 ATTEMPTS = 20
 _DATABASES = ("state.db", "objects/index.db")
-_SECRETS = ("credentials", "sealing.key")
+_SECRETS = ("credentials", "sealing.key", "images.json")
 
 
 class BackupFailed(Exception):
