@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 import modelyard
-from modelyard.cli import environment, hosting, image, lifecycle, logs, output, simulate, transform
+from modelyard.cli import (
+    environment,
+    hosting,
+    image,
+    lifecycle,
+    logs,
+    output,
+    simulate,
+    top,
+    transform,
+)
 
 app = typer.Typer(
     name="modelyard",
@@ -39,6 +49,7 @@ app.command("invoke", rich_help_panel=SERVING)(hosting.invoke)
 app.command("transform", rich_help_panel=SERVING)(transform.transform)
 app.command("list", rich_help_panel=SERVING)(hosting.list_resources)
 app.command("logs", rich_help_panel=SERVING)(logs.logs)
+app.command("top", rich_help_panel=SERVING)(top.top)
 app.command("delete", rich_help_panel=SERVING)(hosting.delete)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=SERVING)
 app.add_typer(image.app, name="image", rich_help_panel=SERVING)

@@ -43,11 +43,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
     console.print(table)
 
 
+def coloured(text: str) -> Text:
+    """A status in its colour."""
+    return Text(text, style=_COLOURS.get(text, ""))
+
+
 def _cell(value: object) -> str | Text:
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    text = str(value)
-    return Text(text, style=_COLOURS.get(text, ""))
+    return coloured(str(value))
 
 
 _COLOURS: Mapping[str, str] = {
