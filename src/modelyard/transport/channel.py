@@ -84,7 +84,8 @@ class Channel(asyncio.Protocol):
 
     def _write(self, frame: bytes) -> None:
         if len(self._pending) <= 1 and not self._outgoing and self._transport is not None:
-            self._transport.write(frame)  # Nobody to travel with: a lone request does not wait for a turn.
+            # Nobody to travel with: a lone request does not wait for a turn.
+            self._transport.write(frame)
             return
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)

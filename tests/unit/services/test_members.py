@@ -93,7 +93,8 @@ def tables() -> Iterator[Any]:
         declared: Mapping[str, Members] = getattr(module, "MEMBERS", {})
         service_name = module_info.name.removeprefix(prefix).split(".")[0]
         for operation, members in declared.items():
-            shape = session.get_service_model(service_name.replace("_", "-")).operation_model(operation).input_shape
+            service = session.get_service_model(service_name.replace("_", "-"))
+            shape = service.operation_model(operation).input_shape
             yield pytest.param(members, shape, id=operation)
 
 
