@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup clients demo check format test test-fast docs lock clean
-CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed \
+CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/frameworks/.installed
+TORCH := torch==2.13.0 .cache/venvs/sagemaker-3/.installed \
   .cache/javascript/.installed
 
 help: ## list the targets
@@ -64,6 +65,9 @@ lock: setup ## pin the dependencies of pyproject.toml anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra all --group dev \
 	  --generate-hashes --no-header --no-annotate --quiet --upgrade --output-file requirements/dev.lock
+	$(BIN)/uv pip compile requirements/frameworks.in pyproject.toml --universal --python-version 3.11 --extra all \
+	  --constraint requirements/dev.lock --generate-hashes --no-header --no-annotate --quiet --upgrade \
+	  --output-file requirements/frameworks.lock
 	for name in aws-cli sagemaker-2 sagemaker-3; do \
 	  $(BIN)/uv pip compile requirements/$$name.in --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate --quiet --upgrade --output-file requirements/$$name.lock; done

@@ -99,12 +99,13 @@ class GarbageCollector:
             if not remembered.outcome:
                 journals.add(job_folder(self._home, job))
         keys = {
-            container.data.key
+            data.key
             for fleet in fleets
             if fleet is not None
             for variant in fleet.variants
             for container in variant.containers
-            if container.data.key
+            for data in (container.data, container.code)
+            if data.key
         }
         return tuple(keys), journals
 

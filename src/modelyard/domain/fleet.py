@@ -81,6 +81,21 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     config_name: str = ""
 
 
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """Replicas of a variant, and its weight among the others."""
+
+    count: int
+    weight: float
+
+
+class Resize(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A change of counts and weights on its way; ``back`` is why it goes back to what was ``before``."""
+
+    before: dict[str, Capacity]
+    since: float
+    back: str = ""
+
+
 class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a slot remembers: which attempt it is at, deaths in a row, when this attempt starts or started."""
 

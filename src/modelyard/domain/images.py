@@ -3,8 +3,8 @@
 An image URI is matched by its repository name; account, region, registry, tag and digest are ignored, so that the addresses
 which the SageMaker SDK looks up for its framework containers work unchanged. Any other image needs a container runtime.
 
-All runtimes are served but ``tensorflow`` and ``mxnet``, whose models the loader refuses with a reason, which is more than to say that
-the image is unknown. An artifact with a script is served by its script, whatever the runtime's own formats are.
+All runtimes are served but ``tensorflow`` and ``mxnet``, whose models the loader refuses with a reason, which is more than
+to say that the image is unknown. An artifact with a script is served by its script, whatever the runtime's own formats are.
 
 Local programs become images by ``modelyard image add``; they are matched by the same rule.
 """

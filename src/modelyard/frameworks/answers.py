@@ -1,4 +1,4 @@
-"""Predictions as response bodies: JSON, CSV, JSON Lines, npy, by what the caller accepts.
+"""Predictions as response bodies: JSON, CSV, JSON Lines, npy, RecordIO protobuf, by what the caller accepts.
 
 Numbers keep their own precision: a float32 is written with the shortest text that reads back as the same float32, so
 0.1 is ``0.1`` and not ``0.10000000149011612``. JSON has no NaN, so a NaN or an infinity becomes ``null`` there; CSV and npy
@@ -14,13 +14,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from modelyard.frameworks import recordio
 from modelyard.frameworks.model import Array, Output
 
-JSON, CSV, JSON_LINES, NPY = (
+JSON, CSV, JSON_LINES, NPY, RECORDIO = (
     "application/json",
     "text/csv",
     "application/jsonlines",
     "application/x-npy",
+    recordio.CONTENT_TYPE,
 )
 _SMALL = 48
 """Up to so many numbers, one by one is faster than numpy's passes over all."""
@@ -227,11 +229,19 @@ def _to_npy(output: Output) -> bytes:
     return buffer.getvalue()
 
 
+def _to_recordio(output: Output) -> bytes:
+    try:
+        return recordio.encode(output)
+    except ValueError as error:
+        raise NotAcceptable(f"The model's answers do not fit: {error}.") from error
+
+
 _ENCODERS: Mapping[str, Callable[[Output], bytes]] = {
     JSON: _to_json,
     CSV: _to_csv,
     JSON_LINES: _to_json_lines,
     NPY: _to_npy,
+    RECORDIO: _to_recordio,
 }
 _NAMES = {
     **{name: name for name in _ENCODERS},

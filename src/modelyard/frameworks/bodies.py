@@ -1,4 +1,4 @@
-"""Request bodies as batches of rows: CSV, JSON, JSON Lines, npy.
+"""Request bodies as batches of rows: CSV, JSON, JSON Lines, npy, RecordIO protobuf, Parquet.
 
 A ``Batch`` is one array whose first axis counts rows, or named columns where a request names them. Whatever is wrong
 with a body is a ``BodyError`` that says where, with the container's HTTP status: 400, or 415 for an unknown type; nothing
@@ -33,7 +33,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _decode_json = msgspec.json.Decoder().decode
 _decode_lines = msgspec.json.Decoder().decode_lines
 _decode_floats = msgspec.json.Decoder(list[float]).decode
-_TYPES = "text/csv, application/json, application/jsonlines, application/x-npy"
+_TYPES = (
+    "text/csv, application/json, application/jsonlines, application/x-npy, application/x-recordio-protobuf, "
+    "application/x-parquet"
+)
 _NPY_HEADER_LIMIT = 10_000
 _NPY_TYPES = re.compile(r"[<>|=]?[fiu][0-9]{1,2}|[|]?b1|[<>|=]?[US][0-9]{1,8}")
 _UNICODE_MAX = 0x10FFFF
@@ -117,7 +120,7 @@ def _decoder_of(content_type: str) -> tuple[Callable[[bytes], Batch], str | None
         )
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset" and decoder is not _decode_npy:
+        if name.strip().lower() == "charset" and decoder not in _BINARY:
             return decoder, _codec(value.strip().strip('"'))
     return decoder, None
 
@@ -446,6 +449,19 @@ def _plain_type(array: Array) -> Array:
     return array.astype(array.dtype.newbyteorder("="))
 
 
+def _decode_recordio(body: bytes) -> Batch:
+    from modelyard.frameworks import recordio  # It speaks of batches, which are defined here.
+
+    return recordio.decode(body)
+
+
+def _decode_parquet(body: bytes) -> Batch:
+    from modelyard.frameworks import parquet  # As above.
+
+    return parquet.decode(body)
+
+
+_BINARY = (_decode_npy, _decode_recordio, _decode_parquet)
 _DECODERS: Mapping[str, Callable[[bytes], Batch]] = {
     "text/csv": _decode_csv,
     "application/json": _decode_json_body,
@@ -453,4 +469,8 @@ _DECODERS: Mapping[str, Callable[[bytes], Batch]] = {
     "application/x-jsonlines": _decode_json_lines,
     "application/x-ndjson": _decode_json_lines,
     "application/x-npy": _decode_npy,
+    "application/x-recordio-protobuf": _decode_recordio,
+    "application/x-parquet": _decode_parquet,
+    "application/parquet": _decode_parquet,
+    "application/vnd.apache.parquet": _decode_parquet,
 }

@@ -10,12 +10,23 @@ known suffix are models only if they begin like one. The container's environment
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelyard.frameworks import lightgbm, onnx, pickles, sklearn, xgboost
+from modelyard.frameworks import (
+    catboost,
+    huggingface,
+    lightgbm,
+    mlflow,
+    onnx,
+    pickles,
+    sklearn,
+    torch,
+    xgboost,
+)
 from modelyard.frameworks.bodies import Batch
 from modelyard.frameworks.model import LoadError, Model, Output
+from modelyard.frameworks.service import Service
 
 FILE = "MODELYARD_MODEL_FILE"
 OUTPUT = "MODELYARD_OUTPUT"
@@ -33,6 +44,7 @@ class LoadRequest:
     output: str = ""
     threads: int = 1
     trusted: Collection[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +55,18 @@ class Format:
     """
 
     name: str
-    load: Callable[[LoadRequest], Model]
+    load: Callable[[LoadRequest], Model | Service]
     runtimes: tuple[str, ...]
     suffixes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     begins: Callable[[bytes], bool] = lambda head: False
+    marks: Callable[[Path], bool] | None = None
+    """Whether the file of one of ``names`` makes its folder a model; whatever else lies there is part of it."""
 
     def matches(self, path: Path) -> bool:
+        if self.marks is not None:
+            return path.name in self.names and self.marks(path)
         suffix = path.suffix.lower()
         if path.name in self.names or suffix in self.suffixes:
             return True
@@ -102,6 +118,10 @@ def _plain(of: Callable[..., Model]) -> Callable[[LoadRequest], Model]:
     return lambda request: of(request.path, output=request.output, threads=request.threads)
 
 
+def _load_huggingface(request: LoadRequest) -> Service:
+    return huggingface.load(request.path, environment=request.environment, threads=request.threads)
+
+
 FORMATS = (
     Format(name="ONNX", load=_plain(onnx.load), runtimes=("auto", "onnx"), suffixes=(".onnx",)),
     Format(name="skops", load=_load_skops, runtimes=("auto", "sklearn"),
@@ -115,12 +135,19 @@ FORMATS = (
     Format(name="joblib or pickle", load=_load_pickle,
            runtimes=("auto", "sklearn", "xgboost", "lightgbm"), suffixes=(".joblib", ".pkl", ".pickle"),
            shared=(".model", ".bin", ".sav", ""), begins=_is_pickle),
+    Format(name="MLflow", load=_plain(mlflow.load), runtimes=("auto", "mlflow"),
+           names=(mlflow.MARK,), marks=lambda path: True),
+    Format(name="Hugging Face", load=_load_huggingface, runtimes=("auto", "huggingface", "pytorch"),
+           names=(huggingface.MARK,), marks=huggingface.is_folder),
+    Format(name="PyTorch", load=_plain(torch.load), runtimes=("auto", "pytorch"),
+           suffixes=(".pt", ".pth", ".pt2")),
+    Format(name="CatBoost", load=_plain(catboost.load), runtimes=("auto", "catboost"), suffixes=(".cbm",)),
 )  # fmt: skip
 
 
 def load(
     folder: Path, *, runtime: str, environment: Mapping[str, str], trusted: Collection[str] = ()
-) -> Model:
+) -> Model | Service:
     """Find and load the model of a folder. Raises ``LoadError`` with what to do."""
     formats = [one for one in FORMATS if runtime in one.runtimes]
     if not formats:
@@ -137,8 +164,11 @@ def load(
             output=environment.get(OUTPUT, ""),
             threads=_threads(environment.get(THREADS, "1")),
             trusted=trusted,
+            environment=environment,
         )
     )
+    if isinstance(model, Service):
+        return model
     return model if merge else Unmerged(model)
 
 
@@ -170,6 +200,13 @@ def _find(folder: Path, formats: list[Format], named: str, runtime: str) -> tupl
             f"No model file was found for the runtime {runtime}: the artifact holds {_listing(folder, files)}. "
             f"Known are {', '.join(_known(formats))}; name another with the variable {FILE}."
         )
+    # Within a folder that is a model as a whole, its parts are none.
+    whole = [(path, one) for path, one in found if one.marks is not None]
+    found = [
+        (path, one)
+        for path, one in found
+        if not any(path != mark and path.is_relative_to(mark.parent) for mark, _ in whole)
+    ]
     # The files of the topmost folder win: what lies deeper belongs to code or assets.
     depth = min(len(path.relative_to(folder).parts) for path, _ in found)
     top = [(path, one) for path, one in found if len(path.relative_to(folder).parts) == depth]

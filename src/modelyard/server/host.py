@@ -14,11 +14,13 @@ from modelyard.base.settings import Home
 from modelyard.domain.images import Program
 from modelyard.frameworks.archive import ArtifactError, ArtifactLimits, unpack_once
 from modelyard.runtimes.cgroups import open_cgroups
+from modelyard.runtimes.child import Prepare
 from modelyard.runtimes.host import Host
 from modelyard.runtimes.images import readable_folders
 from modelyard.runtimes.isolation import open_isolation
 from modelyard.runtimes.runtime import LogStream
 from modelyard.runtimes.sandbox import View
+from modelyard.server.preparing import Preparation
 from modelyard.server.process import begin
 from modelyard.store.logs import GroupName, LogStore, LogsUnavailable, StreamName
 from modelyard.worker.main import FRAMEWORKS
@@ -60,15 +62,24 @@ def run_worker(payload: dict[str, Any], address: str, report: Callable[..., None
     return worker_main(payload, address, report)
 
 
-def view_of_worker(payload: dict[str, Any], report: Callable[..., None]) -> View | None:
+def view_of_container(payload: dict[str, Any], report: Callable[..., None]) -> View | None:
     """Unpack the artifact, once for all workers, and show this one its own. None: a container engine isolates it."""
     folder = _unpack(payload, report)
     payload["folder"] = str(folder or "")
     if payload.get("engine"):
         return None
-    if payload.get("program"):
-        return view_of_program(program_of(payload), folder)
-    return View(model=folder, binds=((folder, folder),) if folder else ())
+    return view_of_program(program_of(payload), folder)
+
+
+def views_of_workers(prepare: Preparation) -> Prepare:
+    """What each kind of worker sees."""
+
+    def view(payload: dict[str, Any], report: Callable[..., None]) -> View | None:
+        if payload.get("program") or payload.get("engine"):
+            return view_of_container(payload, report)
+        return prepare(payload, report)
+
+    return view
 
 
 def _unpack(payload: dict[str, Any], report: Callable[..., None]) -> Path | None:
@@ -145,7 +156,7 @@ def main() -> None:
         sink=_Sink(store),
         cgroups=cgroups,
         isolation=isolation,
-        views={"worker": view_of_worker},
+        views={"worker": views_of_workers(Preparation(start.home, isolation))},
         clock=clock,
         warm=FRAMEWORKS,
     ).run()

@@ -1,4 +1,7 @@
-"""What a worker does: unpack, load, say that it is ready, and serve until it is told to stop."""
+"""What a worker does: unpack, load, say that it is ready, and serve until it is told to stop.
+
+A model whose script brings requirements is served by the Python of an environment of its own (``payload["python"]``).
+"""
 
 import gc
 import signal
@@ -12,12 +15,15 @@ from typing import Any
 
 from modelyard.base.clock import SystemClock
 from modelyard.domain.worker_report import TAKES_ARRAYS
-from modelyard.frameworks.archive import ArtifactError, ArtifactLimits, unpack_once
-from modelyard.frameworks.formats import load
+from modelyard.frameworks.archive import ArtifactError
 from modelyard.frameworks.model import LoadError, Model
+from modelyard.frameworks.service import Service
 from modelyard.worker.batcher import Bounds
+from modelyard.worker.loading import load_model
 from modelyard.worker.predictor import Predictor
-from modelyard.worker.server import WorkerServer
+from modelyard.worker.scripted import ScriptedPredictor
+from modelyard.worker.server import Predicts, WorkerServer
+from modelyard.worker.started import run_started
 
 BACKLOG = 128
 FRAMEWORKS = ("onnxruntime", "sklearn", "skops.io", "joblib", "xgboost", "lightgbm")
@@ -27,9 +33,12 @@ FAILED = 1
 
 def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> int:
     """Run one worker; the exit status. Called in the main thread of a freshly forked process."""
+    payload.setdefault("is_isolated", address.startswith("fd:"))
+    if payload.get("python"):
+        return run_started(payload["python"], payload, _listen(address), report)
     begin = time.perf_counter()
     try:
-        model = _load(payload)
+        model = load_model(payload)
     except (ArtifactError, LoadError) as error:
         report("failed", str(error))
         return FAILED
@@ -45,19 +54,18 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
         worker_id=payload.get("id", ""),
         payload_bytes=limits["payload_bytes"],
         queue=payload["queue"],
-        max_batch=payload["max_batch"] if model.row_wise else 1,
+        max_batch=_max_batch(model, payload["max_batch"]),
     )
     clock = SystemClock()
-    predictor = Predictor(
-        model, seconds=limits["invocation_seconds"], answer_bytes=limits["payload_bytes"]
-    )
+    predictor = _predictor(model, limits)
     with _listen(address) as listener:
         server = WorkerServer(listener, predictor, bounds=bounds, now=clock.monotonic)
         signal.signal(signal.SIGTERM, lambda *_: server.drain())
         # What loading left behind is garbage now or will never be: requests are not interrupted to look at it.
         gc.collect()
         gc.freeze()
-        gc.disable()
+        if not isinstance(model, Service):  # Whose code may leave large things in cycles.
+            gc.disable()
         frameworks = [name for name in FRAMEWORKS if name in sys.modules]
         report("ready", progress={"frameworks": frameworks, TAKES_ARRAYS: _array_type(model)})
         print(f"ready in {time.perf_counter() - begin:.3f} s", flush=True)  # noqa: T201 - the container's log
@@ -66,31 +74,25 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
     return 0
 
 
-def _array_type(model: Model) -> str:
+def _predictor(model: Model | Service, limits: dict[str, Any]) -> Predicts:
+    seconds, answer_bytes = limits["invocation_seconds"], limits["payload_bytes"]
+    if isinstance(model, Service):
+        return ScriptedPredictor(model, seconds=seconds, answer_bytes=answer_bytes)
+    return Predictor(model, seconds=seconds, answer_bytes=answer_bytes)
+
+
+def _max_batch(model: Model | Service, most: int) -> int:
+    """Requests of one predict."""
+    if isinstance(model, Service):
+        return min(model.max_batch, most)
+    return most if model.row_wise else 1
+
+
+def _array_type(model: Model | Service) -> str:
     """See ``worker_report.TAKES_ARRAYS``."""
-    if not model.row_wise:
+    if isinstance(model, Service) or not model.row_wise:
         return ""
     return "<f4" if getattr(model, "is_single_precision", False) else "<f8"
-
-
-def _load(payload: dict[str, Any]) -> Model:
-    """Raises ``ArtifactError`` or ``LoadError`` with the reason."""
-    artifact, limits = payload["model"], payload["limits"]
-    if not artifact["path"]:
-        raise LoadError("The container has no ModelDataUrl: there is no model to load.")
-    folder = unpack_once(
-        Path(artifact["path"]),
-        name=artifact["name"],
-        key=artifact["key"],
-        artifacts=Path(payload["artifacts"]),
-        limits=ArtifactLimits(total_bytes=limits["artifact_bytes"], files=limits["artifact_files"]),
-    )
-    return load(
-        folder,
-        runtime=payload["image"],
-        environment=payload["environment"],
-        trusted=frozenset(payload.get("trusted_imports", ())),
-    )
 
 
 def _listen(address: str) -> socket.socket:

@@ -24,6 +24,7 @@ class Request:
     body: bytes
     content_type: str
     accept: str
+    custom_attributes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Answer:
     status: int
     content_type: str
     body: bytes
+    custom_attributes: str = ""
+    is_own_status: bool = False
+    """The model chose the status, so that 429 is its answer and not the worker's word."""
 
 
 @dataclass(slots=True)

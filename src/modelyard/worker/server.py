@@ -11,14 +11,15 @@ import gc
 import selectors
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
 from modelyard.transport import frames
 from modelyard.worker.batcher import Batcher, Bounds, Waiting
-from modelyard.worker.predictor import TEXT, Answer, Predictor, Request
+from modelyard.worker.predictor import TEXT, Answer, Request
 
 READ_BYTES = 256 * 1024
 READS_A_TURN = 16
@@ -42,6 +43,13 @@ FULL_STATUS = 429
 CANCELLED_STATUS = 499
 
 
+class Predicts(Protocol):
+    """``Predictor`` or ``ScriptedPredictor``."""
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer for each request, in order; never raises."""
+
+
 @dataclass(slots=True, eq=False)
 class _Connection:
     socket: socket.socket
@@ -61,7 +69,7 @@ class WorkerServer:
     def __init__(
         self,
         listener: socket.socket,
-        predictor: Predictor,
+        predictor: Predicts,
         *,
         bounds: Bounds,
         now: Callable[[], float],
@@ -211,7 +219,13 @@ class WorkerServer:
         if not batch:
             return
         requests = [
-            Request(one.frame.body, one.meta.content_type, one.meta.accept) for one in batch
+            Request(
+                one.frame.body,
+                one.meta.content_type,
+                one.meta.accept,
+                one.meta.custom_attributes,
+            )
+            for one in batch
         ]
         for waiting, answer in zip(batch, self._predictor.answer(requests), strict=True):
             self._answer(waiting.peer, waiting.frame.id, answer)
@@ -229,9 +243,16 @@ class WorkerServer:
     def _answer(self, connection: _Connection, request_id: int, answer: Answer) -> None:
         """Answers leave together, when the batch is done."""
         if connection.is_open:
-            meta = frames.encode_meta(frames.AnswerMeta(answer.content_type))
+            meta = frames.encode_meta(
+                frames.AnswerMeta(answer.content_type, answer.custom_attributes)
+            )
             connection.unsent += frames.encode_frame(
-                frames.ANSWER, request_id, number=answer.status, meta=meta, body=answer.body
+                frames.ANSWER,
+                request_id,
+                number=answer.status,
+                flags=frames.OWN_STATUS if answer.is_own_status else 0,
+                meta=meta,
+                body=answer.body,
             )
 
     def _flush_all(self) -> None:

@@ -159,9 +159,9 @@ def test_an_artifact_without_a_model_says_what_it_holds_and_what_is_known(tmp_pa
 def test_a_runtime_that_is_not_served_is_refused_with_a_way_out(tmp_path: Path) -> None:
     models.onnx_model(tmp_path)
     with pytest.raises(
-        LoadError, match="does not run pytorch models yet; export the model as ONNX"
+        LoadError, match="does not run tensorflow models yet; export the model as ONNX"
     ):
-        loaded(tmp_path, "pytorch")
+        loaded(tmp_path, "tensorflow")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""Requests to a model that reads and writes bodies by itself, and every request its own answer.
+
+The counterpart of ``predictor`` for a ``Service``: one at a time, or as many together as it takes. What goes wrong together is
+tried again one by one, so that one caller's body is one caller's error.
+"""
+
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from modelyard.frameworks.model import BadInput
+from modelyard.frameworks.script import status_of
+from modelyard.frameworks.service import Ask, Refusal, Reply, Service
+from modelyard.worker.predictor import MARGIN_SECONDS, TEXT, Answer, Request
+
+MESSAGE_CHARACTERS = 4000
+_SUCCESS = range(200, 300)
+T = TypeVar("T")
+
+
+class ScriptedPredictor:
+    """A service and its watchdog. ``seconds`` bounds one call, ``answer_bytes`` one answer."""
+
+    def __init__(self, service: Service, *, seconds: float, answer_bytes: int) -> None:
+        self._service = service
+        self._seconds = min(seconds, service.seconds) if service.seconds else seconds
+        self._answer_bytes = answer_bytes
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer for each request, in order; never raises for what a request or the model did."""
+        asks = [
+            Ask(
+                body=request.body,
+                content_type=request.content_type,
+                accept=request.accept,
+                custom_attributes=request.custom_attributes,
+            )
+            for request in requests
+        ]
+        if self._service.max_batch == 1:
+            return [self._alone(ask) for ask in asks]
+        return self._together(asks)
+
+    def _alone(self, ask: Ask) -> Answer:
+        try:
+            return self._answer(self._watched(lambda: self._service.answer(ask)))
+        except SystemExit as end:
+            return _text(500, f"The script called sys.exit({end.code!r}) instead of answering.")
+        except Exception as error:  # noqa: BLE001 - somebody's code may raise anything
+            return _failure(error)
+
+    def _together(self, asks: Sequence[Ask]) -> list[Answer]:
+        try:
+            found = self._watched(lambda: self._service.answer_together(asks))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+            if len(asks) > 1:
+                return [self._together([ask])[0] for ask in asks]
+            if isinstance(error, SystemExit):
+                return [_text(500, f"The script called sys.exit({error.code!r}).")]
+            return [_failure(error)]
+        return [_failure(one) if isinstance(one, Exception) else self._answer(one) for one in found]
+
+    def _watched(self, call: Callable[[], T]) -> T:
+        """A script that hangs, in Python or in C, is ended by the kernel's timer: SIGALRM's default action."""
+        signal.setitimer(signal.ITIMER_REAL, self._seconds + MARGIN_SECONDS)
+        try:
+            return call()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _answer(self, reply: Reply) -> Answer:
+        if len(reply.body) > self._answer_bytes:
+            return _text(
+                500, f"The answer has {len(reply.body)} bytes, the limit is {self._answer_bytes}."
+            )
+        status = 200 if reply.status in _SUCCESS else reply.status
+        return Answer(
+            status,
+            reply.content_type,
+            reply.body,
+            custom_attributes=reply.custom_attributes,
+            is_own_status=True,
+        )
+
+
+def _failure(error: Exception) -> Answer:
+    if isinstance(error, Refusal):
+        return _text(error.status, error.message)
+    if isinstance(error, BadInput):
+        return _text(400, str(error))
+    traceback.print_exception(error)  # to the container's log
+    return _text(status_of(error), f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS])
+
+
+def _text(status: int, message: str) -> Answer:
+    return Answer(status, TEXT, message.encode(errors="replace"), is_own_status=True)
