@@ -16,6 +16,7 @@ import pytest
 from botocore.config import Config
 
 from modelyard.cli.platform import Platform
+from modelyard.testing.platform import command
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
 SETTLE_SECONDS = 60.0
@@ -237,3 +238,39 @@ def test_an_alarm_sends_a_rollout_back(versions: Platform) -> None:
     assert "Alarm too-many-errors was in ALARM" in last["FailureReason"]
     assert set(load.answers) == {1.0, 2.0}, load.answers
     cloudwatch.delete_alarms(AlarmNames=["too-many-errors"])
+
+
+def test_a_person_holds_a_rollout_hurries_it_and_sends_another_back(versions: Platform) -> None:
+    home = versions.home.root
+
+    def state(name: str) -> Any:
+        return json.loads(command("rollout", "status", name, "--json", home=home).stdout)
+
+    def tell(word: str, name: str) -> None:
+        told = command("rollout", word, name, home=home)
+        assert told.returncode == 0, told.stderr
+
+    def until(condition: Any) -> None:
+        end = time.monotonic() + SETTLE_SECONDS
+        while not condition():
+            assert time.monotonic() < end, state("steered")
+            time.sleep(0.05)
+
+    deployment = blue_green("CANARY", CanarySize=size(50), WaitIntervalInSeconds=3600)
+    with endpoint(versions, "steered") as sagemaker:
+        idle = command("rollout", "pause", "steered", home=home)
+        assert "Nothing is being rolled out" in idle.stderr
+        for config, word in (("v2", "promote"), ("v1", "abort")):
+            sagemaker.update_endpoint(
+                EndpointName="steered", EndpointConfigName=config, DeploymentConfig=deployment
+            )
+            until(lambda: state("steered")["rollout"]["doing"] == "baking")
+            assert state("steered")["rollout"]["shares"] == {"all": 0.5}
+            tell("pause", "steered")
+            assert state("steered")["rollout"]["held"]
+            tell(word, "steered")
+            last = settled(sagemaker, "steered")
+            assert last["EndpointConfigName"] == "v2"
+        assert last["FailureReason"] == "The deployment was aborted."
+        shown = command("rollout", "status", "steered", home=home).stdout
+        assert "The deployment was aborted." in shown

@@ -12,6 +12,7 @@ from modelyard.cli import (
     lifecycle,
     logs,
     output,
+    rollout,
     simulate,
     top,
     transform,
@@ -51,6 +52,7 @@ app.command("list", rich_help_panel=SERVING)(hosting.list_resources)
 app.command("logs", rich_help_panel=SERVING)(logs.logs)
 app.command("top", rich_help_panel=SERVING)(top.top)
 app.command("delete", rich_help_panel=SERVING)(hosting.delete)
+app.add_typer(rollout.app, name="rollout", rich_help_panel=SERVING)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=SERVING)
 app.add_typer(image.app, name="image", rich_help_panel=SERVING)
 app.command("env", rich_help_panel=CLIENTS)(environment.env)

@@ -33,6 +33,7 @@ from modelyard.runtimes.addresses import worker_address
 from modelyard.runtimes.engines import Engines
 from modelyard.runtimes.images import LocalImages
 from modelyard.runtimes.local import LocalRuntime
+from modelyard.server import steering
 from modelyard.server.app import Pipeline, Request
 from modelyard.server.authentication import Authentication, make_verifier
 from modelyard.server.control_app import ControlApp
@@ -110,6 +111,8 @@ class Control:
             own={
                 "GET /_modelyard/status": self._status,
                 "POST /_modelyard/reset": self._reset,
+                "GET /_modelyard/rollouts": self._rollout,
+                "POST /_modelyard/rollouts": self._steer,
             },
             body_limit=settings.limits.api_body_bytes,
             startup=self._begin,
@@ -286,6 +289,14 @@ class Control:
     async def _status(self, request: Request) -> Mapping[str, Any]:
         self._require_root(request)
         return await platform_status(self._settings, self._store, self._processes)
+
+    async def _rollout(self, request: Request) -> Mapping[str, Any]:
+        self._require_root(request)
+        return steering.state(self._store, self._settings.account, request.target)
+
+    async def _steer(self, request: Request) -> Mapping[str, Any]:
+        self._require_root(request)
+        return await steering.steer(self._store, self._settings.account, request.target)
 
     def _require_root(self, request: Request) -> None:
         """The platform's own calls are signed like AWS's, by a key of the account's root."""

@@ -1,0 +1,85 @@
+"""``rollout``: look at an update of an endpoint, hold it, let it go on, hurry it, send it back."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+
+from modelyard.cli import output
+from modelyard.cli.options import HomeOption, JsonOption, RegionOption
+from modelyard.cli.platform import connect
+
+app = typer.Typer(no_args_is_help=True, help="Watch and steer an endpoint's update.")
+Endpoint = Annotated[str, typer.Argument(metavar="ENDPOINT")]
+
+
+@app.command()
+def status(
+    endpoint: Endpoint,
+    home: HomeOption = None,
+    region: RegionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the stage, the share of the new version, and how long it still bakes."""
+    platform = connect(home, region=region)
+    query = urlencode({"endpoint": endpoint, "region": platform.region})
+    found = json.loads(platform.own_call("GET", f"/_modelyard/rollouts?{query}"))
+    if as_json:
+        output.print_json(found)
+        return
+    output.console.print(
+        f"{endpoint}: ", output.coloured(found["status"]), f" on {found['config']}"
+    )
+    if found["rollout"] is None:
+        output.console.print(found["reason"] or "Nothing is being rolled out.")
+        return
+    _print(found["rollout"])
+
+
+def _print(rollout: Mapping[str, Any]) -> None:
+    held = ", held" if rollout["held"] else ""
+    rows = [
+        ("to", rollout["to"]),
+        ("policy", rollout["policy"]),
+        ("stage", f"{rollout['stage']} of {rollout['stages']}, {rollout['doing']}{held}"),
+        ("baked", f"{rollout['baked_seconds']:.0f} of {rollout['bake_seconds']:.0f} seconds"),
+        ("elapsed", f"{rollout['elapsed_seconds']:.0f} seconds"),
+        ("alarms", ", ".join(rollout["alarms"]) or "none"),
+    ]
+    rows += [(f"share of {name}", f"{share:.0%}") for name, share in rollout["shares"].items()]
+    if rollout["why_back"]:
+        rows.append(("goes back", rollout["why_back"]))
+    output.print_table(("", ""), rows, empty="")
+
+
+@app.command()
+def pause(endpoint: Endpoint, home: HomeOption = None, region: RegionOption = None) -> None:
+    """Hold it where it is: the bake does not run on."""
+    _tell(endpoint, "pause", home, region)
+
+
+@app.command()
+def resume(endpoint: Endpoint, home: HomeOption = None, region: RegionOption = None) -> None:
+    """Let a held one go on."""
+    _tell(endpoint, "resume", home, region)
+
+
+@app.command()
+def promote(endpoint: Endpoint, home: HomeOption = None, region: RegionOption = None) -> None:
+    """End this stage's bake now."""
+    _tell(endpoint, "promote", home, region)
+
+
+@app.command()
+def abort(endpoint: Endpoint, home: HomeOption = None, region: RegionOption = None) -> None:
+    """Send it back to the old version."""
+    _tell(endpoint, "abort", home, region)
+
+
+def _tell(endpoint: str, word: str, home: Any, region: str | None) -> None:
+    platform = connect(home, region=region)
+    query = urlencode({"endpoint": endpoint, "region": platform.region, "word": word})
+    platform.own_call("POST", f"/_modelyard/rollouts?{query}")
+    output.notes.print(f"Told. See: modelyard rollout status {endpoint}")

@@ -1,0 +1,107 @@
+"""A person's word in a rollout: look at it, hold it, let it go on, end this bake now, send it back.
+
+AWS has no such verbs: these are the platform's own calls, signed by the account's root, in the caller's account.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from modelyard.base.errors import ServiceError, ValidationError
+from modelyard.control.endpoints import endpoint_memory
+from modelyard.domain import rollout as rollouts
+from modelyard.domain.rollout import Rollout
+from modelyard.services.changes import change
+from modelyard.store.resources import Json, Key, Resource, ResourceStore, Update
+
+WORDS = ("pause", "resume", "promote", "abort")
+
+
+async def steer(store: ResourceStore, account: str, target: str) -> Mapping[str, Any]:
+    """``/_modelyard/rollouts?endpoint=NAME&region=REGION&word=WORD``; what the rollout is then told.
+
+    Raises ``ValidationException`` for an unknown word, and where nothing is rolled out.
+    """
+    key, word = _asked(account, target)
+    if word not in WORDS:
+        raise ValidationError(
+            f"{word or '(nothing)'} is no word for a rollout: {', '.join(WORDS)}."
+        )
+
+    def decide(resource: Resource | None) -> Update:
+        found = _found(key, resource)
+        rollout = _rollout(found)
+        before = found.spec.get("steering") or {}
+        spec = {**found.spec, "steering": {**before, **_told(word, rollout)}}
+        return Update(key=key, version=found.version, spec=spec)
+
+    await change(store, key, decide)
+    return {"endpoint": key.name, "word": word}
+
+
+def state(store: ResourceStore, account: str, target: str) -> Mapping[str, Any]:
+    """``/_modelyard/rollouts?endpoint=NAME&region=REGION``: stage, shares, seconds, alarms."""
+    key, _ = _asked(account, target)
+    resource = _found(key, store.get(key))
+    memory = endpoint_memory(resource)
+    shown: dict[str, Any] = {
+        "endpoint": key.name,
+        "status": resource.status["EndpointStatus"],
+        "config": resource.status.get("config_name"),
+        "reason": resource.status.get("FailureReason", ""),
+    }
+    rollout = memory.rollout
+    if rollout is None or memory.target is None:
+        return {**shown, "rollout": None}
+    stages = rollouts.stages(rollout.policy, rollout.blue, rollout.green)
+    extent = rollouts.extent(rollout)
+    return {
+        **shown,
+        "rollout": {
+            "to": memory.target.config_name,
+            "policy": rollout.policy.kind,
+            "stage": rollout.stage + 1,
+            "stages": len(stages),
+            "doing": "going back" if rollout.back else "baking" if rollout.shifted else "starting",
+            "why_back": rollout.back,
+            "baked_seconds": rollout.baked,
+            "bake_seconds": stages[rollout.stage].bake,
+            "elapsed_seconds": rollout.elapsed,
+            "held": bool((resource.spec.get("steering") or {}).get("hold")),
+            "alarms": list(rollout.policy.alarms),
+            "shares": {name: rollouts.shares(extent, name)[1] for name in sorted(rollout.green)},
+        },
+    }
+
+
+def _told(word: str, rollout: Rollout) -> Json:
+    match word:
+        case "pause":
+            return {"hold": True}
+        case "resume":
+            return {"hold": False}
+        case "promote":
+            return {"hold": False, "go": rollout.stage}
+        case _:
+            return {"abort": True}
+
+
+def _asked(account: str, target: str) -> tuple[Key, str]:
+    query = parse_qs(target.partition("?")[2])
+    name, region, word = (query.get(part, [""])[0] for part in ("endpoint", "region", "word"))
+    return Key(kind="endpoint", account=account, region=region, name=name), word
+
+
+def _found(key: Key, resource: Resource | None) -> Resource:
+    if resource is None:
+        raise ServiceError(
+            "ValidationException", f"There is no endpoint {key.name} in {key.region}.", status=404
+        )
+    return resource
+
+
+def _rollout(resource: Resource) -> Rollout:
+    rollout = endpoint_memory(resource).rollout
+    if rollout is None:
+        raise ValidationError(f"Nothing is being rolled out on endpoint {resource.key.name}.")
+    return rollout
