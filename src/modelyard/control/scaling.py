@@ -167,7 +167,10 @@ def scaled_of(endpoint: Resource, place: Place) -> Scaled:
             revision=spec["generation"],
             unscalable=f"the endpoint has no variant {place.variant} any more",
         )
-    desired, in_service = _counts(config[place.variant], status.get("variants", ()), place)
+    shown = {one["VariantName"]: one for one in status.get("variants", ())}
+    desired, in_service = _counts(
+        config[place.variant], shown.get(place.variant, {}), place, is_settled=not unscalable
+    )
     return Scaled(
         desired=desired,
         in_service=in_service,
@@ -177,17 +180,15 @@ def scaled_of(endpoint: Resource, place: Place) -> Scaled:
     )
 
 
-def _counts(variant: Json, summaries: Sequence[Json], place: Place) -> tuple[int, int]:
-    """Desired and in service."""
-    member = "CurrentInstanceCount"
-    desired: int = variant.get("InitialInstanceCount", 0)
+def _counts(variant: Json, summary: Json, place: Place, *, is_settled: bool) -> tuple[int, int]:
+    """Desired and in service. Once settled, what serves counts: a change that failed is still in the config."""
     if place.dimension == CONCURRENCY:
-        desired = variant.get("ServerlessConfig", {}).get("ProvisionedConcurrency", 0)
-        return desired, desired  # reserved, not started: in service as soon as the endpoint is
-    for summary in summaries:
-        if summary["VariantName"] == place.variant:
-            return desired, summary.get(member, 0)
-    return desired, 0
+        reserved: int = variant.get("ServerlessConfig", {}).get("ProvisionedConcurrency", 0)
+        return reserved, reserved  # reserved, not started: in service as soon as the endpoint is
+    desired: int = variant.get("InitialInstanceCount", 0)
+    if is_settled:
+        desired = summary.get("DesiredInstanceCount", desired)
+    return desired, summary.get("CurrentInstanceCount", 0)
 
 
 def _is_leaving(endpoint: Resource) -> bool:

@@ -167,6 +167,8 @@ class ScalingWorld:
                     "VariantName": "AllTraffic",
                     "CurrentInstanceCount": self.variant.in_service,
                     "DesiredInstanceCount": self.variant.desired,
+                    "CurrentWeight": 1.0,
+                    "DesiredWeight": 1.0,
                 }
             ],
             "config_name": "config",

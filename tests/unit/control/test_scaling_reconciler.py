@@ -303,6 +303,19 @@ async def test_an_endpoint_of_the_same_name_is_another_one(world: ScalingWorld) 
     assert world.store.list(TARGET) == []
 
 
+async def test_a_change_that_the_endpoint_takes_back_fails_with_its_reason(
+    world: ScalingWorld,
+) -> None:
+    await register(world, 5, 8)
+    assert world.variant.desired == 5
+    world.variant.desired = 2  # the fleet that serves has two still
+    await world.endpoint_becomes("InService", FailureReason="no memory left")
+    await world.settle()
+    newest = (await described(world))[0]
+    assert newest["StatusCode"] == "Failed"
+    assert "no memory left" in newest["StatusMessage"]
+
+
 class Killed(BaseException):
     """Control died here."""
 
