@@ -6,9 +6,9 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup clients demo check format test test-fast docs lock clean
-CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/frameworks/.installed
-TORCH := torch==2.13.0 .cache/venvs/sagemaker-3/.installed \
-  .cache/javascript/.installed
+CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed \
+  .cache/venvs/frameworks/.installed .cache/javascript/.installed
+TORCH := torch==2.13.0
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,11 +24,19 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(STAMP)
 
-clients: $(CLIENTS) ## install AWS clients, each in an environment of its own, for the tests
+clients: $(CLIENTS) ## install AWS clients and heavy frameworks, each in an environment of its own, for the tests
 
 .cache/venvs/%/.installed: requirements/%.lock
 	$(PYTHON) -m venv .cache/venvs/$*
 	.cache/venvs/$*/bin/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r $<
+	@touch $@
+
+# torch comes last and by its version alone: its CPU build is not in every index, and has a checksum of its own.
+.cache/venvs/frameworks/.installed: requirements/frameworks.lock pyproject.toml
+	$(PYTHON) -m venv .cache/venvs/frameworks
+	.cache/venvs/frameworks/bin/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r $<
+	.cache/venvs/frameworks/bin/python -m pip install --quiet --disable-pip-version-check --compile $(TORCH)
+	.cache/venvs/frameworks/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 # Where there is no node, its test skips.
