@@ -112,6 +112,8 @@ class World:
         after = {replica.id for replica in self.routed_replicas()}
         if resource is None or resource.spec["deleting"] or resource.spec.get("update"):
             return  # What a staged rollout keeps on is the business of the machine of rollouts.
+        if _is_resizing(resource):
+            return
         taken = [replica for replica in before if replica.id not in after]
         if any(self._is_ready(replica) for replica in taken):
             wanted = _desired(resource)
@@ -196,7 +198,16 @@ class NoObjects:
         return None
 
 
+def _is_resizing(resource: Resource) -> bool:
+    """Whether a change in place may take replicas away by itself."""
+    memory = endpoint_memory(resource)
+    is_new = "capacity" in resource.spec and memory.sized < resource.spec["generation"]
+    return is_new or memory.resize is not None
+
+
 def _desired(resource: Resource) -> int:
+    if "capacity" in resource.spec:
+        return sum(size["count"] for size in resource.spec["capacity"].values())
     return sum(
         variant["InitialInstanceCount"] for variant in resource.spec["config"]["ProductionVariants"]
     )
@@ -332,6 +343,34 @@ class EndpointMachine(RuleBasedStateMachine):
         self._run(self.store.write(change))
         self._run(self._pass())
 
+    @precondition(lambda self: self.status == "InService")
+    @rule(count=st.integers(1, 4), weight=st.floats(0.5, 2.0))
+    def resize(self, count: int, weight: float) -> None:
+        resource = self.world.resource
+        assert resource
+        memory = endpoint_memory(resource)
+        assert memory.serving
+        variants = memory.serving.variants
+        capacity = {one.name: {"count": one.count, "weight": one.weight} for one in variants}
+        capacity[variants[0].name] = {"count": count, "weight": weight}
+        spec = {
+            **resource.spec,
+            "generation": resource.spec["generation"] + 1,
+            "rolled": resource.spec.get("rolled", resource.spec["generation"]),
+            "capacity": capacity,
+        }
+        status = {**resource.status, "EndpointStatus": "Updating"}
+        change = Update(key=KEY, version=resource.version, spec=spec, status=status)
+        self._run(self.store.write(change))
+        kept = {p.id for p in self.world.processes.values() if p.state is ProcessState.READY}
+        kept -= self.world.stopped
+        whole = {r.id: {worker.id for worker in r.workers} for r in self.world.routed_replicas()}
+        self._run(self._pass())
+        if count >= variants[0].count:
+            after = {replica.id for replica in self.world.routed_replicas()}
+            lost = {name for name, workers in whole.items() if workers <= kept} - after
+            assert not lost, "a replica that serves was taken away though none has to go"
+
     @precondition(lambda self: self.status in ("InService", "Failed", "UpdateRollbackFailed"))
     @rule()
     def delete(self) -> None:
@@ -421,7 +460,7 @@ class EndpointMachine(RuleBasedStateMachine):
 
     @invariant()
     def in_service_is_said_only_of_what_is_routed(self) -> None:
-        if self.status in ("InService", "Updating", "UpdateRollbackFailed"):
+        if self.status in ("InService", "Updating", "RollingBack", "UpdateRollbackFailed"):
             assert self.world.table.endpoints
         if self.status == "Failed":
             assert not self.world.table.endpoints
@@ -464,7 +503,10 @@ class EndpointMachine(RuleBasedStateMachine):
         assert workers == self.world.processes.keys()
         if "FailureReason" not in resource.status:
             assert wanted == _desired(resource)
-            assert serving.generation == resource.spec["generation"]
+            assert serving.generation == resource.spec.get("rolled", resource.spec["generation"])
+            for variant in serving.variants:
+                asked = resource.spec.get("capacity", {}).get(variant.name)
+                assert asked in (None, {"count": variant.count, "weight": variant.weight})
 
 
 EndpointMachine.TestCase.settings = settings(

@@ -22,12 +22,13 @@ from modelyard.domain.endpoint_steps import (
     RemoveEndpoint,
     Rules,
     SaveStatus,
+    Sizing,
     StartWorker,
     Step,
     StopWorker,
     Watch,
 )
-from modelyard.domain.fleet import Fleet, Placement, placements, to_json
+from modelyard.domain.fleet import Capacity, Fleet, Placement, placements, to_json
 from modelyard.domain.rollout import seconds_left
 from modelyard.domain.routes import EndpointRoute
 from modelyard.runtimes.runtime import LogStream
@@ -87,11 +88,12 @@ class EndpointReconciler:
         observed = await self._processes.observed()
         memory = endpoint_memory(resource)
         wished = Endpoint(
-            generation=resource.spec["generation"],
+            generation=_fleet_generation(resource.spec),
             deleting=resource.spec.get("deleting", False),
             memory=memory,
             proposal=await self._proposal(resource, memory),
             policy=policy_of((resource.spec.get("update") or {}).get("DeploymentConfig")),
+            sizing=_sizing(resource.spec),
         )
         rules = Rules(
             startup_seconds=self._limits.startup_seconds,
@@ -128,12 +130,13 @@ class EndpointReconciler:
 
     async def _proposal(self, resource: Resource, memory: Memory) -> Fleet | str | None:
         spec = resource.spec
-        if spec.get("deleting") or not wants_rollout(spec["generation"], memory):
+        generation = _fleet_generation(spec)
+        if spec.get("deleting") or not wants_rollout(generation, memory):
             return None
         try:
             return await self._fleets.plan(
                 owner=fleet_owner(resource),
-                generation=spec["generation"],
+                generation=generation,
                 now=self._clock.now(),
                 config_name=spec["EndpointConfigName"],
                 variants=spec["config"]["ProductionVariants"],
@@ -205,6 +208,19 @@ class EndpointReconciler:
         update = Update(key=resource.key, version=resource.version, status=status)
         (written,) = await self._store.write(update)
         return written
+
+
+def _fleet_generation(spec: Json) -> int:
+    """The last generation that asked for another fleet, and not for another size of the one that serves."""
+    generation: int = spec["rolled"] if "rolled" in spec else spec["generation"]
+    return generation
+
+
+def _sizing(spec: Json) -> Sizing | None:
+    if "capacity" not in spec:
+        return None
+    wanted = msgspec.convert(spec["capacity"], dict[str, Capacity])
+    return Sizing(revision=spec["generation"], capacities=wanted)
 
 
 def endpoint_memory(resource: Resource) -> Memory:

@@ -10,6 +10,7 @@ from modelyard.domain.fleet import (
     Fleet,
     Look,
     Observed,
+    Resize,
     Slot,
     Slots,
     placements,
@@ -21,7 +22,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the reconciler keeps in the endpoint's status from one pass to the next.
 
     ``retired`` are ids of workers that are to be stopped and forgotten; ``refused`` is the last generation that
-    could not be rolled out, with its ``failure``.
+    could not be rolled out, with its ``failure``. ``sized`` is the revision of the last change in place that was taken up,
+    ``resize`` what is left of it.
     """
 
     serving: Fleet | None = None
@@ -31,6 +33,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refused: int = 0
     failure: str = ""
     rollout: Rollout | None = None
+    sized: int = 0
+    resize: Resize | None = None
 
 
 def without(memory: Memory, fleet: Fleet | None, **changes: Any) -> Memory:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from modelyard.domain import endpoint_resize
 from modelyard.domain.endpoint_memory import Memory, drop_unseen, remember, without
 from modelyard.domain.endpoint_routes import routes
 from modelyard.domain.endpoint_status import status_step
@@ -67,8 +68,8 @@ def plan(
         if memory.target is not None:
             starts, wake_at = look.start, look.wake_at
     if memory.serving is not None:
-        look = examine(memory.serving, memory, observed, now=now, rules=rules, forgiving=True)
-        memory = remember(memory, look)
+        memory = endpoint_resize.begin(memory, endpoint.sizing, observed, now=now)
+        memory, look = _serve(memory, observed, now=now, rules=rules)
         ready, starts, wake_at = look.ready, starts + look.start, min(wake_at, look.wake_at)
     result = Plan(seconds=max(0.0, wake_at - now))
     result.steps.append(PublishRoutes(variants=routes(memory.serving, ready, observed)))
@@ -114,6 +115,19 @@ def _roll_out(memory: Memory, look: Look, rules: Rules) -> tuple[Memory, Sequenc
     if look.is_ready:
         memory = msgspec.structs.replace(memory, serving=target, target=None, failure="")
     return memory, look.ready
+
+
+def _serve(
+    memory: Memory, observed: Mapping[str, Observed], *, now: float, rules: Rules
+) -> tuple[Memory, Look]:
+    """What serves is kept up, and a change of its size goes on; a size that it went back to is looked at as it is."""
+    while True:
+        fleet = memory.serving
+        assert fleet is not None
+        look = examine(fleet, memory, observed, now=now, rules=rules, forgiving=True)
+        memory = endpoint_resize.follow(remember(memory, look), look, observed, rules=rules)
+        if memory.serving is fleet:
+            return memory, look
 
 
 def _teardown(endpoint: Endpoint, observed: Mapping[str, Observed]) -> Plan:

@@ -6,7 +6,7 @@ from typing import Any
 from modelyard.domain import rollout as rollouts
 from modelyard.domain.endpoint_memory import Memory
 from modelyard.domain.endpoint_steps import SaveStatus
-from modelyard.domain.fleet import Fleet, Placement, Variant
+from modelyard.domain.fleet import Fleet, Placement, Resize, Variant
 from modelyard.domain.rollout import Rollout
 
 
@@ -19,6 +19,8 @@ def status_step(
         status = "UpdateRollbackFailed" if memory.failure else "Updating"
     elif memory.target is not None:
         status = "Creating"
+    elif memory.resize is not None:
+        status = "RollingBack" if memory.resize.back else "Updating"
     else:
         status = "InService" if memory.serving else "Failed"
     return SaveStatus(
@@ -26,12 +28,28 @@ def status_step(
         failure_reason=memory.failure,
         generation=memory.serving.generation if memory.serving else 0,
         config_name=shown.config_name if shown else "",
-        variants=[_summary(variant, shown, ready, status) for variant in shown.variants]
+        variants=[
+            _summary(variant, shown, ready, status) | _resizing(variant, memory.resize)
+            for variant in shown.variants
+        ]
         if shown
         else [],
         memory=memory,
         pending=_pending(memory, green_ready),
     )
+
+
+def _resizing(variant: Variant, resize: Resize | None) -> dict[str, Any]:
+    """``VariantStatus`` of a variant whose count changes in place."""
+    if resize is None or resize.back:
+        return {}
+    before = resize.before[variant.name].count
+    if before == variant.count:
+        return {}
+    way = "out" if variant.count > before else "in"
+    text = f"Scaling {way} desired instance count to {variant.count}."
+    status = {"Status": "Updating", "StatusMessage": text, "StartTime": resize.since}
+    return {"VariantStatus": [status]}
 
 
 def _pending(memory: Memory, ready: Sequence[Placement]) -> dict[str, Any] | None:

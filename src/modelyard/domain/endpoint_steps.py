@@ -5,12 +5,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelyard.domain.endpoint_memory import Memory
-from modelyard.domain.fleet import Fleet, Observed, Placement
+from modelyard.domain.fleet import Capacity, Fleet, Observed, Placement
 from modelyard.domain.rollout import Policy
 from modelyard.domain.routes import VariantRoute
 
 _STOP_POLL_SECONDS = 5.0
 ALL_AT_ONCE = Policy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """Counts and weights, by variant, for the fleet that serves; ``revision`` rises with each change."""
+
+    revision: int
+    capacities: Mapping[str, Capacity]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +30,7 @@ class Endpoint:
     memory: Memory
     proposal: Fleet | str | None = None
     policy: Policy = ALL_AT_ONCE
+    sizing: Sizing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

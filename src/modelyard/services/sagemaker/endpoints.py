@@ -1,7 +1,8 @@
 """Endpoints: what is wished for. The services write it; ``control`` makes it so and moves the statuses on.
 
 An endpoint keeps copies of its config and models, so that deleting these disturbs nothing. Each write that changes
-what should run raises ``generation``, which tells the reconciler that there is something to roll out.
+what should run raises ``generation``; ``rolled`` is the last one that asks for another fleet, ``capacity`` are the counts and
+weights that the fleet in service was asked for since then.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,8 @@ from modelyard.services.sagemaker.resources import (
 from modelyard.store.resources import Create, Json, Key, Resource, ResourceStore, Update
 
 KIND = "endpoint"
+_MEMBER_OF = {"count": "InitialInstanceCount", "weight": "InitialVariantWeight"}
+_UPDATABLE = ("InService", "UpdateRollbackFailed")
 _IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 _SIZE: Members = {"Type": EXECUTED, "Value": EXECUTED}
@@ -204,21 +207,24 @@ class Endpoints:
         check("UpdateEndpoint", MEMBERS["UpdateEndpoint"], given)
         excluded = {one["VariantPropertyType"] for one in exclude_retained_variant_properties or ()}
 
-        def spec_of(before: Json) -> Json:
+        def spec_of(resource: Resource) -> Json:
+            before = resource.spec
             config, models = self._copies(call, endpoint_config_name)
             if retain_all_variant_properties:
-                config = _retained(config, before["config"], excluded)
+                config = _retained(config, _capacities(resource), excluded)
             update = before["update"] if retain_deployment_config else given
             self._check_update(call, update, config)
+            dropped = ("steering", "capacity")
             return {
-                **{name: value for name, value in before.items() if name != "steering"},
+                **{name: value for name, value in before.items() if name not in dropped},
                 "EndpointConfigName": endpoint_config_name,
                 "config": config,
                 "models": models,
                 "update": update,
+                "rolled": before["generation"] + 1,
             }
 
-        return await self._roll_out(key_of(call, KIND, endpoint_name), spec_of)
+        return await self._change(key_of(call, KIND, endpoint_name), spec_of, updatable=_UPDATABLE)
 
     async def update_endpoint_weights_and_capacities(
         self,
@@ -227,15 +233,23 @@ class Endpoints:
         endpoint_name: str,
         desired_weights_and_capacities: Sequence[Json],
     ) -> Json:
-        """Change weights and instance counts; executed as a roll-out, so capacity never drops."""
+        """Change weights and one variant's instance count, of the fleet that serves."""
         operation = "UpdateEndpointWeightsAndCapacities"
         members = {"DesiredWeightsAndCapacities": list(desired_weights_and_capacities)}
         check(operation, MEMBERS[operation], members)
 
-        def spec_of(before: Json) -> Json:
-            return {**before, "config": _desired(before["config"], desired_weights_and_capacities)}
+        def spec_of(resource: Resource) -> Json:
+            before = resource.spec
+            capacity = _desired(_capacities(resource), desired_weights_and_capacities)
+            return {
+                **before,
+                "config": _sized(before["config"], capacity),
+                "capacity": capacity,
+                "rolled": before.get("rolled", before["generation"]),
+            }
 
-        return await self._roll_out(key_of(call, KIND, endpoint_name), spec_of)
+        key = key_of(call, KIND, endpoint_name)
+        return await self._change(key, spec_of, updatable=("InService",))
 
     async def delete_endpoint(self, call: Call, *, endpoint_name: str) -> None:
         """Accepted at once; the endpoint is gone when its workers are."""
@@ -252,14 +266,22 @@ class Endpoints:
 
         await change(self._store, key, decide)
 
-    async def _roll_out(self, key: Key, spec_of: Callable[[Json], Json]) -> Json:
+    async def _change(
+        self, key: Key, spec_of: Callable[[Resource], Json], *, updatable: Sequence[str]
+    ) -> Json:
         def decide(resource: Resource | None) -> Update:
             resource = _settled(key, resource)
-            if _status(resource) == "Failed":
+            status = _status(resource)
+            if status == "Failed":
                 raise ValidationError(
                     f'Cannot update endpoint "{arn_of(key)}": it has failed and can only be deleted.'
                 )
-            spec = spec_of(resource.spec)
+            if status not in updatable:
+                raise ValidationError(
+                    f'Cannot change weights and capacities of endpoint "{arn_of(key)}" while it is {status}: '
+                    "roll out a config with UpdateEndpoint first."
+                )
+            spec = spec_of(resource)
             return Update(
                 key=key,
                 version=resource.version,
@@ -330,33 +352,66 @@ def _counts(config: Json) -> dict[str, int]:
     }
 
 
-def _retained(config: Json, serving: Json, excluded: set[str]) -> Json:
-    """The new config with the weights and counts that variants of the same name have now."""
-    kept = {"DesiredWeight": "InitialVariantWeight", "DesiredInstanceCount": "InitialInstanceCount"}
-    members = [member for name, member in kept.items() if name not in excluded]
-    now = {variant["VariantName"]: variant for variant in serving["ProductionVariants"]}
-    variants = [
-        variant
-        | {
-            member: now[variant["VariantName"]][member]
-            for member in members
-            if member in now.get(variant["VariantName"], {})
+def _capacities(resource: Resource) -> dict[str, Json]:
+    """Count and weight of each variant that serves, as they were last asked for."""
+    shown = resource.status.get("variants")
+    if shown:
+        return {
+            one["VariantName"]: {
+                "count": one["DesiredInstanceCount"],
+                "weight": one["DesiredWeight"],
+            }
+            for one in shown
         }
-        for variant in config["ProductionVariants"]
-    ]
+    return {
+        one["VariantName"]: {
+            "count": one.get("InitialInstanceCount") or 1,
+            "weight": one.get("InitialVariantWeight", 1.0),
+        }
+        for one in resource.spec["config"]["ProductionVariants"]
+    }
+
+
+def _sized(config: Json, capacities: Mapping[str, Json]) -> Json:
+    """The config with these counts and weights for those of its variants that they name."""
+    variants = []
+    for variant in config["ProductionVariants"]:
+        given = capacities.get(variant["VariantName"], {})
+        changes = {_MEMBER_OF[name]: value for name, value in given.items()}
+        variants.append({**variant, **changes})
     return {**config, "ProductionVariants": variants}
 
 
-def _desired(config: Json, desires: Sequence[Json]) -> Json:
-    variants = {variant["VariantName"]: variant for variant in config["ProductionVariants"]}
+def _retained(config: Json, serving: Mapping[str, Json], excluded: set[str]) -> Json:
+    """The new config with the weights and counts that variants of the same name have now."""
+    names = {"DesiredInstanceCount": "count", "DesiredWeight": "weight"}
+    kept = [name for property_type, name in names.items() if property_type not in excluded]
+    return _sized(
+        config,
+        {variant: {name: now[name] for name in kept} for variant, now in serving.items()},
+    )
+
+
+def _desired(serving: Mapping[str, Json], desires: Sequence[Json]) -> dict[str, Json]:
+    """What is asked for, of every variant. Raises ``ValidationError``; the rules are AWS's."""
+    wanted = {name: dict(now) for name, now in serving.items()}
+    named = [desire["VariantName"] for desire in desires]
+    if len(set(named)) < len(named):
+        raise ValidationError("DesiredWeightsAndCapacities names a variant more than once.")
     for desire in desires:
         name = desire["VariantName"]
-        if name not in variants:
-            raise ValidationError(f"Could not find variant {name} in the endpoint.")
-        variants[name] = variants[name] | present(
-            {
-                "InitialVariantWeight": desire.get("DesiredWeight"),
-                "InitialInstanceCount": desire.get("DesiredInstanceCount"),
-            }
+        if name not in wanted:
+            known = ", ".join(wanted)
+            raise ValidationError(f"Could not find variant {name} in the endpoint: it has {known}.")
+        given = {"weight": desire.get("DesiredWeight"), "count": desire.get("DesiredInstanceCount")}
+        wanted[name] |= present(given)
+    resized = [name for name, size in wanted.items() if size["count"] != serving[name]["count"]]
+    if len(resized) > 1:
+        raise ValidationError(
+            f"One call changes the capacity of one variant, not of {', '.join(resized)}: call once for each."
         )
-    return {**config, "ProductionVariants": list(variants.values())}
+    if sum(size["weight"] for size in wanted.values()) <= 0:
+        raise ValidationError(
+            "At least one variant needs a weight above 0, or no request could be answered."
+        )
+    return wanted

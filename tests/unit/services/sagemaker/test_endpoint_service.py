@@ -250,26 +250,90 @@ async def test_weights_and_capacities_change_only_what_they_name(ready: Any) -> 
     await ready(
         "UpdateEndpointWeightsAndCapacities",
         EndpointName="live",
-        DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredWeight": 0.0}],
+        DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredWeight": 0.5}],
     )
-    (variant,) = ready.spec("endpoint", "live")["config"]["ProductionVariants"]
-    assert (variant["InitialVariantWeight"], variant["InitialInstanceCount"]) == (0.0, 1)
+    spec = ready.spec("endpoint", "live")
+    (variant,) = spec["config"]["ProductionVariants"]
+    assert (variant["InitialVariantWeight"], variant["InitialInstanceCount"]) == (0.5, 1)
+    assert spec["capacity"] == {"AllTraffic": {"count": 1, "weight": 0.5}}
+    assert (spec["generation"], spec["rolled"]) == (2, 1)
     config = ready.spec("endpoint-config", "config")
     assert "InitialVariantWeight" not in config["ProductionVariants"][0]
 
 
-async def test_capacities_of_an_unknown_variant_or_of_none_are_refused(ready: Any) -> None:
-    async def update(**desire: Any) -> None:
+def shown(name: str, *, count: int = 1, weight: float = 1.0) -> dict[str, Any]:
+    return {"VariantName": name, "DesiredInstanceCount": count, "DesiredWeight": weight}
+
+
+async def test_what_serves_is_changed_though_an_update_was_turned_back(ready: Any) -> None:
+    await ready.config("next", InitialInstanceCount=7, VariantName="other")
+    await ready("UpdateEndpoint", EndpointName="live", EndpointConfigName="next")
+    status = {"EndpointStatus": "InService", "variants": [shown("AllTraffic", count=2)]}
+    await ready.move("endpoint", "live", **status)
+    await ready(
+        "UpdateEndpointWeightsAndCapacities",
+        EndpointName="live",
+        DesiredWeightsAndCapacities=[shown("AllTraffic", count=3)],
+    )
+    spec = ready.spec("endpoint", "live")
+    assert spec["capacity"] == {"AllTraffic": {"count": 3, "weight": 1.0}}
+    assert (spec["generation"], spec["rolled"]) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("desires", "message"),
+    [
+        ([{"VariantName": "nobody", "DesiredWeight": 1.0}], "variant nobody .* it has a, b"),
+        ([shown("a", weight=0.0), shown("b", weight=0.0)], "above 0"),
+        ([shown("a", count=2), shown("b", count=2)], "capacity of one variant, not of a, b"),
+        ([shown("a"), shown("a")], "more than once"),
+    ],
+)
+async def test_capacities_that_cannot_be_are_refused(
+    ready: Any, desires: list[dict[str, Any]], message: str
+) -> None:
+    await ready.move("endpoint", "live", variants=[shown("a"), shown("b")])
+    before = ready.spec("endpoint", "live")
+    with pytest.raises(ValidationError, match=message):
         await ready(
             "UpdateEndpointWeightsAndCapacities",
             EndpointName="live",
-            DesiredWeightsAndCapacities=[desire],
+            DesiredWeightsAndCapacities=desires,
+        )
+    assert ready.spec("endpoint", "live") == before
+
+
+async def test_one_variants_count_and_every_weight_change_in_one_call(ready: Any) -> None:
+    await ready.move("endpoint", "live", variants=[shown("a"), shown("b")])
+    await ready(
+        "UpdateEndpointWeightsAndCapacities",
+        EndpointName="live",
+        DesiredWeightsAndCapacities=[shown("a", weight=0.0), shown("b", count=4, weight=2.0)],
+    )
+    assert ready.spec("endpoint", "live")["capacity"] == {
+        "a": {"count": 1, "weight": 0.0},
+        "b": {"count": 4, "weight": 2.0},
+    }
+
+
+@pytest.mark.parametrize("status", ["Updating", "RollingBack", "Failed", "UpdateRollbackFailed"])
+async def test_only_an_endpoint_in_service_changes_its_capacity(ready: Any, status: str) -> None:
+    await ready.move("endpoint", "live", EndpointStatus=status)
+    with pytest.raises(ValidationError, match="Cannot "):
+        await ready(
+            "UpdateEndpointWeightsAndCapacities",
+            EndpointName="live",
+            DesiredWeightsAndCapacities=[shown("AllTraffic")],
         )
 
-    with pytest.raises(ValidationError, match="variant nobody"):
-        await update(VariantName="nobody", DesiredWeight=1.0)
+
+async def test_a_variant_without_instances_is_refused(ready: Any) -> None:
     with pytest.raises(Unsupported, match="DesiredInstanceCount 0"):
-        await update(VariantName="AllTraffic", DesiredInstanceCount=0)
+        await ready(
+            "UpdateEndpointWeightsAndCapacities",
+            EndpointName="live",
+            DesiredWeightsAndCapacities=[shown("AllTraffic", count=0)],
+        )
 
 
 async def test_of_two_updates_at_once_one_is_refused(ready: Any) -> None:
