@@ -15,7 +15,10 @@ from modelyard.domain.images import RUNTIMES, repository, runtime_of
         ("246618743249.dkr.ecr.us-west-2.amazonaws.com/sagemaker-xgboost:1.7-1", "xgboost"),
         ("811284229777.dkr.ecr.us-east-1.amazonaws.com/xgboost:1", "xgboost"),
         ("763104351884.dkr.ecr.cn-north-1.amazonaws.com.cn/pytorch-inference:2.0-cpu", "pytorch"),
-        ("763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:2", "huggingface"),
+        (
+            "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:2",
+            "huggingface",
+        ),
         ("763104351884.dkr.ecr.us-east-1.amazonaws.com/tensorflow-inference:2.11", "tensorflow"),
         ("modelyard/python", "auto"),
         ("modelyard/python:latest", "auto"),
