@@ -7,7 +7,8 @@ its members is predicted alone, so that one caller's bad row is one caller's err
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from modelyard.frameworks import answers, bodies
 from modelyard.frameworks.model import BadInput, Model, Output
@@ -17,8 +18,7 @@ MARGIN_SECONDS = 5.0
 """A predict may overrun the caller's limit by so much before the worker is ended as hung."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What a caller wants."""
 
     body: bytes
@@ -27,8 +27,7 @@ class Request:
     custom_attributes: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """HTTP status as a container gives it, type and body; an error's body is its message."""
 
     status: int
@@ -39,8 +38,7 @@ class Answer:
     """The model chose the status, so that 429 is its answer and not the worker's word."""
 
 
-@dataclass(slots=True)
-class _Decoded:
+class _Decoded(msgspec.Struct):
     place: int
     batch: bodies.Batch
     content_type: str
@@ -74,11 +72,16 @@ class Predictor:
         try:
             merged = bodies.merge([member.batch for member in group])
             output = self._predict(merged)
-            pieces = answers.split(output, [member.batch.rows for member in group])
+            counts = [member.batch.rows for member in group]
+            together = answers.encode_together(output, counts, [one.content_type for one in group])
+            pieces = answers.split(output, counts) if together is None else ()
         except Exception as error:  # noqa: BLE001 - the model's own code may raise anything
             if len(group) > 1:
                 return [self._answer_group([member])[0] for member in group]
             return [_model_error(error)]
+        if together is not None:
+            pairs = zip(together, group, strict=True)
+            return [self._sized(body, member.content_type) for body, member in pairs]
         return [self._encode(piece, member) for piece, member in zip(pieces, group, strict=True)]
 
     def _predict(self, batch: bodies.Batch) -> Output:
@@ -96,11 +99,14 @@ class Predictor:
             return _text(406, str(error))
         except Exception as error:  # noqa: BLE001 - an output of the model's own types
             return _model_error(error)
+        return self._sized(body, member.content_type)
+
+    def _sized(self, body: bytes, content_type: str) -> Answer:
         if len(body) > self._answer_bytes:
             return _text(
                 500, f"The answer has {len(body)} bytes, the limit is {self._answer_bytes}."
             )
-        return Answer(200, member.content_type, body)
+        return Answer(200, content_type, body)
 
 
 def _decode(place: int, request: Request) -> _Decoded | Answer:
