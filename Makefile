@@ -43,7 +43,8 @@ clients: $(CLIENTS) ## install AWS clients and heavy frameworks, each in an envi
 .cache/javascript/.installed: tests/clients/javascript/package-lock.json
 	mkdir -p .cache/javascript
 	cp tests/clients/javascript/package.json tests/clients/javascript/package-lock.json .cache/javascript
-	if command -v npm > /dev/null; then npm ci --prefix .cache/javascript --silent --no-audit --no-fund --ignore-scripts; fi
+	if command -v npm > /dev/null; then npm ci --prefix .cache/javascript --silent --no-audit --no-fund --ignore-scripts \
+	  || echo "npm could not install the AWS SDK for JavaScript: its test skips."; fi
 	@touch $@
 
 demo: setup ## train a model on real data, serve it, ask it, score a file with it
