@@ -169,8 +169,6 @@ class ScalingWorld:
                     "DesiredInstanceCount": self.variant.desired,
                     "CurrentWeight": 1.0,
                     "DesiredWeight": 1.0,
-                    "CurrentWeight": 1.0,
-                    "DesiredWeight": 1.0,
                 }
             ],
             "config_name": "config",
