@@ -81,7 +81,7 @@ HOST = textwrap.dedent(
                 file.write(f"{stream.stream} {text}\\n")
 
     cgroups = open_cgroups(home.root)
-    worker._load = load
+    worker.load_model = load
     logging.basicConfig(level="INFO")
     Host(home=home, limits=limits, mains={"worker": worker.main}, sink=sink,
          cgroups=cgroups, clock=SystemClock()).run()
