@@ -172,7 +172,10 @@ def _tell_of_protections(settings: Settings) -> None:
     reason = protections(Home(settings.home))["isolation"]
     if reason and settings.isolation != "off":
         output.notes.print(
-            f"Isolation is off: {reason}. Models run as this user.", style="yellow", markup=False
+            f"Isolation is off: {reason}. Models run as this user.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
         )
 
 

@@ -4,6 +4,7 @@ Each raises ``OSError`` that names the call and its object.
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -46,7 +47,11 @@ def _check(result: int, what: str) -> None:
 
 def unshare(flags: int) -> None:
     """Leave the namespaces that ``flags`` name; ``NEW_PID`` is for the children."""
-    _check(_library().unshare(ctypes.c_int(flags)), "unshare")
+    if _library().unshare(ctypes.c_int(flags)) != 0:
+        number = ctypes.get_errno()
+        if number == errno.ENOSPC:  # The kernel's word for it says something else.
+            raise OSError(number, "unshare: sysctl user.max_*_namespaces allows no more")
+        raise OSError(number, f"unshare: {os.strerror(number)}")
 
 
 def enter_user_namespace(inner: int, *, more: int = 0) -> None:

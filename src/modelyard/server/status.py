@@ -31,7 +31,7 @@ async def platform_status(
             "name": f"{one.kind} {one.id}",
             "state": one.state.value,
             "pid": one.pid,
-            "memory": _family_memory(one.pid),
+            "memory": worker_memory(one.pid),
         }
         for one in workers
     ]
@@ -60,13 +60,13 @@ def protections(home: Home) -> dict[str, str]:
     return found
 
 
-def _family_memory(pid: int) -> int:
+def worker_memory(pid: int) -> int:
     """Of a worker with its keeper and all that it has started."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         children = []
-    return _memory(pid) + sum(_family_memory(int(child)) for child in children)
+    return _memory(pid) + sum(worker_memory(int(child)) for child in children)
 
 
 def _memory(pid: int) -> int:
