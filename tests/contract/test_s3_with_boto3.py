@@ -590,7 +590,8 @@ def test_a_body_without_a_length_is_refused(s3: Any, platform: Platform) -> None
 @pytest.mark.parametrize(
     "members",
     [
-        {"ServerSideEncryption": "aws:kms"},
+        {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/mine"},
+        {"ServerSideEncryption": "aws:kms:dsse"},
         {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32},
         {"ACL": "public-read"},
         {"ObjectLockMode": "GOVERNANCE"},

@@ -48,7 +48,7 @@ def load(path: Path, *, environment: Mapping[str, str], threads: int) -> "Pipeli
             tokenizer=str(path.parent),
             device="cpu",
             trust_remote_code=False,
-            model_kwargs={"use_safetensors": True, "local_files_only": True},
+            model_kwargs={"use_safetensors": True},
         )
     except MemoryError:
         raise

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from modelyard.frameworks import answers, bodies
+from modelyard.domain.chain import ARRAYS
+from modelyard.frameworks import answers, between, bodies
 from modelyard.frameworks.model import BadInput, Model, Output
 
 TEXT = "text/plain"
@@ -94,12 +95,16 @@ class Predictor:
 
     def _encode(self, output: Output, member: _Decoded) -> Answer:
         try:
-            body = answers.encode(output, member.content_type)
+            content_type = member.content_type
+            if content_type == ARRAYS:
+                content_type, body = between.encode(output)
+            else:
+                body = answers.encode(output, content_type)
         except answers.NotAcceptable as error:
             return _text(406, str(error))
         except Exception as error:  # noqa: BLE001 - an output of the model's own types
             return _model_error(error)
-        return self._sized(body, member.content_type)
+        return self._sized(body, content_type)
 
     def _sized(self, body: bytes, content_type: str) -> Answer:
         if len(body) > self._answer_bytes:
@@ -111,7 +116,8 @@ class Predictor:
 
 def _decode(place: int, request: Request) -> _Decoded | Answer:
     try:
-        content_type = answers.choose(request.accept, request.content_type)
+        accept = request.accept
+        content_type = ARRAYS if accept == ARRAYS else answers.choose(accept, request.content_type)
         batch = bodies.decode(request.body, request.content_type)
     except bodies.BodyError as error:
         return _text(error.status, error.message)

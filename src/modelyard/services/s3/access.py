@@ -33,7 +33,9 @@ _WITHOUT_EFFECT = frozenset(
 """Checked before, or about what Modelyard has nothing of: it bills nobody and retains nothing."""
 _ACCEPTED: Mapping[str, tuple[object, ...]] = {
     "acl": ("private", "bucket-owner-full-control"),
-    "server_side_encryption": ("AES256",),
+    # AWS's own keys, which clients ask for by default (the SageMaker SDK for every script): objects lie as all others do. A
+    # key that is somebody's (``SSEKMSKeyId``) is refused.
+    "server_side_encryption": ("AES256", "aws:kms"),
     "storage_class": ("STANDARD",),
     "object_ownership": ("BucketOwnerEnforced",),
     "bucket_namespace": ("global",),
