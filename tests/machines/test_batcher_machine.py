@@ -69,7 +69,9 @@ class WorkerMachine(RuleBasedStateMachine):
         self.path = str(Path(self.folder.name) / "w.sock")
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.path)
-        listener.listen(16)
+        listener.listen(
+            128
+        )  # More than a run has steps: one that is full would make ``connect`` wait for ever.
         self.listener = listener
         self.time = 0.0
         self.model = Doubler()
