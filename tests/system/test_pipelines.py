@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from modelyard.cli.platform import Platform
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
+ENDPOINTS = ("series", "scored", "direct")
 
 
 def arithmetic(operator: str, value: float) -> bytes:
@@ -28,8 +29,8 @@ def arithmetic(operator: str, value: float) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def served(platform: Platform) -> Any:
-    """Endpoints ``series`` ((x + 0.1) * 3) and ``direct`` (containers ``add`` and ``times``)."""
+def served(platform: Platform, booster: Any) -> Any:
+    """Endpoints ``series`` ((x + 0.1) * 3), ``scored`` (the same of a booster's scores) and ``direct`` (each by its name)."""
     s3, sagemaker = platform.client("s3"), platform.client("sagemaker")
     s3.create_bucket(Bucket="pipelines")
     containers = []
@@ -39,11 +40,18 @@ def served(platform: Platform) -> Any:
         containers.append(
             {"Image": "modelyard/python", "ModelDataUrl": url, "ContainerHostname": name}
         )
-    for name, mode in (("series", "Serial"), ("direct", "Direct")):
+    s3.put_object(Bucket="pipelines", Key="score.tar.gz", Body=booster.archive.read_bytes())
+    url = "s3://pipelines/score.tar.gz"
+    score = {"Image": "modelyard/xgboost", "ModelDataUrl": url, "ContainerHostname": "score"}
+    for name, first, mode in (
+        ("series", [], "Serial"),
+        ("scored", [score], "Serial"),
+        ("direct", [score], "Direct"),
+    ):
         sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=ROLE,
-            Containers=containers,
+            Containers=first + containers,
             InferenceExecutionConfig={"Mode": mode},
         )
         variant = {"VariantName": "all", "ModelName": name, "InstanceType": "ml.m5.large"}
@@ -51,11 +59,11 @@ def served(platform: Platform) -> Any:
             EndpointConfigName=name, ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
         )
         sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
-    for name in ("series", "direct"):
+    for name in ENDPOINTS:
         waiter = sagemaker.get_waiter("endpoint_in_service")
         waiter.wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     yield platform.client("sagemaker-runtime")
-    for name in ("series", "direct"):
+    for name in ENDPOINTS:
         sagemaker.delete_endpoint(EndpointName=name)
 
 
@@ -94,6 +102,22 @@ def test_the_answer_of_one_container_is_the_input_of_the_next(served: Any) -> No
     assert json.load(as_npy["Body"])["predictions"] == found
 
 
+def test_arrays_between_containers_answer_as_text_between_them_does(
+    served: Any, booster: Any
+) -> None:
+    body = booster.csv.read_bytes()
+    answer = served.invoke_endpoint(EndpointName="scored", ContentType="text/csv", Body=body)
+    for container in ("score", "add", "times"):
+        body = served.invoke_endpoint(
+            EndpointName="direct",
+            TargetContainerHostname=container,
+            ContentType="text/csv",
+            Body=body,
+        )["Body"].read()
+    assert answer["ContentType"] == "text/csv"
+    assert answer["Body"].read() == body
+
+
 def test_the_container_that_fails_is_named(served: Any) -> None:
     with pytest.raises(ClientError) as caught:
         served.invoke_endpoint(EndpointName="series", ContentType="text/csv", Body="a,b\n")
@@ -118,7 +142,7 @@ def test_a_container_is_invoked_on_its_own(served: Any, container: str, expected
         ({"EndpointName": "direct"}, "name one of them by TargetContainerHostname"),
         (
             {"EndpointName": "direct", "TargetContainerHostname": "minus"},
-            "Container minus was not found in variant all: it has add, times",
+            "Container minus was not found in variant all: it has score, add, times",
         ),
         ({"EndpointName": "series", "TargetContainerHostname": "add"}, "series is not one"),
     ],

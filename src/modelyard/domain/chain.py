@@ -7,6 +7,7 @@ import msgspec
 BETWEEN_BYTES = 5 << 20
 """AWS's limit of what one container hands to the next."""
 _OK = 200
+_JSON = "application/json"
 
 
 class Next(msgspec.Struct, frozen=True, gc=False):
@@ -27,19 +28,23 @@ class Final(msgspec.Struct, frozen=True, gc=False):
     custom_attributes: str = ""
 
 
-ARRAYS = "application/x-npy"
+ARRAYS = "application/x-npy; numbers=text"
+"""The ``Accept`` between two containers that take arrays: the numbers that text would be read as, without the text."""
 
 
 def accept_at(hop: int, takes_arrays: Sequence[bool], *, accept: str, content_type: str) -> str:
     """The ``Accept`` that the container at ``hop`` is asked with; ``accept`` and ``content_type`` are the caller's.
 
-    The caller's wish is for the last container. Between two that take arrays the numbers go as they are, unspoiled by text;
-    every other container answers in its own default type, as on AWS. Where the caller has no wish, the answer has the type of
-    its request, however it travelled.
+    The caller's wish is for the last container. Between two that take arrays the numbers are handed on without encoding them;
+    every other container answers in its own default type, as on AWS. One that was asked with an array where the caller had
+    sent text answers as if it had been asked with that.
     """
-    if hop == len(takes_arrays) - 1:
-        return accept or content_type if hop and takes_arrays[hop - 1] else accept
-    return ARRAYS if takes_arrays[hop] and takes_arrays[hop + 1] else ""
+    is_last = hop == len(takes_arrays) - 1
+    if not is_last and takes_arrays[hop] and takes_arrays[hop + 1]:
+        return ARRAYS
+    wish = accept if is_last else ""
+    is_fed = hop > 0 and takes_arrays[hop - 1] and takes_arrays[hop]
+    return wish or (f"{content_type or _JSON}, {_JSON};q=0.5" if is_fed else "")
 
 
 def after_answer(

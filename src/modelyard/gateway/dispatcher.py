@@ -22,6 +22,7 @@ from modelyard.transport import frames
 from modelyard.transport.channel import Listener
 
 logger = logging.getLogger(__name__)
+PRIMARY = "primary"
 WORKER_DIED = "The worker died while it predicted this request."
 _FULL, _EXPIRED = 429, 408
 
@@ -137,7 +138,7 @@ class Dispatcher:
                 del self._live[serial]
             elif now >= invocation.deadline:
                 del self._live[serial]
-                invocation.end(timed_out())
+                invocation.end(timed_out(_where(invocation)))
                 _cancel_at_worker(invocation)
             elif invocation.replica is None and now >= invocation.waits_until:
                 del self._live[serial]
@@ -158,15 +159,21 @@ class Dispatcher:
         return sum(1 for _, invocation in self._live.values() if not invocation.is_over)
 
 
-def timed_out() -> ServiceError:
+def timed_out(container: str) -> ServiceError:
     """What a caller gets whose container did not answer in time (hosting.md, section 5)."""
     return ServiceError(
         "ModelError",
-        "Your invocation timed out while waiting for a response from container primary. "
+        f"Your invocation timed out while waiting for a response from container {container}. "
         "Review the latency metrics of the endpoint and its log, and try again.",
         status=424,
         members={"OriginalStatusCode": 0, "OriginalMessage": "Your invocation timed out."},
     )
+
+
+def _where(invocation: Invocation) -> str:
+    """The container that an invocation is at, or would come to."""
+    replica = invocation.replica
+    return replica.containers[invocation.hop] if replica else invocation.container or PRIMARY
 
 
 def _cancel_at_worker(invocation: Invocation) -> None:
@@ -249,8 +256,9 @@ class _Pool:
             executed=executed, alone=invocation.is_suspect, may_retry=self._route.retry
         )
         if fate is Fate.FAIL:
+            where = _where(invocation)
             invocation.replica = None
-            invocation.end(Final(500, "text/plain", WORKER_DIED.encode(), "primary"))
+            invocation.end(Final(500, "text/plain", WORKER_DIED.encode(), where))
             return
         if fate is Fate.ALONE:
             invocation.is_suspect = True
@@ -311,6 +319,10 @@ class _Pool:
         return self.dispatcher.queue_limit
 
     @property
+    def may_retry(self) -> bool:
+        return self._route.retry
+
+    @property
     def config(self) -> str:
         return self._route.config
 
@@ -328,7 +340,7 @@ class _Replica:
 
     def __init__(self, pool: _Pool, route: ReplicaRoute) -> None:
         self._pool = pool
-        self._containers = tuple(worker.container for worker in route.workers)
+        self.containers = tuple(worker.container for worker in route.workers)
         self._takes_arrays = tuple(worker.takes_arrays for worker in route.workers)
         self._dispatcher = pool.dispatcher
         self.in_flight = 0
@@ -361,9 +373,9 @@ class _Replica:
         self.in_flight += 1
         self.has_suspect = invocation.is_suspect
         if invocation.container:
-            invocation.hop = self._containers.index(invocation.container)
+            invocation.hop = self.containers.index(invocation.container)
         meta = invocation.meta
-        if len(self._containers) > 1 and not invocation.container:
+        if len(self.containers) > 1 and not invocation.container:
             meta = self._meta_at(0, meta, meta.content_type)
         self._forward(invocation, invocation.body, meta)
 
@@ -399,13 +411,13 @@ class _Replica:
             return
         if frame.number == _EXPIRED and not is_own:
             self._released(invocation)
-            invocation.end(timed_out())
+            invocation.end(timed_out(_where(invocation)))
             self._pool.pump()
             return
         meta = frames.decode_answer_meta(frame.meta)
         alone = invocation.container
         step = after_answer(
-            (alone,) if alone else self._containers,
+            (alone,) if alone else self.containers,
             0 if alone else invocation.hop,
             status=frame.number,
             content_type=meta.content_type,
@@ -423,7 +435,8 @@ class _Replica:
     def _next_hop(self, invocation: Invocation, step: Next) -> None:
         invocation.hop = step.hop
         if not self.channels[step.hop].is_ready:
-            self.lost(invocation, executed=False)
+            # It begins again at the first container, which may have to see it only once.
+            self.lost(invocation, executed=not self._pool.may_retry)
             return
         meta = self._meta_at(step.hop, invocation.meta, step.content_type)
         self._forward(invocation, step.body, meta)

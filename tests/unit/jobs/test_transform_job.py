@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.domain.chain import accept_at
 from modelyard.jobs.journal import Journal
 from modelyard.jobs.main import EXIT_STOPPED
 from modelyard.testing.fake_worker import Answered
@@ -69,7 +70,10 @@ def test_containers_in_series_are_asked_as_on_an_endpoint(bench: Any) -> None:
     workers = [bench.worker() for _ in range(3)]
     bench.run(workers)
     accepts = [decode_request_meta(worker.seen[0].meta).accept for worker in workers]
-    assert accepts == ["application/x-npy", "", "text/csv"]
+    flags = (True, True, False)
+    assert accepts == [
+        accept_at(n, flags, accept="text/csv", content_type="text/csv") for n in range(3)
+    ]
 
 
 def test_a_prefix_without_objects_fails_and_is_named(bench: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from modelyard.domain.chain import ARRAYS, accept_at
 from modelyard.frameworks.bodies import Batch
 from modelyard.frameworks.model import Array, BadInput
 from modelyard.worker.predictor import Predictor, Request
@@ -114,3 +115,24 @@ def test_an_answer_of_objects_that_cannot_be_written_is_the_models_error() -> No
 
     ((status, _),) = answer(Model(objects), "1", accept="application/json")
     assert status == 500
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        ("text/csv", "text/csv"),
+        ("application/json; charset=utf-8", "application/json"),
+        ("application/x-parquet", "application/json"),
+        ("", "application/json"),
+    ],
+)
+def test_the_last_of_a_chain_answers_in_the_type_that_the_caller_sent(
+    content_type: str, expected: str
+) -> None:
+    predictor = Predictor(Model(double), seconds=60, answer_bytes=1000)
+    (first,) = predictor.answer([Request(b"1\n2\n", "text/csv", ARRAYS)])
+    assert first.content_type == "application/x-npy"
+    accept = accept_at(1, (True, True), accept="", content_type=content_type)
+    (last,) = predictor.answer([Request(first.body, first.content_type, accept)])
+    assert (last.status, last.content_type) == (200, expected)
+    assert last.body in (b"4.0\n8.0\n", b'{"predictions":[4.0,8.0]}')
