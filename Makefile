@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup clients demo check format test test-fast docs lock clean
+.PHONY: help setup clients demo check format test test-fast docs site lock clean
 CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed \
   .cache/venvs/frameworks/.installed .cache/javascript/.installed
 TORCH := torch==2.13.0
@@ -64,11 +64,15 @@ format: setup ## rewrite the code in the project's format
 test-fast: setup ## unit tests, contracts and state machines: seconds
 	$(BIN)/python -m pytest tests/unit tests/machines tests/contract tests/conformance
 
-test: setup clients ## every test, with real processes: minutes
+test: setup clients .cache/venvs/docs/.installed ## every test, with real processes: minutes
 	$(BIN)/python -m pytest
 
 docs: setup ## generate the pages that come from the code
 	$(BIN)/python -m modelyard.server.reference > docs/reference/operations.md
+	for page in commands settings; do $(BIN)/python -m modelyard.cli.reference $$page > docs/reference/$$page.md || exit 1; done
+
+site: .cache/venvs/docs/.installed ## build the documentation into build/site; a dead link fails
+	NO_MKDOCS_2_WARNING=1 .cache/venvs/docs/bin/mkdocs build --strict
 
 lock: setup ## pin the dependencies of pyproject.toml anew
 	$(BIN)/python -m pip install --quiet uv
@@ -77,7 +81,7 @@ lock: setup ## pin the dependencies of pyproject.toml anew
 	$(BIN)/uv pip compile requirements/frameworks.in pyproject.toml --universal --python-version 3.11 --extra all \
 	  --constraint requirements/dev.lock --generate-hashes --no-header --no-annotate --quiet --upgrade \
 	  --output-file requirements/frameworks.lock
-	for name in aws-cli sagemaker-2 sagemaker-3; do \
+	for name in aws-cli sagemaker-2 sagemaker-3 docs; do \
 	  $(BIN)/uv pip compile requirements/$$name.in --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate --quiet --upgrade --output-file requirements/$$name.lock; done
 
