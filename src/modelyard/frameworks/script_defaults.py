@@ -10,7 +10,6 @@ caller's error.
 import csv
 import io
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,15 +220,28 @@ def _record_rows(body: bytes) -> Array:
 
 
 def _libsvm(body: Any, xgboost: Any) -> Any:
-    """XGBoost reads the format from files only."""
-    data = body if isinstance(body, bytes) else str(body).encode()
-    with tempfile.NamedTemporaryFile(suffix=".libsvm") as file:
-        file.write(data)
-        file.flush()
+    """``label index:value …`` a line, from index 0; what a line does not name is missing. (XGBoost itself reads files only.)"""
+    from scipy.sparse import csr_matrix
+
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
+    values: list[float] = []
+    places: list[int] = []
+    ends = [0]
+    for number, line in enumerate(text.splitlines(), 1):
+        cells = line.partition("#")[0].split()
         try:
-            return xgboost.DMatrix(f"{file.name}?format=libsvm")
-        except xgboost.core.XGBoostError as error:
-            raise Refusal(f"The body is not LIBSVM: {error}") from error
+            for cell in cells[1:]:
+                place, _, value = cell.partition(":")
+                if place != "qid":
+                    places.append(int(place))
+                    values.append(float(value))
+        except ValueError as error:
+            raise Refusal(f"Line {number} of the body is not LIBSVM: {error}") from error
+        if cells:
+            ends.append(len(values))
+    if not values or min(places) < 0 or max(places) >= recordio.CELLS_LIMIT:
+        raise Refusal("The body has no rows of index:value, or an index that no model has.")
+    return xgboost.DMatrix(csr_matrix((np.array(values, np.float32), places, ends)))
 
 
 def _xgboost_predict(data: Any, model: Any) -> Any:
