@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,6 @@ def _run(platform: Platform, clients: Path, home: Path, script: str, *arguments:
 
 def _arithmetic(folder: Path, operator: str, value: float) -> str:
     """The archive of an ONNX model of one column that adds or multiplies."""
-    import tarfile
-
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -66,3 +65,28 @@ def test_every_format_an_update_and_a_pipeline_work_through_sdk_2(
         *(_arithmetic(tmp_path, "Add", 0.1), _arithmetic(tmp_path, "Mul", 3.0), ROLE),
     )
     assert "SDK 2: every format, an update, a pipeline and its batch job" in said
+
+
+@pytest.mark.timeout(240)
+def test_models_with_scripts_are_served_through_sdk_2(
+    platform: Platform, booster: Any, clients_folder: Path, tmp_path: Path
+) -> None:
+    import joblib
+    from sklearn.linear_model import Ridge
+
+    model = Ridge().fit(booster.rows, booster.expected)
+    joblib.dump(model, tmp_path / "model.joblib")
+    archive = tmp_path / "sklearn.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "model.joblib", "model.joblib")
+    (tmp_path / "rows.csv").write_bytes(booster.csv.read_bytes())
+    np.save(tmp_path / "sklearn.npy", model.predict(booster.rows))
+    np.save(tmp_path / "booster.npy", booster.expected)
+    said = _run(
+        platform,
+        clients_folder,
+        tmp_path,
+        "sagemaker_sdk_2_scripts.py",
+        *(str(tmp_path), str(archive), str(booster.archive), ROLE),
+    )
+    assert "SDK 2: scripts for scikit-learn, XGBoost and PyTorch" in said
