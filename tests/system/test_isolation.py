@@ -85,6 +85,23 @@ HOST = textwrap.dedent(
                     os.setsid()
                     time.sleep(60)
                 report("ready")
+            case "hold":
+                report("ready")
+            case "scan":
+                import re
+                pattern = re.compile(b"model" + b"yard-secret-[0-9a-f]{32}")
+                found = 0
+                with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+                    for line in maps:
+                        place, rights = line.split()[:2]
+                        low, high = (int(end, 16) for end in place.split("-"))
+                        if rights.startswith("rw"):
+                            try:
+                                memory.seek(low)
+                                found += len(pattern.findall(memory.read(high - low)))
+                            except (OSError, OverflowError):
+                                continue
+                report("ready", progress={"found": found, "own": len(payload["own"])})
             case "lie":
                 report("ready", "x" * 30_000, {"frameworks": ["os"], "much": "y" * 10_000})
             case "hang":
@@ -321,6 +338,19 @@ async def test_what_a_worker_reports_is_bounded(machine: Machine) -> None:
     await runtime.start(spec(machine, "lie"))
     process = await until(runtime, "lie", is_settled)
     assert len(process.reason) <= keeper.REASON_CHARACTERS
+    await runtime.close()
+
+
+async def test_no_worker_finds_what_another_was_told(machine: Machine) -> None:
+    """All are forked from one process, whose memory they inherit."""
+    runtime = await machine.connect()
+    for number in range(5):
+        told = {"environment": {"TOKEN": "modelyard-secret-" + os.urandom(16).hex()}, "do": "hold"}
+        await runtime.start(spec(machine, f"hold{number}", payload=told))
+        await until(runtime, f"hold{number}", is_settled)
+    await runtime.start(spec(machine, "scan", payload={"own": "x"}))
+    process = await until(runtime, "scan", is_settled)
+    assert process.progress == {"found": 0, "own": 1}
     await runtime.close()
 
 

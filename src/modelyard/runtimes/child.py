@@ -83,24 +83,25 @@ def run(birth: Birth) -> None:
 def _run_main(birth: Birth, report: "_Reporter") -> int:
     """Within a sandbox, where this kind of process belongs into one."""
     spec = birth.spec
+    payload = spec.payload or birth.records.take_payload(spec.id)
     if birth.prepare is None:
-        return birth.main(spec.payload, spec.address, report)
-    view = birth.prepare(spec.payload, report)
+        return birth.main(payload, spec.address, report)
+    view = birth.prepare(payload, report)
     if view is None:
-        return birth.main(spec.payload, spec.address, report)
+        return birth.main(payload, spec.address, report)
     refusal = birth.isolation.refusal(needs_network_isolation=spec.network_isolation)
     if refusal:
         report("failed", refusal)
         return 1
     if birth.isolation.ground is None:
-        return birth.main(spec.payload, spec.address, report)
+        return birth.main(payload, spec.address, report)
     return keeper.run(
         birth.isolation.ground,
         replace(view, has_network=view.has_network and not spec.network_isolation),
         address=spec.address,
         caps=spec.caps,
         report=report,
-        inside=lambda address, send: birth.main(spec.payload, address, send),
+        inside=lambda address, send: birth.main(payload, address, send),
     )
 
 

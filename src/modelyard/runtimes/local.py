@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from modelyard.base.settings import Home
+from modelyard.runtimes.records import Records
 from modelyard.runtimes.runtime import Process, ProcessSpec, RuntimeUnavailable
 
 LINE_LIMIT = 64 << 20
@@ -19,12 +21,18 @@ class LocalRuntime:
 
     def __init__(self, socket_path: Path) -> None:
         self._path = str(socket_path)
+        self._records = Records(Home(socket_path.parent.parent).processes)
         self._lock = asyncio.Lock()
         self._calls: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._watch: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def start(self, spec: ProcessSpec) -> None:
-        await self._ask({"op": "start", "spec": asdict(spec)})
+        if spec.payload:
+            try:
+                self._records.save_payload(spec.id, spec.payload)
+            except OSError as error:  # A full disk, or no home yet.
+                raise RuntimeUnavailable(f"the payload cannot be handed over: {error}") from error
+        await self._ask({"op": "start", "spec": asdict(replace(spec, payload={}))})
 
     async def stop(self, process_id: str, *, grace_seconds: float) -> None:
         await self._ask({"op": "stop", "id": process_id, "grace": grace_seconds})

@@ -2,6 +2,9 @@
 
 Two files, because there are two writers: ``<id>.json`` by the host (what was asked for), ``<id>.state`` by the process itself
 (its process id first of all, then how far it is). Both are replaced by rename.
+
+A third, ``<id>.payload``, comes from control and is read and removed by the process: what is in it, environments of users'
+containers above all, never enters the host's memory, which every later process inherits.
 """
 
 import json
@@ -65,6 +68,22 @@ class Records:
             logger.warning("the state of %s cannot be read: %s", process_id, error)
             return None
 
+    def take_payload(self, process_id: str) -> dict[str, Any]:
+        """What the process is to do, once; empty where there is nothing to say."""
+        path = self._payload(process_id)
+        if not path.exists():
+            return {}
+        payload: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+        path.unlink()
+        return payload
+
+    def save_payload(self, process_id: str, payload: dict[str, Any]) -> None:
+        """Before the process is asked for. Asked for again, it stays until the process is forgotten."""
+        _replace(self._payload(process_id), msgspec.json.encode(payload))
+
+    def _payload(self, process_id: str) -> Path:
+        return self._folder / f"{process_id}.payload"
+
     def all(self) -> Iterator[Record]:
         """Every record of this format; one of another is left alone, its process is not ours to judge.
 
@@ -80,7 +99,7 @@ class Records:
                 self.remove(path.stem)
 
     def remove(self, process_id: str) -> None:
-        for suffix in (".json", ".state", ".offset"):
+        for suffix in (".json", ".state", ".offset", ".payload"):
             (self._folder / f"{process_id}{suffix}").unlink(missing_ok=True)
 
     def offset_file(self, process_id: str) -> Path:
