@@ -12,6 +12,7 @@ from modelyard.base.settings import Limits
 from modelyard.control.fleets import CannotPlan, Fleets, instance_id
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher
+from modelyard.domain.capture import rule_of
 from modelyard.domain.deployment import policy_of
 from modelyard.domain.endpoint_memory import Memory
 from modelyard.domain.endpoint_plan import plan, wants_rollout
@@ -159,6 +160,7 @@ class EndpointReconciler:
                         region=key.region,
                         variants=variants,
                         log_group=_log_group(key),
+                        capture=rule_of(resource.spec["config"].get("DataCaptureConfig")),
                     )
                 await self._routes.set(key, route)
                 failpoint("endpoint.after-publish")

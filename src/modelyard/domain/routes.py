@@ -5,6 +5,8 @@ Control publishes it as JSON (``routes``), a gateway decodes it into these value
 
 import msgspec
 
+from modelyard.domain.capture import CaptureRule
+
 
 class WorkerRoute(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of a replica: the container's name, the URI of its socket (``unix:/path``), and whether it takes arrays."""
@@ -52,6 +54,7 @@ class EndpointRoute(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     variants: tuple[VariantRoute, ...]
     log_group: str = ""
+    capture: CaptureRule | None = None
 
 
 class RoutingTable(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,11 @@ from urllib.parse import unquote
 from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError, Unsupported
 from modelyard.base.ids import RandomSource
+from modelyard.domain.capture import Side, is_sampled
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.routing import choose_variant
+from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher, Invocation
 from modelyard.gateway.http import ClientConnection, Gate, Head
@@ -90,6 +92,7 @@ class Invocations:
     now: Callable[[], float]
     request_id: Callable[[], str]
     counters: Counters
+    capture: Capture
 
     def begin(self, head: Head, client: ClientConnection) -> "Invoke":
         """The exchange of one invocation."""
@@ -111,6 +114,7 @@ class Invoke:
         self._variant = ""
         self._fleet = 0
         self._config = ""
+        self._is_captured = False
         self._request_id = shared.request_id()
         asked: Asked = head.memo or _ask(head)
         self._asked = head.memo = asked
@@ -194,6 +198,8 @@ class Invoke:
                 "ValidationError", f"Endpoint {name} of account {call.account} not found."
             )
         self._endpoint = endpoint
+        rule = endpoint.capture
+        self._is_captured = rule is not None and is_sampled(rule, self._shared.random.uniform())
         if len(endpoint.variants) == 1 and not asked.target_variant:
             variant = endpoint.variants[0]
         else:
@@ -215,6 +221,8 @@ class Invoke:
 
     def _finish(self, outcome: Final | ServiceError) -> None:
         self._count(outcome)
+        if self._is_captured and isinstance(outcome, Final) and outcome.status == _OK:
+            self._capture(outcome)
         self._invocation = None
         if isinstance(outcome, ServiceError):
             self._fail(outcome)
@@ -242,6 +250,18 @@ class Invoke:
             failed=status != _OK,
             model_seconds=now - invocation.sent_at if invocation.sent_at else 0.0,
             seconds=now - invocation.deadline + shared.gate.limits.invocation_seconds,
+        )
+
+    def _capture(self, outcome: Final) -> None:
+        endpoint, invocation = self._endpoint, self._invocation
+        if endpoint is None or endpoint.capture is None or invocation is None:
+            return
+        self._shared.capture.add(
+            (endpoint.capture, endpoint.name, self._variant),
+            event_id=self._request_id,
+            inference_id=self._asked.special.get(f"{_PREFIX}inference-id", ""),
+            request=Side(self._asked.meta.content_type, invocation.body),
+            answer=Side(outcome.content_type, outcome.body),
         )
 
     def _headers(self, outcome: Final) -> bytes:

@@ -10,7 +10,9 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import ssl
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,6 +24,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
 from modelyard.base.settings import Home, Settings
 from modelyard.domain.routes import EndpointRoute, RoutingTable
+from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters, Teller
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
@@ -29,6 +32,9 @@ from modelyard.gateway.invocations import Invocations, error_answer, is_invocati
 from modelyard.gateway.relay import Relay, Upstream
 from modelyard.server.authentication import Authentication, anonymous, make_verifier
 from modelyard.server.process import Start, begin
+from modelyard.store.external_objects import ExternalObjects, ExternalS3
+from modelyard.store.object_info import parse_s3_uri
+from modelyard.store.objects import ObjectStore
 from modelyard.store.published import Published
 from modelyard.transport.channel import Channel, Listener
 from modelyard.wire.identify import identify
@@ -94,6 +100,12 @@ class Gateway:
         )
         self._routes.dispatcher = self._dispatcher
         self._counters = Counters()
+        self._capture = Capture(
+            write=_captured_writer(home, clock),
+            disk=home.root,
+            clock=clock,
+            random=SystemRandom(),
+        )
         self._teller = Teller(str(home.socket("metrics")))
         self._told_at = int(clock.now()) // TELL_SECONDS * TELL_SECONDS
         self._now = clock.now
@@ -109,6 +121,7 @@ class Gateway:
             now=clock.monotonic,
             request_id=RequestIds(SystemRandom()),
             counters=self._counters,
+            capture=self._capture,
         )
         self._control = Upstream(str(home.socket("control")))
         self._objects = Upstream(str(home.socket("objects")))
@@ -186,10 +199,12 @@ class Gateway:
         gc.set_threshold(50_000, 20, 100)
         async with asyncio.TaskGroup() as tasks:
             ticking = tasks.create_task(self._tick(), name="gateway.tick")
+            capturing = tasks.create_task(self._capture.run(), name="gateway.capture")
             await stopping.wait()
             server.close()
             await self._drain()
             ticking.cancel()
+            capturing.cancel()
 
     async def _tick(self) -> None:
         slow = 0.0
@@ -267,6 +282,28 @@ def _unavailable(head: Head) -> tuple[int, bytes, bytes]:
         "ServiceUnavailable", "This part of the platform is restarting; try again.", status=503
     )
     return error.status, *error_answer(error, "")
+
+
+def _captured_writer(home: Home, clock: SystemClock) -> Callable[[str, bytes], None]:
+    """Stores what is captured; the store is opened with the first of it."""
+
+    @functools.cache
+    def objects() -> ObjectStore | ExternalObjects:
+        external = ExternalS3.load(home.external_s3)
+        if external is not None:
+            return ExternalObjects(external, home.artifacts)
+        return ObjectStore(home.objects, clock=clock)
+
+    def write(uri: str, data: bytes) -> None:
+        bucket, key = parse_s3_uri(uri)
+        try:
+            with objects().writer(bucket, key, content_type="application/jsonlines") as writer:
+                writer.write(data)
+                writer.commit()
+        except sqlite3.Error as error:
+            raise OSError(f"the object store does not answer: {error}") from error
+
+    return write
 
 
 def _allow(call: Call) -> None:

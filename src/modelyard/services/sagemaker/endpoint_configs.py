@@ -60,9 +60,17 @@ MEMBERS: Mapping[str, Members] = {
             "CapacityReservationConfig": REFUSED,
             "AcceleratorPartitionLayouts": REFUSED,
         },
-        "DataCaptureConfig": refused_unless(
-            lambda capture: capture.get("EnableCapture") is False, "EnableCapture false"
-        ),
+        "DataCaptureConfig": {
+            "EnableCapture": EXECUTED,
+            "InitialSamplingPercentage": EXECUTED,
+            "DestinationS3Uri": refused_unless(lambda uri: uri.startswith("s3://"), "s3://…"),
+            "KmsKeyId": REFUSED,
+            "CaptureOptions": {"CaptureMode": EXECUTED},
+            "CaptureContentTypeHeader": {
+                "CsvContentTypes": EXECUTED,
+                "JsonContentTypes": EXECUTED,
+            },
+        },
         "Tags": EXECUTED,
         "KmsKeyId": REFUSED,
         "AsyncInferenceConfig": REFUSED,

@@ -149,6 +149,7 @@ class Endpoints:
                 "LastModifiedTime": _modified(resource),
                 "LastDeploymentConfig": spec["update"].get("DeploymentConfig"),
                 "PendingDeploymentSummary": status.get("pending"),
+                "DataCaptureConfig": _capture(spec["config"].get("DataCaptureConfig")),
             }
         )
 
@@ -341,6 +342,20 @@ def _summary(resource: Resource) -> Json:
         "CreationTime": resource.created_at,
         "LastModifiedTime": _modified(resource),
         "EndpointStatus": _status(resource),
+    }
+
+
+def _capture(config: Json | None) -> Json | None:
+    """``DataCaptureConfigSummary``."""
+    if config is None:
+        return None
+    is_on = bool(config.get("EnableCapture", False))
+    return {
+        "EnableCapture": is_on,
+        "CaptureStatus": "Started" if is_on else "Stopped",
+        "CurrentSamplingPercentage": config["InitialSamplingPercentage"],
+        "DestinationS3Uri": config["DestinationS3Uri"],
+        "KmsKeyId": config.get("KmsKeyId", ""),
     }
 
 

@@ -119,8 +119,8 @@ _CAPTURE = {
 @pytest.mark.parametrize(
     "members",
     [
-        {"DataCaptureConfig": _CAPTURE},
-        {"DataCaptureConfig": {"EnableCapture": True, **_CAPTURE}},
+        {"DataCaptureConfig": {"KmsKeyId": "key", **_CAPTURE}},
+        {"DataCaptureConfig": {**_CAPTURE, "DestinationS3Uri": "https://b/c"}},
         {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b"}}},
         {"KmsKeyId": "key"},
         {"EnableNetworkIsolation": True},

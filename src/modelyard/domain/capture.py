@@ -1,0 +1,105 @@
+"""Data capture: which invocations are kept, as which lines, under which keys. Pure.
+
+Source: AWS's "Capture data" of SageMaker and hosting.md, section 6. Text is kept as it is only for the content types that the
+configuration lists as CSV or JSON; everything else is base64.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+_VERSION = "0"
+
+
+class CaptureRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an endpoint's configuration asks for; ``percent`` of its invocations."""
+
+    destination: str
+    percent: int
+    inputs: bool = False
+    outputs: bool = False
+    csv_types: tuple[str, ...] = ()
+    json_types: tuple[str, ...] = ()
+
+
+class Side(msgspec.Struct, frozen=True, gc=False):
+    """A request's or an answer's body, with its content type."""
+
+    content_type: str
+    body: bytes
+
+
+def rule_of(config: Mapping[str, Any] | None) -> CaptureRule | None:
+    """Of a ``DataCaptureConfig``; None where nothing is captured."""
+    if not config or not config.get("EnableCapture", False):
+        return None
+    modes = {option["CaptureMode"] for option in config["CaptureOptions"]}
+    types = config.get("CaptureContentTypeHeader") or {}
+    return CaptureRule(
+        destination=config["DestinationS3Uri"].rstrip("/"),
+        percent=config["InitialSamplingPercentage"],
+        inputs=bool(modes & {"Input", "InputAndOutput"}),
+        outputs=bool(modes & {"Output", "InputAndOutput"}),
+        csv_types=tuple(one.lower() for one in types.get("CsvContentTypes") or ()),
+        json_types=tuple(one.lower() for one in types.get("JsonContentTypes") or ()),
+    )
+
+
+def is_sampled(rule: CaptureRule, draw: float) -> bool:
+    """``draw`` is uniform in [0, 1)."""
+    return draw * 100 < rule.percent
+
+
+def capture_line(
+    rule: CaptureRule,
+    *,
+    event_id: str,
+    inference_id: str,
+    moment: float,
+    request: Side,
+    answer: Side,
+) -> bytes:
+    """One line of JSON; ``moment`` in epoch seconds."""
+    data: dict[str, Any] = {}
+    if rule.inputs:
+        data["endpointInput"] = _side(rule, request, "INPUT")
+    if rule.outputs:
+        data["endpointOutput"] = _side(rule, answer, "OUTPUT")
+    metadata = {"eventId": event_id, "inferenceTime": _iso(moment)}
+    if inference_id:
+        metadata["inferenceId"] = inference_id
+    document = {"captureData": data, "eventMetadata": metadata, "eventVersion": _VERSION}
+    return json.dumps(document).encode() + b"\n"
+
+
+def _side(rule: CaptureRule, side: Side, mode: str) -> dict[str, str]:
+    kind = side.content_type.partition(";")[0].strip().lower()
+    encoding = "CSV" if kind in rule.csv_types else "JSON" if kind in rule.json_types else "BASE64"
+    text = ""
+    if encoding != "BASE64":
+        try:
+            text = side.body.decode()
+        except UnicodeDecodeError:
+            encoding = "BASE64"
+    if encoding == "BASE64":
+        text = base64.b64encode(side.body).decode()
+    return {
+        "observedContentType": side.content_type,
+        "mode": mode,
+        "data": text,
+        "encoding": encoding,
+    }
+
+
+def capture_uri(rule: CaptureRule, *, endpoint: str, variant: str, moment: float, name: str) -> str:
+    """Where the lines of one hour go: ``<destination>/<endpoint>/<variant>/yyyy/mm/dd/hh/<file>.jsonl``."""
+    at = datetime.fromtimestamp(moment, UTC)
+    return f"{rule.destination}/{endpoint}/{variant}/{at:%Y/%m/%d/%H}/{at:%M-%S-%f}-{name}.jsonl"
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
