@@ -54,6 +54,6 @@ def test_the_model_builder_of_sdk_3_builds_deploys_and_transforms(
         clients_folder,
         tmp_path,
         "sagemaker_sdk_3_builder.py",
-        *(str(booster.archive), str(booster.csv), ROLE),
+        *(str(booster.archive), str(booster.csv), ROLE, str(tmp_path / "sources")),
     )
-    assert "ModelBuilder: built, deployed, asked, transformed" in said
+    assert "ModelBuilder: built, deployed, asked, transformed, with a script too" in said
