@@ -1,8 +1,9 @@
 """Local files on their way to the platform's S3, and back."""
 
+import gzip
 import hashlib
-import io
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +38,34 @@ def model(platform: Platform, path: Path, *, name: str) -> str:
             f"{path} does not exist.", "Give a model file, a folder or a model.tar.gz."
         )
     if path.is_dir():
-        data = _packed(path)
-        key = f"models/{name}/{hashlib.sha256(data).hexdigest()[:16]}/model.tar.gz"
-        target = bucket(platform)
-        platform.client("s3").put_object(Bucket=target, Key=key, Body=data)
-        return f"s3://{target}/{key}"
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "model.tar.gz"
+            pack(path, archive)
+            return _put_by_content(platform, archive, name=name)
+    return _put_by_content(platform, path, name=name)
+
+
+def _put_by_content(platform: Platform, path: Path, *, name: str) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return put(platform, path, key=f"models/{name}/{digest}/{path.name}")
 
 
-def _packed(folder: Path) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+def pack(folder: Path, target: Path) -> None:
+    """Write a folder as ``model.tar.gz``: the same files give the same bytes, so that nothing is unpacked twice."""
+    with (
+        target.open("wb") as file,
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|") as archive,
+    ):
         for path in sorted(folder.rglob("*")):
-            archive.add(path, arcname=str(path.relative_to(folder)), recursive=False)
-    return buffer.getvalue()
+            name = path.relative_to(folder).as_posix()
+            archive.add(path, arcname=name, recursive=False, filter=_undated)
+
+
+def _undated(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without what differs between two copies of a folder: times and owners."""
+    return member.replace(mtime=0, uid=0, gid=0, uname="", gname="", deep=False)
 
 
 def put(platform: Platform, path: Path, *, key: str) -> str:
