@@ -90,6 +90,33 @@ def model_fn(model_dir):
 """
 
 
+SDK_SCRIPT = """
+import io
+import json
+import os
+import joblib
+import numpy
+
+def model_fn(model_dir):
+    return joblib.load(os.path.join(model_dir, "model.joblib"))
+
+def input_fn(body, content_type):
+    if content_type == "application/x-npy":
+        return numpy.load(io.BytesIO(body))
+    return numpy.array([[float(cell) for cell in line.split(",")] for line in body.splitlines()])
+
+def predict_fn(data, model):
+    return model.predict(data)
+
+def output_fn(prediction, accept):
+    if accept == "application/x-npy":
+        buffer = io.BytesIO()
+        numpy.save(buffer, prediction)
+        return buffer.getvalue()
+    return ",".join(map(str, prediction)) if accept == "text/csv" else json.dumps(prediction.tolist())
+"""
+
+
 class Project:
     """A model's life on a platform, by boto3 alone."""
 
@@ -362,7 +389,7 @@ def test_a_deep_model_with_a_script(torch_platform: Platform, tmp_path: Path) ->
 
 
 @pytest.mark.timeout(300)
-def test_the_sdk_deploys_a_model_with_an_entry_point(
+def test_the_sdk_deploys_models_with_an_entry_point(
     platform: Platform, clients_folder: Path, tmp_path: Path
 ) -> None:
     import joblib
@@ -374,10 +401,7 @@ def test_the_sdk_deploys_a_model_with_an_entry_point(
     archive.write_bytes(
         packed({"model.joblib": (tmp_path / "model.joblib").read_bytes()}, tmp_path)
     )
-    (tmp_path / "serve.py").write_text(
-        "import os, joblib\n"
-        "def model_fn(model_dir):\n    return joblib.load(os.path.join(model_dir, 'model.joblib'))\n"
-    )
+    (tmp_path / "serve.py").write_text(SDK_SCRIPT)
     script = Path(__file__).parent / "scripts" / "sagemaker_sdk_2_script_mode.py"
     finished = subprocess.run(
         [sys.executable, "-m", "modelyard.cli.main", "run", "--home", str(platform.home.root), "--",
@@ -386,4 +410,4 @@ def test_the_sdk_deploys_a_model_with_an_entry_point(
         capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]
-    assert "SDK: a script was deployed, asked, deleted" in finished.stdout
+    assert "SDK: scripts were deployed, asked, deleted" in finished.stdout

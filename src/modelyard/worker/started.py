@@ -56,6 +56,8 @@ def run_started(
         stdin=subprocess.DEVNULL,
     )
     signal.signal(signal.SIGTERM, lambda *_: _hand_on(child))
+    if os.getpid() == 1:
+        signal.signal(signal.SIGCHLD, lambda *_: _reap_orphans(child.pid))
     theirs.close()
     listener.close()
     os.close(given)
@@ -66,6 +68,16 @@ def run_started(
 def _hand_on(child: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.kill(child.pid, signal.SIGTERM)
+
+
+def _reap_orphans(child: int) -> None:
+    """The first process of a PID namespace is the parent of all that lost theirs."""
+    with suppress(ChildProcessError):
+        while True:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None or found.si_pid == child:
+                return
+            os.waitpid(found.si_pid, 0)
 
 
 def _relay(ours: socket.socket, pid: int, report: Callable[..., None]) -> None:
