@@ -69,7 +69,7 @@ def run(settings: Settings, *, on_ready: Callable[[Settings], None] | None = Non
     with _locked(home), _listening(settings) as listener:
         settings = replace(settings, port=listener.getsockname()[1])
         _write_secrets(settings)
-        home.settings.write_bytes(settings.to_json())
+        _write_settings(home, settings)
         _write_pid(home)
         adopt_orphans()
         supervisor = Supervisor(settings, listener)
@@ -148,6 +148,13 @@ def running_pid(home: Home) -> int | None:
             return int((home.run / "supervisor.pid").read_text())
         return 0  # It holds the lock and has not written its id yet.
     return None
+
+
+def _write_settings(home: Home, settings: Settings) -> None:
+    """Whole or not at all: whoever waits for the platform reads it as soon as it is there."""
+    temporary = home.settings.with_suffix(".tmp")
+    temporary.write_bytes(settings.to_json())
+    os.replace(temporary, home.settings)
 
 
 def _write_pid(home: Home) -> None:

@@ -38,3 +38,13 @@ def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_home_that_was_never_used_has_no_platform(tmp_path: Path) -> None:
     assert supervisor.running_pid(supervisor.Home(tmp_path)) is None
+
+
+def test_settings_are_replaced_and_never_seen_half_written(tmp_path: Path) -> None:
+    home = supervisor.Home(tmp_path)
+    home.create()
+    supervisor._write_settings(home, Settings(home=tmp_path, port=1))
+    with home.settings.open("rb") as reader:  # Began to read before they are written again.
+        supervisor._write_settings(home, Settings(home=tmp_path, port=2))
+        assert Settings.from_json(reader.read()).port == 1
+    assert Settings.from_json(home.settings.read_bytes()).port == 2
