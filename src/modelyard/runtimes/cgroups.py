@@ -62,8 +62,9 @@ class Cgroups:
     def close(self) -> None:
         """The host ends: remove the subtree, unless processes go on in it."""
         for folder in set(self.folders.values()):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            for group in (*folder.glob("*/"), folder):
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
 
 def _settings(version: int, controller: str, caps: Caps) -> list[tuple[str, str]]:
