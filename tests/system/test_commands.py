@@ -42,6 +42,10 @@ def test_a_model_goes_from_a_file_to_answers_and_away(
     assert [j["TransformJobStatus"] for j in listed["TransformJobs"]] == ["Completed"]
     logs = command("logs", "d", home=home)
     assert "ready in" in logs.stdout
+    chosen = command("logs", "d", "--filter", '"ready in" -nothing', home=home)
+    assert "ready in" in chosen.stdout
+    none = command("logs", "d", "--filter", "{ $.level = ERROR }", home=home)
+    assert "No line of d that matches is kept." in none.stderr
     again = command("deploy", str(booster.archive), "--name", "d", home=home)
     assert again.returncode == 0, again.stderr
     gone = command("delete", "d", home=home)

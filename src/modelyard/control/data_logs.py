@@ -10,7 +10,8 @@ from typing import Protocol
 
 from modelyard.domain.data_log import DATA_LOG_FILE, read_data_log
 from modelyard.runtimes.runtime import LogStream
-from modelyard.store.logs import GroupName, LogsUnavailable, StreamName
+from modelyard.store.log_values import GroupName, StreamName
+from modelyard.store.logs import LogsUnavailable
 
 _OFFSET_FILE = "data-log.offset"
 _TURN_BYTES = 4 << 20

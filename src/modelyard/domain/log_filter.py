@@ -1,23 +1,27 @@
-"""Filter patterns of CloudWatch Logs for lines of text: which words a line has to hold, and which not.
+"""Filter patterns of CloudWatch Logs: which words a line has to hold, and which not; ``{…}`` is of ``log_json``.
 
 ``timeout`` holds the word, ``"out of memory"`` the phrase, ``-debug`` holds it not; ``?error ?fatal`` holds any of them, and is
-ignored beside other terms, as AWS does. Case matters. Patterns for JSON (``{ $.level = … }``), for columns (``[a, b]``) and
-regular expressions (``%…%``) are not executed.
+ignored beside other terms, as AWS does. Case matters. Patterns for columns (``[a, b]``) and regular expressions (``%…%``) are
+not executed.
 """
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
+
+from modelyard.domain import log_json
+from modelyard.domain.log_json import NotAPattern, NotExecuted
+
+__all__ = ["LineFilter", "LogFilter", "NotAPattern", "NotExecuted", "parse"]
 
 _TERM = re.compile(r'([?-]?)(?:"((?:[^"\\]|\\.)*)"|([^\s"]+))(?=\s|$)')
 _ESCAPED = re.compile(r"\\(.)")
 
 
-class NotExecuted(Exception):
-    """The pattern is of a kind that is not executed; the text says which."""
+class LogFilter(Protocol):
+    """What a pattern becomes."""
 
-
-class NotAPattern(Exception):
-    """The pattern cannot be read; the text says where."""
+    def matches(self, line: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +40,12 @@ class LineFilter:
         )
 
 
-def parse(pattern: str) -> LineFilter:
+def parse(pattern: str) -> LogFilter:
     """Read a pattern; the empty one matches every line. Raises ``NotExecuted`` and ``NotAPattern``."""
     text = pattern.strip()
-    for begin, kind in (("{", "for JSON"), ("[", "for columns"), ("%", "with regular expressions")):
+    if text.startswith("{"):
+        return log_json.parse(text)
+    for begin, kind in (("[", "for columns"), ("%", "with regular expressions")):
         if text.startswith(begin):
             raise NotExecuted(f"patterns {kind} ({begin}…) are not executed; filter by words")
     terms: dict[str, list[str]] = {"": [], "?": [], "-": []}

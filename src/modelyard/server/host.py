@@ -22,7 +22,8 @@ from modelyard.runtimes.runtime import LogStream
 from modelyard.runtimes.sandbox import View
 from modelyard.server.preparing import Preparation
 from modelyard.server.process import begin
-from modelyard.store.logs import GroupName, LogStore, LogsUnavailable, StreamName
+from modelyard.store.log_values import GroupName, StreamName
+from modelyard.store.logs import LogStore, LogsUnavailable
 from modelyard.worker.main import FRAMEWORKS
 from modelyard.worker.main import main as worker_main
 from modelyard.worker.program import PLACE, program_of

@@ -11,19 +11,18 @@ from modelyard.base.errors import ServiceError, Unsupported, ValidationError
 from modelyard.domain import log_filter
 from modelyard.domain.listing import Entry, Query, page
 from modelyard.services.members import EXECUTED, REFUSED, Members, check, only, present
+from modelyard.store import log_retention
 from modelyard.store.log_search import LAST_MS, Search
-from modelyard.store.logs import (
-    EVENTS_MAX,
+from modelyard.store.log_values import (
     AlreadyThere,
     GroupName,
     InvalidToken,
     LogGroup,
-    LogStore,
-    LogsUnavailable,
     NotThere,
     Stream,
     StreamName,
 )
+from modelyard.store.logs import EVENTS_MAX, LogStore, LogsUnavailable
 from modelyard.store.resources import Json
 
 T = TypeVar("T")
@@ -262,6 +261,20 @@ class Logs:
         stream = StreamName(group=_group(call, log_group_name, None), name=log_stream_name)
         await _run(lambda: self._store.delete_stream(stream))
 
+    async def put_retention_policy(
+        self, call: Call, *, log_group_name: str, retention_in_days: int
+    ) -> None:
+        """Events that are older go within minutes, and before the log store's own limit asks for it."""
+        if retention_in_days not in log_retention.DAYS:
+            days = ", ".join(map(str, log_retention.DAYS))
+            raise _invalid(f"retentionInDays has to be one of {days}; not {retention_in_days}.")
+        group = _group(call, log_group_name, None)
+        await _run(lambda: self._store.set_retention(group, retention_in_days))
+
+    async def delete_retention_policy(self, call: Call, *, log_group_name: str) -> None:
+        group = _group(call, log_group_name, None)
+        await _run(lambda: self._store.set_retention(group, None))
+
     async def put_log_events(
         self,
         call: Call,
@@ -315,7 +328,7 @@ async def _run(work: Callable[[], T], *, existing: str = "") -> T:
         raise ServiceError("ServiceUnavailableException", f"{error}.", status=503) from error
 
 
-def _line_filter(pattern: str) -> log_filter.LineFilter:
+def _line_filter(pattern: str) -> log_filter.LogFilter:
     try:
         return log_filter.parse(pattern)
     except log_filter.NotExecuted as error:
@@ -364,15 +377,18 @@ def _arn(account: str, region: str, resource: str) -> str:
 
 def _group_shown(call: Call, group: LogGroup) -> Json:
     arn = _arn(call.account, call.region, f"log-group:{group.name}")
-    return {
-        "logGroupName": group.name,
-        "creationTime": group.created_ms,
-        "metricFilterCount": 0,
-        "arn": f"{arn}:*",
-        "logGroupArn": arn,
-        "storedBytes": group.bytes,
-        "logGroupClass": "STANDARD",
-    }
+    return present(
+        {
+            "logGroupName": group.name,
+            "creationTime": group.created_ms,
+            "retentionInDays": group.retention_days,
+            "metricFilterCount": 0,
+            "arn": f"{arn}:*",
+            "logGroupArn": arn,
+            "storedBytes": group.bytes,
+            "logGroupClass": "STANDARD",
+        }
+    )
 
 
 def _stream_shown(group: GroupName, stream: Stream) -> Json:

@@ -82,7 +82,7 @@ STS: dict[type, tuple[str, ...]] = {Sts: ("GetCallerIdentity", "AssumeRole", "Ge
 LOGS: dict[type, tuple[str, ...]] = {
     Logs: (
         "DescribeLogGroups", "DescribeLogStreams", "GetLogEvents", "FilterLogEvents", "PutLogEvents", "CreateLogGroup",
-        "CreateLogStream", "DeleteLogGroup", "DeleteLogStream",
+        "CreateLogStream", "DeleteLogGroup", "DeleteLogStream", "PutRetentionPolicy", "DeleteRetentionPolicy",
     ),
 }  # fmt: skip
 AUTOSCALING: dict[type, tuple[str, ...]] = {

@@ -15,12 +15,23 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from modelyard.base.clock import Clock
+from modelyard.store import log_retention
 from modelyard.store.log_search import FoundEvent, Place, Search, search
+from modelyard.store.log_values import (
+    AlreadyThere,
+    Events,
+    GroupName,
+    InvalidToken,
+    LogEvent,
+    LogGroup,
+    NotThere,
+    Stream,
+    StreamName,
+)
 
 LIMIT_BYTES = 1 << 30
 EVENTS_MAX = 10_000
@@ -47,83 +58,12 @@ _MIGRATIONS = (
       ms INTEGER NOT NULL, ingested_ms INTEGER NOT NULL, size INTEGER NOT NULL, message TEXT NOT NULL);
     CREATE INDEX events_in_order ON events (stream_id, ms, id);
     """,
+    "ALTER TABLE log_groups ADD COLUMN retention_days INTEGER",
 )
 
 
 class LogsUnavailable(Exception):
     """The file cannot be read or written; the text says why (disk full, locked for too long)."""
-
-
-class AlreadyThere(Exception):
-    """A group or stream of this name exists."""
-
-
-class NotThere(Exception):
-    """A group or stream does not exist: ``what`` tells which of the two."""
-
-    def __init__(self, what: Literal["group", "stream"]) -> None:
-        super().__init__(f"log {what} not found")
-        self.what = what
-
-
-class InvalidToken(Exception):
-    """Not a token that ``events`` gave."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupName:
-    """Identity of a group."""
-
-    account: str
-    region: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamName:
-    """Identity of a stream."""
-
-    group: GroupName
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogGroup:
-    """A group as it is; ``bytes`` of all its streams."""
-
-    name: str
-    created_ms: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
-    """A stream as it is; the times of its events are None while there was none."""
-
-    name: str
-    created_ms: int
-    first_ms: int | None
-    last_ms: int | None
-    ingested_ms: int | None
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogEvent:
-    """One line."""
-
-    ms: int
-    ingested_ms: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
-    """A page in order of time. At an end of the stream its token is the one that was asked with."""
-
-    events: Sequence[LogEvent]
-    forward_token: str
-    backward_token: str
 
 
 Batch = tuple[StreamName, Sequence[tuple[int, str]]]
@@ -136,6 +76,7 @@ class LogStore:
         """Open or create. Raises ``LogsUnavailable``."""
         self._clock = clock
         self._limit = limit_bytes
+        self._expire_at = 0.0
         self._lock = threading.Lock()
         with _alone(path), ExitStack() as undo:
             self._connection = sqlite3.connect(
@@ -203,6 +144,13 @@ class LogStore:
                 "DELETE FROM log_streams WHERE id = ?", (_stream_id(connection, stream),)
             )
 
+    def set_retention(self, group: GroupName, days: int | None) -> None:
+        """Keep the group's events for so many days, None: as long as there is room. Raises ``NotThere``."""
+        with self._writing() as connection:
+            log_retention.set_days(connection, _group_id(connection, group), days)
+            self._expire_at = 0.0
+            self._trim(connection)
+
     def clear(self) -> None:
         """Delete everything."""
         with self._writing() as connection:
@@ -211,14 +159,17 @@ class LogStore:
     def groups(self, *, account: str, region: str, prefix: str = "") -> Sequence[LogGroup]:
         """By name."""
         statement = (
-            "SELECT g.name, g.created_ms, coalesce(sum(s.bytes), 0) FROM log_groups g"
+            "SELECT g.name, g.created_ms, coalesce(sum(s.bytes), 0), g.retention_days FROM log_groups g"
             " LEFT JOIN log_streams s ON s.group_id = g.id"
             " WHERE g.account = ? AND g.region = ? AND substr(g.name, 1, ?) = ?"
             " GROUP BY g.id ORDER BY g.name"
         )
         with self._reading() as connection:
             rows = connection.execute(statement, (account, region, len(prefix), prefix)).fetchall()
-        return [LogGroup(name=name, created_ms=ms, bytes=size) for name, ms, size in rows]
+        return [
+            LogGroup(name=name, created_ms=ms, bytes=size, retention_days=days)
+            for name, ms, size, days in rows
+        ]
 
     def streams(
         self,
@@ -328,7 +279,11 @@ class LogStore:
                 self._connection.execute("ROLLBACK")
 
     def _trim(self, connection: sqlite3.Connection) -> None:
-        """Once over the limit, delete down to nine tenths of it, so that not every append has to."""
+        """Delete what has expired. Once over the limit, delete down to nine tenths of it, so that not every append has to."""
+        now = self._clock.now()
+        if now >= self._expire_at:
+            more = log_retention.expire(connection, int(now * 1000))
+            self._expire_at = now if more else now + log_retention.EXPIRE_SECONDS
         (total,) = connection.execute("SELECT coalesce(sum(bytes), 0) FROM log_streams").fetchone()
         if total <= self._limit:
             return

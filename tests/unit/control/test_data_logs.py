@@ -5,7 +5,8 @@ from modelyard.control.data_logs import bring_data_log
 from modelyard.domain.data_log import DATA_LOG_FILE
 from modelyard.jobs.data_log import LINES_MAX, DataLog
 from modelyard.runtimes.runtime import LogStream
-from modelyard.store.logs import LogsUnavailable, StreamName
+from modelyard.store.log_values import StreamName
+from modelyard.store.logs import LogsUnavailable
 from modelyard.testing.clock import ManualClock
 
 JOB = LogStream(account="1", region="r", group="/aws/sagemaker/TransformJobs", stream="night/i-1")

@@ -10,7 +10,8 @@ from botocore.validate import ParamValidator
 from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError, Unsupported
 from modelyard.services.logs import Logs
-from modelyard.store.logs import GroupName, LogStore, StreamName
+from modelyard.store.log_values import GroupName, StreamName
+from modelyard.store.logs import LogStore
 from modelyard.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -272,9 +273,39 @@ async def test_a_search_that_cannot_be_is_refused(logs: CloudWatchLogs) -> None:
         ({"logStreamNames": [STREAM], "logStreamNamePrefix": "A"}, "InvalidParameterException"),
         ({"filterPattern": '"open'}, "InvalidParameterException"),
         ({"nextToken": "mine"}, "InvalidParameterException"),
-        ({"filterPattern": "{ $.a = 1 }"}, "UnsupportedOperation"),
+        ({"filterPattern": "{ $.a = %x% }"}, "UnsupportedOperation"),
+        ({"filterPattern": "{ $.a = }"}, "InvalidParameterException"),
         ({"logStreamNames": ["absent"]}, "ResourceNotFoundException"),
     ):
         with pytest.raises(ServiceError) as caught:
             await logs("FilterLogEvents", logGroupName=GROUP, **members)
         assert caught.value.code == code
+
+
+async def test_a_search_finds_what_members_of_json_lines_say(logs: CloudWatchLogs) -> None:
+    logs.print('{"level": "ERROR", "ms": 12}', '{"level": "ERROR", "ms": 7}', "level ERROR ms 99")
+    pattern = '{ $.level = "ERROR" && $.ms > 10 }'
+    assert await _pages(logs, filterPattern=pattern) == [['{"level": "ERROR", "ms": 12}']]
+
+
+async def test_a_retention_is_kept_shown_and_taken_back(logs: CloudWatchLogs) -> None:
+    logs.print("old")
+    await logs("PutRetentionPolicy", logGroupName=GROUP, retentionInDays=3)
+    (group,) = (await logs("DescribeLogGroups"))["logGroups"]
+    assert group["retentionInDays"] == 3
+    logs.clock.advance(3 * 86_400 + 1)
+    logs.print("later", group="other")
+    assert await _pages(logs) == [[]]
+    await logs("DeleteRetentionPolicy", logGroupName=GROUP)
+    groups = (await logs("DescribeLogGroups"))["logGroups"]
+    assert all("retentionInDays" not in group for group in groups)
+
+
+async def test_a_retention_that_aws_does_not_know_is_refused(logs: CloudWatchLogs) -> None:
+    logs.print("x")
+    with pytest.raises(ServiceError, match="has to be one of 1, 3, 5") as caught:
+        await logs("PutRetentionPolicy", logGroupName=GROUP, retentionInDays=2)
+    assert caught.value.code == "InvalidParameterException"
+    with pytest.raises(ServiceError) as caught:
+        await logs("PutRetentionPolicy", logGroupName="absent", retentionInDays=1)
+    assert caught.value.code == "ResourceNotFoundException"

@@ -1,6 +1,7 @@
 import multiprocessing
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.base.clock import SystemClock
-from modelyard.store.logs import (
-    PAGE_BYTES,
+from modelyard.store import logs as logs_module
+from modelyard.store.log_values import (
     AlreadyThere,
     Events,
     GroupName,
     InvalidToken,
-    LogStore,
-    LogsUnavailable,
     NotThere,
     StreamName,
 )
+from modelyard.store.logs import PAGE_BYTES, LogStore, LogsUnavailable
 from modelyard.testing.clock import ManualClock
 
 GROUP = GroupName(account="1", region="r", name="/aws/sagemaker/Endpoints/live")
@@ -254,4 +254,44 @@ def test_several_processes_write_at_once(path: Path) -> None:
     for name in "abc":
         found = store.events(StreamName(group=GROUP, name=name))
         assert messages(found) == [f"{name}{n}" for n in range(50)]
+    store.close()
+
+
+def test_what_has_expired_goes_with_the_next_write_and_its_bytes_too(path: Path) -> None:
+    clock = ManualClock(100 * 86_400.0)
+    store = LogStore(path, clock=clock)
+    now = int(clock.now() * 1000)
+    other = StreamName(group=GroupName(account="1", region="r", name="other"), name="s")
+    store.append(STREAM, [(now - 2 * 86_400_000, "old"), (now, "new")])
+    store.append(other, [(now - 2 * 86_400_000, "old")])
+    store.set_retention(GROUP, 1)
+    assert messages(store.events(STREAM)) == ["new"]
+    (group,) = store.groups(account="1", region="r", prefix=GROUP.name)
+    assert (group.retention_days, group.bytes) == (1, len("new") + 26)
+    clock.advance(86_400.0 + 1)
+    store.append(other, [(int(clock.now() * 1000), "more")])
+    assert messages(store.events(STREAM)) == []
+    assert messages(store.events(other)) == ["old", "more"]
+    store.close()
+
+
+def test_what_has_expired_goes_some_at_a_time(
+    store: LogStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelyard.store.log_retention.EXPIRED_MAX", 3)
+    store.append(STREAM, [(n, str(n)) for n in range(-8 * 86_400_000, -8 * 86_400_000 + 5)])
+    store.set_retention(GROUP, 1)
+    assert len(messages(store.events(STREAM, start_ms=-(1 << 60)))) == 2
+    store.append(STREAM, [(5000, "now")])
+    assert messages(store.events(STREAM, start_ms=-(1 << 60))) == ["now"]
+
+
+def test_a_store_of_the_first_format_is_taken_over(path: Path) -> None:
+    first = logs_module._MIGRATIONS[0]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"{first} PRAGMA user_version = 1;")
+    store = LogStore(path, clock=ManualClock(5.0))
+    store.append(STREAM, [(1, "x")])
+    (group,) = store.groups(account="1", region="r")
+    assert group.retention_days is None
     store.close()
