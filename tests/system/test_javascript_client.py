@@ -23,6 +23,8 @@ def node() -> str:
         pytest.skip("there is no node on this machine")
     if not (INSTALLED / ".installed").exists():
         pytest.fail("The AWS SDK for JavaScript is not installed: make clients")
+    if not (INSTALLED / "node_modules").exists():
+        pytest.skip("npm could not install the AWS SDK for JavaScript on this machine")
     return found
 
 
