@@ -78,6 +78,8 @@ def test_a_killed_job_goes_on_where_it_was(
         "job": "transform",
         "journal": str(tmp_path / "journal"),
         "objects": str(tmp_path / "objects"),
+        "external_s3": str(tmp_path / "none.json"),
+        "artifacts": str(tmp_path / "artifacts"),
         "spec": {
             "TransformInput": {
                 "DataSource": {"S3DataSource": {"S3Uri": "s3://in/d/"}},
@@ -128,6 +130,8 @@ def test_a_job_killed_at_random_writes_the_bytes_of_an_undisturbed_one(
             "job": "transform",
             "journal": str(tmp_path / bucket),
             "objects": str(tmp_path / "objects"),
+            "external_s3": str(tmp_path / "none.json"),
+            "artifacts": str(tmp_path / "artifacts"),
             "spec": {
                 "TransformInput": {
                     "DataSource": {"S3DataSource": {"S3Uri": "s3://in/d/"}},
