@@ -12,6 +12,7 @@ import os
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,13 +21,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from modelyard.cli.platform import Platform
+from modelyard.cli.platform import CommandFailed, Platform
 from modelyard.server.supervisor import reachable
 
 AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
-HEAD_LIMIT = 16 * 1024
 PIECE = 64 * 1024
 VALID_DAYS = 3650
+START_SECONDS = 10.0
+CONNECT_SECONDS = 30.0
+"""For the program to say where it wants to, and for that address to answer."""
 
 
 @contextlib.contextmanager
@@ -186,8 +189,7 @@ class _Proxy:
     def __init__(self, platform: Platform, authority: Authority) -> None:
         self._platform = platform
         self._authority = authority
-        self._listening = threading.Event()
-        self._port = 0
+        self._listening: Future[int] = Future()
         self._loop = asyncio.new_event_loop()
         self._stopped: asyncio.Event | None = None
 
@@ -195,12 +197,17 @@ class _Proxy:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._serve())
+        except OSError as error:
+            self._listening.set_exception(error)
         finally:
             self._loop.close()
 
     def wait_until_listening(self) -> int:
-        self._listening.wait()
-        return self._port
+        """The port. Raises ``CommandFailed``."""
+        try:
+            return self._listening.result(START_SECONDS)
+        except OSError as error:  # also the time-out
+            raise CommandFailed(f"The local proxy did not start: {error}.") from error
 
     def stop(self) -> None:
         assert self._stopped is not None
@@ -209,8 +216,7 @@ class _Proxy:
     async def _serve(self) -> None:
         self._stopped = asyncio.Event()
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=PIECE)
-        self._port = server.sockets[0].getsockname()[1]
-        self._listening.set()
+        self._listening.set_result(server.sockets[0].getsockname()[1])
         await self._stopped.wait()
         server.close()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -223,7 +229,8 @@ class _Proxy:
             contextlib.closing(writer),
             contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError),
         ):
-            head = await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(CONNECT_SECONDS):
+                head = await reader.readuntil(b"\r\n\r\n")
             method, target, *_ = head.split(b" ", 2)
             if method != b"CONNECT":
                 writer.write(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
@@ -254,8 +261,9 @@ async def _tunnel(
     host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     try:
-        upstream = await asyncio.open_connection(host.strip("[]"), port, limit=PIECE)
-    except OSError:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            upstream = await asyncio.open_connection(host.strip("[]"), port, limit=PIECE)
+    except OSError:  # also the time-out
         writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
         return
     writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")

@@ -1,6 +1,7 @@
 """The local HTTPS proxy: AWS addresses meet the platform, with a certificate that the program trusts."""
 
 import http.server
+import socket
 import ssl
 import threading
 import urllib.error
@@ -12,7 +13,7 @@ import pytest
 
 from modelyard.base.settings import Home, Settings
 from modelyard.cli.interception import intercepted, is_aws
-from modelyard.cli.platform import Credentials, Platform
+from modelyard.cli.platform import CommandFailed, Credentials, Platform
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
@@ -86,3 +87,26 @@ def test_a_program_that_does_not_trust_the_authority_refuses_the_connection(
 )
 def test_only_aws_addresses_are_intercepted(host: str, expected: bool) -> None:
     assert is_aws(host) is expected
+
+
+def test_a_proxy_that_cannot_listen_is_an_error_and_no_endless_wait(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*arguments: object, **options: object) -> None:
+        raise OSError("no sockets left")
+
+    monkeypatch.setattr("asyncio.start_server", refuse)
+    with pytest.raises(CommandFailed, match="no sockets left"), intercepted(platform):
+        pass
+
+
+def test_a_host_that_does_not_answer_is_a_bad_gateway(platform: Platform) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    with intercepted(platform) as variables:
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({"https": variables["HTTPS_PROXY"]})
+        )
+        with pytest.raises(OSError, match="502"):
+            opener.open(f"https://127.0.0.1:{port}/", timeout=10)
