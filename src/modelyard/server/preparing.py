@@ -24,6 +24,10 @@ from modelyard.worker.environments import (
 from modelyard.worker.loading import CODE_PLACE, unpack
 
 Report = Callable[..., None]
+NO_NETWORK = (
+    "\nEnableNetworkIsolation leaves pip without a network, too: put wheels beside the file, and --no-index and "
+    "--find-links into it."
+)
 
 
 class Preparation:
@@ -70,7 +74,10 @@ class Preparation:
                 install, ground=self._isolation.ground, view=view, caps=Caps(), seconds=seconds
             )
 
-        return Environments(self._home.environments, run).python(needed)
+        try:
+            return Environments(self._home.environments, run).python(needed)
+        except EnvironmentFailed as error:
+            raise EnvironmentFailed(f"{error}{NO_NETWORK if isolated else ''}") from error
 
 
 def _needed(payload: dict[str, Any], model: Path | None, code: Path | None) -> Wanted | None:

@@ -46,11 +46,12 @@ class EnvironmentFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """An environment that somebody needs. ``name`` is how messages call the file."""
+    """An environment that somebody needs. ``name`` is how messages call the file; ``is_local``: it may name others beside it."""
 
     requirements: Path
     key: str
     name: str
+    is_local: bool = False
 
 
 def wanted(folders: Sequence[Path], *, artifact_key: str) -> Wanted | None:
@@ -77,10 +78,11 @@ def wanted_by(path: Path, *, artifact_key: str, name: str) -> Wanted | None:
     if not lines:
         return None
     parts = [FORM, sys.version, sysconfig.get_platform(), *_beneath(), *lines]
-    if any(line.startswith(_LOCAL) or "file:" in line for line in lines):
+    is_local = any(line.startswith(_LOCAL) or "file:" in line for line in lines)
+    if is_local:
         parts.append(artifact_key)
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-    return Wanted(requirements=path, key=digest, name=name)
+    return Wanted(requirements=path, key=digest, name=name, is_local=is_local)
 
 
 def _beneath() -> list[str]:
@@ -190,9 +192,10 @@ def install(wanted: Wanted, folder: Path, target: Path) -> int:
     (packages / "modelyard-beneath.pth").write_text("".join(lines))
     work = folder / ".work"
     work.mkdir()
+    requirements = _writable(wanted, work) if wanted.is_local else wanted.requirements
     finished = subprocess.run(
-        _command(folder / "bin" / "python", wanted.requirements),
-        cwd=wanted.requirements.parent,
+        _command(folder / "bin" / "python", requirements),
+        cwd=requirements.parent,
         env=_variables(work),
         stdin=subprocess.DEVNULL,
         check=False,
@@ -205,6 +208,15 @@ def install(wanted: Wanted, folder: Path, target: Path) -> int:
         packages, quiet=2, maxlevels=32, stripdir=str(folder), prependdir=str(target)
     )
     return 0
+
+
+def _writable(wanted: Wanted, work: Path) -> Path:
+    """The same requirements in a copy of their folder: packages that lie there are built where they lie."""
+    copy = work / "code"
+    shutil.copytree(wanted.requirements.parent, copy)
+    for path in (copy, *_walk(copy)):
+        path.chmod(0o700)
+    return copy / wanted.requirements.name
 
 
 def _command(python: Path, requirements: Path) -> list[str]:

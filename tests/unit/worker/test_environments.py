@@ -103,6 +103,23 @@ def test_an_environment_holds_its_own_and_shows_the_platforms(
     assert not list((tmp_path / "made").glob(".*.tmp"))
 
 
+def test_a_package_beside_the_requirements_is_built_in_a_copy(tmp_path: Path) -> None:
+    own = code(tmp_path, "./own\n") / "own"
+    own.mkdir()
+    (own / "mine.py").write_text("VALUE = 1\n")
+    for path in (own, own / "mine.py"):
+        path.chmod(0o500)
+    work = tmp_path / "work"
+    work.mkdir()
+    found = wanted([tmp_path / "code"], artifact_key="a")
+    assert found is not None and found.is_local
+    copy = environments._writable(found, work)
+    assert copy.read_text() == found.requirements.read_text()
+    assert (copy.parent / "own").stat().st_mode & 0o700 == 0o700
+    assert (copy.parent / "own" / "mine.py").read_text() == "VALUE = 1\n"
+    own.chmod(0o700)
+
+
 def test_a_failed_installation_leaves_nothing_and_says_why(tmp_path: Path) -> None:
     made = Environments(tmp_path / "made", run_here)
     with pytest.raises(
