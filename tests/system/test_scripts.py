@@ -4,13 +4,11 @@ Booster, text and image run on the platform of this folder; the deep one on a pl
 installs.
 """
 
-import io
 import json
 import os
 import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +50,9 @@ def output_fn(prediction, accept):
     return "".join(f"{one}\\n" for one in prediction), "text/plain"
 """
 CLEANING = b"""
-from shouting import LOUD  # of requirements.txt
+from shouting import LOUD, SEEN  # of requirements.txt
+
+print("its installation saw", SEEN)
 
 def clean(lines):
     return [line.lower().replace(LOUD, "") for line in lines]
@@ -91,7 +91,6 @@ def model_fn(model_dir):
 
 
 SDK_SCRIPT = """
-import io
 import json
 import os
 import joblib
@@ -208,20 +207,26 @@ def packed(files: Mapping[str, bytes], tmp_path: Path) -> bytes:
     return archive(tmp_path / "model.tar.gz", files=files).read_bytes()
 
 
-def wheel(name: str, source: str) -> bytes:
-    """A package of one module."""
-    buffer = io.BytesIO()
-    information = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(f"{name}.py", source)
-        archive.writestr(
-            f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
-        )
-        archive.writestr(
-            f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(f"{information}/RECORD", "")
-    return buffer.getvalue()
+def source_package(name: str, home: Path) -> dict[str, bytes]:
+    """A package whose build runs its own code, and tells what of the platform's home it saw. It needs no network."""
+    backend = f"""
+import os, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    seen = sorted(os.listdir({str(home)!r})) if os.path.isdir({str(home)!r}) else []
+    information = "{name}-1.0.dist-info"
+    with zipfile.ZipFile(os.path.join(folder, "{name}-1.0-py3-none-any.whl"), "w") as archive:
+        archive.writestr("{name}.py", f"LOUD, SEEN = '!', {{seen!r}}")
+        archive.writestr(information + "/METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n")
+        archive.writestr(information + "/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        archive.writestr(information + "/RECORD", "")
+    return "{name}-1.0-py3-none-any.whl"
+"""
+    project = b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    return {
+        f"code/{name}/backend.py": backend.encode(),
+        f"code/{name}/pyproject.toml": project,
+        "code/requirements.txt": f"--no-index\n./{name}\n".encode(),
+    }
 
 
 def test_a_booster_with_a_script(platform: Platform, booster: Any, tmp_path: Path) -> None:
@@ -265,8 +270,7 @@ def test_a_text_pipeline_with_requirements_of_its_own(platform: Platform, tmp_pa
         "model.joblib": (tmp_path / "model.joblib").read_bytes(),
         "code/inference.py": TEXT_SCRIPT,
         "code/cleaning.py": CLEANING,
-        "code/requirements.txt": b"--no-index\n--find-links wheels\nshouting==1.0\n",
-        "code/wheels/shouting-1.0-py3-none-any.whl": wheel("shouting", "LOUD = '!'\n"),
+        **source_package("shouting", platform.home.root),
     }
     project = Project(platform, "script-text")
     project.deploy(f"{REGISTRY}/sagemaker-scikit-learn:1.2-1-cpu-py3", packed(files, tmp_path))
@@ -279,6 +283,8 @@ def test_a_text_pipeline_with_requirements_of_its_own(platform: Platform, tmp_pa
     assert scored == b"up\ndown\n"
     logs = project.logs()
     assert "Successfully installed shouting-1.0" in logs
+    if json.loads(platform.home.protections.read_text())["isolation"] == "":
+        assert "its installation saw ['artifacts', 'environments']" in logs
     assert 'raise ValueError("send text/plain, a text a line")' in logs
     project.delete()
 

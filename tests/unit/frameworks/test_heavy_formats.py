@@ -1,6 +1,7 @@
 """Loaders of the heavy frameworks. Each test needs its own; tests/system/test_heavy_frameworks.py runs them where all are."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,27 @@ def loaded(folder: Path, runtime: str = "auto", **environment: str) -> Any:
 
 def predicted(model: Model, rows: Any) -> Any:
     return model.predict(Batch(np.asarray(rows)))
+
+
+@pytest.mark.parametrize(
+    ("files", "package", "extra"),
+    [
+        (["model.pt"], "torch", "torch"),
+        (["model.cbm"], "catboost", "catboost"),
+        (["MLmodel", "model.pkl"], "mlflow", "mlflow"),
+        (["config.json", "model.safetensors", "vocab.txt"], "torch", "transformers"),
+    ],
+)
+def test_what_is_not_installed_names_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], package: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for name in files:
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(
+        LoadError, match=rf"needs {package}, which.*pip install 'modelyard\[{extra}\]'"
+    ):
+        loaded(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.pt", "net.pth"])
