@@ -35,6 +35,7 @@ from modelyard.domain.images import (
     runtime_of,
 )
 from modelyard.domain.instances import resources_of
+from modelyard.domain.shelf import place_of
 from modelyard.runtimes.engines import Engine
 from modelyard.runtimes.runtime import Caps, LogStream, ProcessSpec
 from modelyard.store.resources import Json
@@ -147,7 +148,12 @@ class Fleets:
             runtime, engine = ENGINE, found.command
         source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
         uri = container.get("ModelDataUrl") or source.get("S3Uri") or ""
-        data = await asyncio.to_thread(self._pin, uri, place)
+        many = container.get("Mode") == "MultiModel"
+        if many and runtime in (PROGRAM, ENGINE):
+            raise CannotPlan(
+                f"{place}: Modelyard does not execute multi-model endpoints of images of your own; use a built-in one."
+            )
+        data = await asyncio.to_thread(self._shelf if many else self._pin, uri, place)
         environment = dict(container.get("Environment") or {})
         submitted = environment.get(SUBMIT, "")
         code = submitted if submitted.startswith("s3://") else ""
@@ -162,7 +168,28 @@ class Fleets:
             program=program,
             engine=engine,
             network_isolation=network_isolation,
+            multi_model=many,
+            keeps_models=_keeps_models(container),
         )
+
+    def _shelf(self, uri: str, place: str) -> ModelData:
+        """An empty shelf, where the workers of all fleets with this URI look for models."""
+        if not re.fullmatch(r"s3://[^/]+/.*", uri, re.DOTALL):
+            raise CannotPlan(f"{place}: a multi-model container needs a ModelDataUrl of s3://….")
+        key = f"shelf-{short_id(uri)}"
+        path = pin_folder(self._home, key)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return ModelData(uri=uri if uri.endswith("/") else f"{uri}/", path=str(path), key=key)
+
+    def shelve(self, container: Container, model: str) -> bool:
+        """Put a model on its container's shelf, if there is one of the name. Blocks; idempotent."""
+        bucket, _, prefix = container.data.uri.removeprefix("s3://").partition("/")
+        shelf = Path(container.data.path)
+        while (stored := self._objects.head(bucket, prefix + model)) is not None:
+            with contextlib.suppress(FileNotFoundError):
+                _link(stored.path, shelf / place_of(model))
+                return True
+        return False
 
     def _pin(self, uri: str, place: str, what: str = "model data") -> ModelData:
         if not uri:
@@ -212,6 +239,7 @@ class Fleets:
                 "network_isolation": container.network_isolation,
                 "model": _archive(container.data),
                 "code": _archive(container.code),
+                "multi_model": {"keeps": container.keeps_models} if container.multi_model else None,
                 "image": container.runtime,
                 "environment": {**container.environment, **(environment or {})},
                 "artifacts": str(self._home.artifacts),
@@ -236,6 +264,11 @@ def _unknown_image(place: str, image: str, reason: str) -> str:
         f"{', '.join(RUNTIMES)}, and no container engine can run it ({reason}). A program of this machine that "
         f"answers `serve` becomes an image by: modelyard image add {repository(image)} --dir FOLDER"
     )
+
+
+def _keeps_models(container: Json) -> bool:
+    setting = (container.get("MultiModelConfig") or {}).get("ModelCacheSetting", "Enabled")
+    return bool(setting == "Enabled")
 
 
 def _archive(data: ModelData) -> Json:

@@ -29,6 +29,7 @@ def routes(
             fleet=fleet.generation,
             containers=tuple(container.name for container in variant.containers),
             direct=variant.direct,
+            multi_model=variant.multi_model,
             replicas=tuple(
                 _replica_route(chain, observed)
                 for replica in range(variant.count)

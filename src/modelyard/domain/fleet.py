@@ -46,6 +46,10 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     engine: str = ""
     """Of an image that a container engine runs: the engine's command."""
     network_isolation: bool = False
+    multi_model: bool = False
+    """``data`` is a shelf (``domain.shelf``) of models, whose names continue its URI."""
+    keeps_models: bool = True
+    """Whether models stay loaded after a request (``ModelCacheSetting``)."""
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,6 +65,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     containers: tuple[Container, ...]
     startup_seconds: float = 0.0
     direct: bool = False
+
+    @property
+    def multi_model(self) -> bool:
+        """Whether a request names the model that answers it (``TargetModel``)."""
+        return any(container.multi_model for container in self.containers)
 
     @property
     def retry(self) -> bool:

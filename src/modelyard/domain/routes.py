@@ -41,6 +41,8 @@ class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
     containers: tuple[str, ...] = ()
     direct: bool = False
     """Whether a request names the container that answers it (``TargetContainerHostname``)."""
+    multi_model: bool = False
+    """Whether a request names the model that answers it (``TargetModel``)."""
     retry: bool = True
     """Whether a request may be executed again after its worker died (``MODELYARD_RETRY=false`` disables it)."""
 

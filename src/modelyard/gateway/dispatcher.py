@@ -18,6 +18,7 @@ from modelyard.domain.chain import Final, Next, accept_at, after_answer
 from modelyard.domain.retry import Fate, after_loss
 from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute
 from modelyard.domain.routing import least_outstanding
+from modelyard.domain.shelf import ABSENT
 from modelyard.transport import frames
 from modelyard.transport.channel import Listener
 
@@ -57,6 +58,8 @@ class Invocation(msgspec.Struct, eq=False):
     hop: int = 0
     container: str = ""
     """The one that answers, of an endpoint that is invoked directly; else all do, one after the other."""
+    absent: Callable[[], None] | None = None
+    """Called where the worker has not got the model that the request names, and did not execute it."""
     waits_until: float = 0.0
     sent_at: float = 0.0
     replica: "_Replica | None" = None
@@ -66,7 +69,7 @@ class Invocation(msgspec.Struct, eq=False):
         """The one answer; a second is a bug of the caller's and does nothing."""
         if not self.is_over:
             self.is_over = True
-            finish, self.finish = self.finish, _nobody
+            finish, self.finish, self.absent = self.finish, _nobody, None
             # Let go of the caller before telling it: a cycle would wait for the garbage collector, and it for a pause.
             finish(outcome)
 
@@ -124,10 +127,20 @@ class Dispatcher:
         if not invocation.is_over:
             self._live[next(self._serial)] = (pool, invocation)
 
+    def resume(self, key: VariantKey, invocation: Invocation) -> None:
+        """The model that was absent is there: as if it had just come, but never refused."""
+        pool = self._pools.get(key)
+        if pool is None:
+            invocation.end(
+                ServiceError("ServiceUnavailable", "The endpoint has no replicas.", status=503)
+            )
+        else:
+            pool.again(invocation)
+
     def cancel(self, invocation: Invocation) -> None:
         """The caller has left: whatever happens to the invocation, nobody is told."""
         invocation.is_over = True
-        invocation.finish = _nobody
+        invocation.finish, invocation.absent = _nobody, None
         _cancel_at_worker(invocation)
 
     def tick(self) -> None:
@@ -249,6 +262,13 @@ class _Pool:
         invocation.waits_until = self.dispatcher.now() + self.dispatcher.wait_seconds
         (self._suspects if invocation.is_suspect else self._waiting).append(invocation)
         self.pump()
+
+    def park(self, invocation: Invocation) -> None:
+        """Nowhere, until its caller brings it back or its deadline passes."""
+        invocation.replica = None
+        invocation.waits_until = invocation.deadline
+        if not invocation.is_over and invocation.absent is not None:
+            invocation.absent()
 
     def lost(self, invocation: Invocation, *, executed: bool) -> None:
         """Its worker is gone."""
@@ -407,6 +427,11 @@ class _Replica:
         if frame.number == _FULL and not is_own:  # The worker's queue was full: not executed.
             self._released(invocation)
             invocation.end(ServiceError("ThrottlingException", "Rate exceeded", status=429))
+            self._pool.pump()
+            return
+        if frame.number == ABSENT and not is_own and invocation.absent is not None:
+            self._released(invocation)
+            self._pool.park(invocation)
             self._pool.pump()
             return
         if frame.number == _EXPIRED and not is_own:

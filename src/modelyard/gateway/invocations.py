@@ -23,6 +23,7 @@ from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher, Invocation
 from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.gateway.shelves import Shelves
 from modelyard.transport.frames import RequestMeta
 
 logger = logging.getLogger(__name__)
@@ -35,18 +36,16 @@ _OPERATIONS = {
 _ACTIONS = {operation: f"sagemaker:{operation}" for operation in _OPERATIONS.values()}
 _PREFIX = "x-amzn-sagemaker-"
 _CONTAINER = f"{_PREFIX}target-container-hostname"
+_MODEL = f"{_PREFIX}target-model"
 _ATTRIBUTES = f"{_PREFIX}custom-attributes"
 _HEADER_LIMITS = {
     "content-type": 1024,
     "accept": 1024,
     _ATTRIBUTES: 1024,
     f"{_PREFIX}target-variant": 63,
-    f"{_PREFIX}target-model": 1024,
+    _MODEL: 1024,
     f"{_PREFIX}target-container-hostname": 63,
     f"{_PREFIX}inference-id": 64,
-}
-_WRONG_KIND = {
-    f"{_PREFIX}target-model": "TargetModel is for multi-model endpoints; {name} is not one.",
 }
 _REFUSED = {
     f"{_PREFIX}inference-component": "Inference components",
@@ -93,6 +92,7 @@ class Invocations:
     request_id: Callable[[], str]
     counters: Counters
     capture: Capture
+    shelves: Shelves
 
     def begin(self, head: Head, client: ClientConnection) -> "Invoke":
         """The exchange of one invocation."""
@@ -191,7 +191,7 @@ class Invoke:
             raise ServiceError(
                 "UnknownOperationException", "Invocations are sent with POST.", status=404
             )
-        check_headers(asked.special, name)
+        check_headers(asked.special)
         endpoint = self._shared.find(call.account, call.region, name)
         if endpoint is None:
             raise ServiceError(
@@ -207,7 +207,29 @@ class Invoke:
             variant = choose_variant(endpoint, target=asked.target_variant, draw=draw)
         self._variant, self._fleet, self._config = variant.name, variant.fleet, variant.config
         container = _container(variant, asked.special.get(_CONTAINER, ""), name)
-        return Invocation(body, asked.meta, call.deadline, self._finish, container=container)
+        invocation = Invocation(body, asked.meta, call.deadline, self._finish, container=container)
+        if variant.multi_model or asked.meta.target_model:
+            _check_model(variant, asked.meta.target_model, name)
+            invocation.absent = self._fetch_model
+        return invocation
+
+    def _fetch_model(self) -> None:
+        """No worker of the variant has ever had the model that the request names."""
+        endpoint, variant = self._endpoint, self._variant
+        assert endpoint is not None
+        model = self._asked.meta.target_model
+        wanted = (endpoint.account, endpoint.region, endpoint.name, variant, model)
+        self._shared.shelves.want(wanted, self._model_fetched)
+
+    def _model_fetched(self, error: ServiceError | None) -> None:
+        invocation, endpoint = self._invocation, self._endpoint
+        if invocation is None or endpoint is None or invocation.is_over:
+            return
+        if error is not None:
+            invocation.end(error)
+            return
+        key = (endpoint.account, endpoint.region, endpoint.name, self._variant, self._fleet)
+        self._shared.dispatcher.resume(key, invocation)
 
     def client_gone(self) -> None:
         self._release()
@@ -313,20 +335,18 @@ class Invoke:
         self._pieces = []
 
 
-def check_headers(headers: Mapping[str, str], name: str) -> None:
-    """Raises ``ValidationError`` or ``UnsupportedOperation`` for headers that this endpoint does not take."""
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raises ``ValidationError`` or ``UnsupportedOperation`` for headers that no endpoint takes."""
     for header, value in headers.items():
-        _check_header(header, value, name)
+        _check_header(header, value)
 
 
-def _check_header(header: str, value: str, name: str) -> None:
+def _check_header(header: str, value: str) -> None:
     limit = _HEADER_LIMITS.get(header)
     if limit is not None and len(value) > limit:
         raise ServiceError("ValidationError", f"Header {header} is longer than {limit} characters.")
     if header == _ATTRIBUTES and not (value.isascii() and value.isprintable()):
         raise ServiceError("ValidationError", "CustomAttributes have to be visible ASCII.")
-    if header in _WRONG_KIND:
-        raise ServiceError("ValidationError", _WRONG_KIND[header].format(name=name))
     if header in _REFUSED:
         raise Unsupported(f"{_REFUSED[header]} are not executed by Modelyard yet.")
 
@@ -357,8 +377,21 @@ def _ask(head: Head) -> Asked:
             accept=headers.get("accept", ""),
             custom_attributes=headers.get(_ATTRIBUTES, ""),
             trace=headers.get("traceparent", ""),
+            target_model=headers.get(_MODEL, ""),
         ),
     )
+
+
+def _check_model(variant: VariantRoute, model: str, name: str) -> None:
+    """Raises ``ValidationError`` for a model's name that is missing, or that has no meaning."""
+    if variant.multi_model == bool(model):
+        return
+    text = (
+        f"Endpoint {name} has many models: name one of them by TargetModel."
+        if variant.multi_model
+        else f"TargetModel is for multi-model endpoints; {name} is not one."
+    )
+    raise ServiceError("ValidationError", text)
 
 
 def _container(variant: VariantRoute, wanted: str, name: str) -> str:

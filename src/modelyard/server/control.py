@@ -27,16 +27,20 @@ from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher, last_published
 from modelyard.control.scaling import ScalingReconciler
 from modelyard.control.scaling_alarms import PolicyAlarms
+from modelyard.control.shelves import Shelves
 from modelyard.control.transform_jobs import TransformJobReconciler
+from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.gateway.counters import decode_report
 from modelyard.runtimes.addresses import worker_address
 from modelyard.runtimes.engines import Engines
 from modelyard.runtimes.images import LocalImages
 from modelyard.runtimes.local import LocalRuntime
 from modelyard.server import steering
+from modelyard.server.ai import AiServices
 from modelyard.server.app import Pipeline, Request
 from modelyard.server.authentication import Authentication, make_verifier
 from modelyard.server.control_app import ControlApp
+from modelyard.server.data_plane import PackedObjects
 from modelyard.server.process import Start, begin
 from modelyard.server.scaling import EndpointCapacity, build_services, watch
 from modelyard.server.status import platform_status
@@ -95,9 +99,12 @@ class Control:
         self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
         self._runtime = LocalRuntime(home.socket("host"))
         self._processes = Processes(self._runtime)
+        self._ai = AiServices(
+            store=store, home=home, limits=settings.limits, clock=clock, random=random
+        )
         self._loop = self._build_loop()
         self._reconciling: asyncio.Task[None] | None = None
-        self._measuring: asyncio.Task[None] | None = None
+        self._listening: list[asyncio.Task[None]] = []
         pipeline = Pipeline(
             registry=registry.operations(registry.SERVICES, self._build_services()),
             authenticate=self._authenticate,
@@ -132,6 +139,7 @@ class Control:
             programs=LocalImages(home.images).all,
             find_engine=Engines().find,
         )
+        self._shelves = Shelves(store=self._store, fleets=fleets)
         endpoints = EndpointReconciler(
             store=self._store,
             processes=self._processes,
@@ -189,9 +197,10 @@ class Control:
     def _readable_objects(self) -> ObjectReader:
         """Where models lie."""
         external = ExternalS3.load(self._home.external_s3)
-        if external is None:
-            return self._objects
-        return ExternalObjects(external, self._home.artifacts / ".fetched")
+        objects: ObjectReader = self._objects
+        if external is not None:
+            objects = ExternalObjects(external, self._home.artifacts / ".fetched")
+        return PackedObjects(objects, self._home.packs)
 
     def _build_services(self) -> Mapping[type, object]:
         store, clock, random = self._store, self._clock, self._random
@@ -224,6 +233,7 @@ class Control:
             ),
             *self._build_iam(),
             *build_services(store=store, clock=clock, random=random),
+            *self._ai.facades,
         ]
         return {type(one): one for one in built}
 
@@ -247,10 +257,17 @@ class Control:
         self._reconciling = asyncio.create_task(self._loop.run(), name="control.loop")
         self._reconciling.add_done_callback(_die_with)
         measuring = Measuring(metrics=self._metrics, clock=self._clock, decode=decode_report)
-        self._measuring = asyncio.create_task(
-            measuring.run(self._home.socket("metrics")), name="control.measuring"
-        )
-        self._measuring.add_done_callback(_die_with)
+        sockets: Mapping[str, Measuring | Shelves] = {
+            "metrics": measuring,
+            SHELVES: self._shelves,
+        }
+        self._listening = [
+            asyncio.create_task(one.run(self._home.socket(name)), name=f"control.{name}")
+            for name, one in sockets.items()
+        ]
+        self._listening.append(asyncio.create_task(self._ai.run(), name="control.ai"))
+        for task in self._listening:
+            task.add_done_callback(_die_with)
 
     async def _bootstrap(self) -> None:
         stored = json.loads(self._home.credentials.read_text())
@@ -265,10 +282,10 @@ class Control:
             self._reconciling.remove_done_callback(_die_with)
             self._reconciling.cancel()
             await asyncio.gather(self._reconciling, return_exceptions=True)
-        if self._measuring is not None:
-            self._measuring.remove_done_callback(_die_with)
-            self._measuring.cancel()
-            await asyncio.gather(self._measuring, return_exceptions=True)
+        for task in self._listening:
+            task.remove_done_callback(_die_with)
+            task.cancel()
+        await asyncio.gather(*self._listening, return_exceptions=True)
         await self._runtime.close()
         self._store.close()
         self._logs.close()

@@ -24,12 +24,14 @@ from modelyard.base.errors import ServiceError
 from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
 from modelyard.base.settings import Home, Settings
 from modelyard.domain.routes import EndpointRoute, RoutingTable
+from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters, Teller
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
 from modelyard.gateway.invocations import Invocations, error_answer, is_invocation
 from modelyard.gateway.relay import Relay, Upstream
+from modelyard.gateway.shelves import Shelves
 from modelyard.server.authentication import Authentication, anonymous, make_verifier
 from modelyard.server.process import Start, begin
 from modelyard.store.external_objects import ExternalObjects, ExternalS3
@@ -110,6 +112,11 @@ class Gateway:
         self._told_at = int(clock.now()) // TELL_SECONDS * TELL_SECONDS
         self._now = clock.now
         self._gate = Gate(limits, self._handle, clock.monotonic)
+        self._shelves = Shelves(
+            control=home.socket(SHELVES),
+            own=home.socket(f"{SHELVES}-{start.name}"),
+            now=clock.monotonic,
+        )
         self._invocations = Invocations(
             gate=self._gate,
             dispatcher=self._dispatcher,
@@ -121,6 +128,7 @@ class Gateway:
             now=clock.monotonic,
             request_id=RequestIds(SystemRandom()),
             counters=self._counters,
+            shelves=self._shelves,
             capture=self._capture,
         )
         self._control = Upstream(str(home.socket("control")))
@@ -193,6 +201,7 @@ class Gateway:
             backlog=1024,
         )
         self._routes.refresh()
+        loop.add_reader(self._shelves.fileno(), self._shelves.read)
         # What exists now exists for good: collections look at what requests leave behind only.
         gc.collect()
         gc.freeze()
@@ -217,6 +226,7 @@ class Gateway:
             if slow >= SLOW_SECONDS:
                 slow = 0.0
                 self._gate.tick()
+                self._shelves.tick()
 
     def _tell(self) -> None:
         """At the same moments in every gateway, so that the periods of metrics close soon after their ends."""

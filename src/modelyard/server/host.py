@@ -78,6 +78,9 @@ def views_of_workers(prepare: Preparation) -> Prepare:
     def view(payload: dict[str, Any], report: Callable[..., None]) -> View | None:
         if payload.get("program") or payload.get("engine"):
             return view_of_container(payload, report)
+        if payload.get("multi_model"):
+            shelf = Path(payload["model"]["path"])
+            return View(binds=((shelf, shelf),))
         return prepare(payload, report)
 
     return view

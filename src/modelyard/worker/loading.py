@@ -9,6 +9,7 @@ from modelyard.frameworks.model import LoadError, Model
 from modelyard.frameworks.script import Source, find_program, load_script, prepare_process
 from modelyard.frameworks.script_defaults import defaults_of
 from modelyard.frameworks.service import Service
+from modelyard.worker import engines
 
 MODEL_PLACE = Path("/opt/ml/model")
 CODE_PLACE = Path("/opt/ml/code")
@@ -22,6 +23,8 @@ def load_model(payload: dict[str, Any]) -> Model | Service:
     environment, runtime = payload["environment"], payload["image"]
     code = unpack(payload, "code")
     folder = unpack(payload, "model") or code
+    if runtime == engines.RUNTIME:
+        return engines.load_service(folder, environment)
     if folder is None:
         raise LoadError("The container has no ModelDataUrl: there is no model to load.")
 
@@ -48,6 +51,26 @@ def load_model(payload: dict[str, Any]) -> Model | Service:
         defaults=defaults_of(runtime, built_in),
         environment=environment,
         model_dir=place,
+    )
+
+
+def load_shelved(payload: dict[str, Any], name: str, path: Path, scratch: Path) -> Model | Service:
+    """One of many models; ``scratch`` is its own. Raises ``ArtifactError`` or ``LoadError`` with the reason."""
+    environment, limits = payload["environment"], payload["limits"]
+    folder = unpack_once(
+        path,
+        name=name.rpartition("/")[2],
+        key="model",
+        artifacts=scratch,
+        limits=ArtifactLimits(total_bytes=limits["artifact_bytes"], files=limits["artifact_files"]),
+    )
+    if find_program(folder, None, environment) is not None:
+        raise LoadError("Scripts are not executed on multi-model endpoints; give it an endpoint.")
+    return formats.load(
+        folder,
+        runtime=payload["image"],
+        environment=environment,
+        trusted=frozenset(payload.get("trusted_imports", ())),
     )
 
 

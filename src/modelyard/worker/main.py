@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from modelyard.frameworks.archive import ArtifactError
 from modelyard.frameworks.model import LoadError, Model
 from modelyard.frameworks.service import Service
 from modelyard.worker.batcher import Bounds
-from modelyard.worker.loading import load_model
+from modelyard.worker.loading import load_model, load_shelved
+from modelyard.worker.multi_model import (
+    MultiModelPredictor,
+    budget_of,
+    load_from_shelf,
+    resident_bytes,
+)
 from modelyard.worker.predictor import Predictor
 from modelyard.worker.scripted import ScriptedPredictor
 from modelyard.worker.server import Predicts, WorkerServer
@@ -38,7 +45,7 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
         return run_started(payload["python"], payload, _listen(address), report)
     begin = time.perf_counter()
     try:
-        model = load_model(payload)
+        served = _serve_many(payload) if payload.get("multi_model") else _serve_one(payload)
     except (ArtifactError, LoadError) as error:
         report("failed", str(error))
         return FAILED
@@ -54,24 +61,60 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
         worker_id=payload.get("id", ""),
         payload_bytes=limits["payload_bytes"],
         queue=payload["queue"],
-        max_batch=_max_batch(model, payload["max_batch"]),
+        max_batch=served.max_batch,
     )
     clock = SystemClock()
-    predictor = _predictor(model, limits)
     with _listen(address) as listener:
-        server = WorkerServer(listener, predictor, bounds=bounds, now=clock.monotonic)
+        server = WorkerServer(listener, served.predictor, bounds=bounds, now=clock.monotonic)
         signal.signal(signal.SIGTERM, lambda *_: server.drain())
         # What loading left behind is garbage now or will never be: requests are not interrupted to look at it.
         gc.collect()
         gc.freeze()
-        if not isinstance(model, Service):  # Whose code may leave large things in cycles.
+        if not served.leaves_garbage:
             gc.disable()
         frameworks = [name for name in FRAMEWORKS if name in sys.modules]
-        report("ready", progress={"frameworks": frameworks, TAKES_ARRAYS: _array_type(model)})
+        report("ready", progress={"frameworks": frameworks, TAKES_ARRAYS: served.array_type})
         print(f"ready in {time.perf_counter() - begin:.3f} s", flush=True)  # noqa: T201 - the container's log
         server.serve()
         server.close()
     return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    """What answers, in batches of so many requests. ``leaves_garbage``: large things in cycles."""
+
+    predictor: Predicts
+    max_batch: int
+    leaves_garbage: bool
+    array_type: str = ""
+
+
+def _serve_one(payload: dict[str, Any]) -> _Served:
+    model = load_model(payload)
+    return _Served(
+        predictor=_predictor(model, payload["limits"]),
+        max_batch=_max_batch(model, payload["max_batch"]),
+        leaves_garbage=isinstance(model, Service),
+        array_type=_array_type(model),
+    )
+
+
+def _serve_many(payload: dict[str, Any]) -> _Served:
+    """The models of a shelf."""
+
+    def unpack(name: str, path: Path, scratch: Path) -> Predicts:
+        model = load_shelved(payload, name, path, scratch)
+        return _predictor(model, payload["limits"])
+
+    predictor = MultiModelPredictor(
+        Path(payload["model"]["path"]),
+        lambda name, path: load_from_shelf(name, path, unpack=unpack),
+        budget_bytes=budget_of(payload),
+        keeps=payload["multi_model"]["keeps"],
+        resident=resident_bytes,
+    )
+    return _Served(predictor=predictor, max_batch=payload["max_batch"], leaves_garbage=True)
 
 
 def _predictor(model: Model | Service, limits: dict[str, Any]) -> Predicts:

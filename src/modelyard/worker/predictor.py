@@ -26,6 +26,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     content_type: str
     accept: str
     custom_attributes: str = ""
+    target_model: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

@@ -224,6 +224,7 @@ class WorkerServer:
                 one.meta.content_type,
                 one.meta.accept,
                 one.meta.custom_attributes,
+                one.meta.target_model,
             )
             for one in batch
         ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from modelyard.base.call import Call
-from modelyard.base.errors import ValidationError
+from modelyard.base.errors import Unsupported, ValidationError
 from modelyard.domain.listing import SortKey
 from modelyard.services.members import (
     EXECUTED,
@@ -41,7 +41,7 @@ _CONTAINER: Members = {
         "RepositoryAccessMode": only("Platform"),
         "RepositoryAuthConfig": REFUSED,
     },
-    "Mode": only("SingleModel"),
+    "Mode": EXECUTED,
     "ModelDataUrl": _IS_S3,
     "ModelDataSource": {
         "S3DataSource": {
@@ -59,7 +59,7 @@ _CONTAINER: Members = {
     "Environment": EXECUTED,
     "ModelPackageName": REFUSED,
     "InferenceSpecificationName": REFUSED,
-    "MultiModelConfig": REFUSED,
+    "MultiModelConfig": {"ModelCacheSetting": EXECUTED},
     "ContainerMetricsConfig": REFUSED,
 }
 MEMBERS: Mapping[str, Members] = {
@@ -196,6 +196,10 @@ def _check_containers(spec: Json, given: Sequence[Json]) -> None:
         raise ValidationError("Specify PrimaryContainer or Containers.")
     for container in containers:
         _check_container(container)
+    if len(containers) > 1 and any(one.get("Mode") == "MultiModel" for one in containers):
+        raise Unsupported(
+            "Modelyard does not execute a multi-model container beside others; make it the model's only one."
+        )
     names = [name for one in containers if (name := one.get("ContainerHostname"))]
     if len(set(names)) < len(names):
         raise ValidationError("Containers of a model must have different ContainerHostname values.")
@@ -214,6 +218,13 @@ def _check_container(container: Json) -> None:
     source = (container.get("ModelDataSource") or {}).get("S3DataSource")
     if source is not None:
         _check_source(container, source)
+    if container.get("Mode") == "MultiModel":
+        if source is not None or not container.get("ModelDataUrl"):
+            raise ValidationError(
+                "A multi-model container needs ModelDataUrl: the prefix that its models' names continue."
+            )
+    elif container.get("MultiModelConfig"):
+        raise ValidationError("MultiModelConfig is for containers of the mode MultiModel.")
     _check_environment(container.get("Environment") or {})
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.base.errors import Unsupported, ValidationError
+from modelyard.base.errors import ServiceError, Unsupported, ValidationError
 from modelyard.store.resources import Create, Key
 
 pytestmark = pytest.mark.anyio
@@ -121,11 +121,9 @@ async def test_a_source_object_has_no_slash_at_its_end(
 @pytest.mark.parametrize(
     ("container", "named"),
     [
-        ({"Mode": "MultiModel"}, "PrimaryContainer.Mode MultiModel"),
         ({"ModelPackageName": "p"}, "PrimaryContainer.ModelPackageName"),
         ({"ModelDataUrl": "https://host/model.tar.gz"}, "PrimaryContainer.ModelDataUrl"),
         ({"ImageConfig": {"RepositoryAccessMode": "Vpc"}}, "ImageConfig.RepositoryAccessMode Vpc"),
-        ({"MultiModelConfig": {"ModelCacheSetting": "Enabled"}}, "MultiModelConfig"),
     ],
 )
 async def test_what_is_not_executed_is_refused_by_name(
@@ -241,3 +239,41 @@ async def test_a_token_of_another_list_is_refused(sagemaker: Any) -> None:
             await sagemaker("ListModels", NextToken=token, **members)
     with pytest.raises(ValidationError, match="token"):
         await sagemaker("ListEndpointConfigs", NextToken=token)
+
+
+MANY = {"Image": "i", "Mode": "MultiModel", "ModelDataUrl": "s3://b/models/"}
+
+
+async def test_a_container_of_many_models_is_kept_as_it_came(sagemaker: Any) -> None:
+    container = {**MANY, "MultiModelConfig": {"ModelCacheSetting": "Disabled"}}
+    await sagemaker("CreateModel", ModelName="many", PrimaryContainer=container)
+    shown = await sagemaker("DescribeModel", ModelName="many")
+    assert shown["PrimaryContainer"] == {**container, "Environment": {}}
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"PrimaryContainer": {"Image": "i", "Mode": "MultiModel"}}, "ValidationException"),
+        (
+            {
+                "PrimaryContainer": {
+                    "Image": "i",
+                    "ModelDataUrl": "s3://b/k",
+                    "MultiModelConfig": {"ModelCacheSetting": "Enabled"},
+                }
+            },
+            "ValidationException",
+        ),
+        (
+            {"Containers": [MANY, {"Image": "i", "ModelDataUrl": "s3://b/k"}]},
+            "UnsupportedOperation",
+        ),
+    ],
+)
+async def test_many_models_need_a_prefix_and_a_container_of_their_own(
+    sagemaker: Any, members: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ServiceError) as caught:
+        await sagemaker("CreateModel", ModelName="many", **members)
+    assert caught.value.code == code
