@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow.sagemaker
@@ -38,12 +39,20 @@ assert np.allclose(predicted["predictions"], model.predict(rows)), predicted
 
 # The same client with the credentials of an assumed role.
 client = get_deploy_client(f"sagemaker:/us-east-1/{role}")
-config = {"image_url": image, "execution_role_arn": role, "timeout_seconds": 60, "mode": "replace"}
+config = {
+    "image_url": image,
+    "execution_role_arn": role,
+    "mode": "replace",
+    "synchronous": False,
+    "archive": True,  # without it mlflow deletes what was, once it has seen the update end
+}
 client.update_deployment("mlflow", str(folder / "better"), config=config)
+while client.get_deployment("mlflow")["EndpointStatus"] == "Updating":
+    time.sleep(0.2)
 assert client.get_deployment("mlflow")["EndpointStatus"] == "InService"
 assert "mlflow" in [one["EndpointName"] for one in client.list_deployments()]
 answer = client.predict("mlflow", rows)
 assert np.allclose(answer["predictions"], better.predict(rows)), answer
 
-command("delete", *where, "-C", "timeout_seconds=60")
+command("delete", *where, "-C", "synchronous=False", "-C", "archive=True")
 print("mlflow: created, predicted, updated, deleted")
