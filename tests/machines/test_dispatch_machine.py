@@ -1,10 +1,17 @@
 """Every accepted invocation ends exactly once and with its own answer, whatever workers and callers do."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final
@@ -90,6 +97,12 @@ class DispatchMachine(RuleBasedStateMachine):
         self.replicas = ["a", "b"]
         self.older: VariantRoute | None = None
         self.fleet = 1
+        self.containers = 1
+        self.absent: list[tuple[int, Invocation]] = []
+
+    @initialize(containers=st.integers(1, 3))
+    def begin(self, containers: int) -> None:
+        self.containers = containers
         self.publish()
 
     def make_channel(self, address: str, listener: Listener) -> FakeChannel:
@@ -99,13 +112,17 @@ class DispatchMachine(RuleBasedStateMachine):
 
     def publish(self) -> None:
         replicas = tuple(
-            ReplicaRoute(id=name, workers=(WorkerRoute(id=name, container="c", address=name),))
-            for name in self.replicas
+            ReplicaRoute(id=name, workers=tuple(self.workers(name))) for name in self.replicas
         )
         self.newest = VariantRoute(name="v", weight=1.0, replicas=replicas, fleet=self.fleet)
         both = (self.newest,) if self.older is None else (self.older, self.newest)
         endpoint = EndpointRoute(name="e", arn="arn", account="1", region="r", variants=both)
         self.dispatcher.update((endpoint,))
+
+    def workers(self, replica: str) -> Iterator[WorkerRoute]:
+        for n in range(self.containers):
+            name = f"{replica}/{n}"
+            yield WorkerRoute(id=name, container=f"c{n}", address=name)
 
     @rule(goes_to_older=st.booleans())
     def arrive(self, goes_to_older: bool) -> None:
@@ -118,9 +135,12 @@ class DispatchMachine(RuleBasedStateMachine):
             self.outcomes[number].append,
         )
         self.invocations[number] = invocation
+        is_older = goes_to_older and self.older is not None
+        fleet = self.fleet - is_older
+        if self.containers == 1:
+            invocation.absent = lambda: self.absent.append((fleet, invocation))
         try:
-            is_older = goes_to_older and self.older is not None
-            self.dispatcher.submit((*KEY, self.fleet - is_older), invocation)
+            self.dispatcher.submit((*KEY, fleet), invocation)
         except ServiceError as error:
             assert error.status in (429, 503)
             self.outcomes[number].append(error)
@@ -132,12 +152,19 @@ class DispatchMachine(RuleBasedStateMachine):
         if waiting:
             waiting[place % len(waiting)].greet()
 
-    @rule(place=st.integers(0, 20), status=st.sampled_from([200, 200, 200, 500, 429]))
+    @rule(place=st.integers(0, 20), status=st.sampled_from([200, 200, 200, 500, 429, 404]))
     def answer(self, place: int, status: int) -> None:
         busy = [(c, i) for c in self.channels.values() for i in c.pending]
         if busy:
             channel, request_id = busy[place % len(busy)]
             channel.answer(request_id, status)
+
+    @rule()
+    def models_are_there(self) -> None:
+        absent, self.absent = self.absent, []
+        for fleet, invocation in absent:
+            if not invocation.is_over:
+                self.dispatcher.resume((*KEY, fleet), invocation)
 
     @rule(place=st.integers(0, 5), executed=st.booleans())
     def die(self, place: int, executed: bool) -> None:
@@ -187,7 +214,10 @@ class DispatchMachine(RuleBasedStateMachine):
                 is_error = isinstance(outcome, ServiceError)
                 assert not (is_error and "deleted" in outcome.message), "its variant is there"
                 if isinstance(outcome, Final) and outcome.status == 200:
-                    assert outcome.body == f"answer to {number}".encode()
+                    assert outcome.body == b"answer to " * self.containers + b"%d" % number
+                if isinstance(outcome, Final):
+                    last = outcome.container == f"c{self.containers - 1}"
+                    assert last or outcome.status != 200
 
     @invariant()
     def a_worker_holds_no_more_than_its_queue(self) -> None:
@@ -196,6 +226,7 @@ class DispatchMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The trouble ends: everyone who still waits gets an answer, and nothing is left in flight."""
         for _ in range(200):
+            self.models_are_there()
             for channel in list(self.channels.values()):
                 if not channel.is_ready and not channel.closed:
                     channel.greet()

@@ -100,7 +100,8 @@ class Fleets:
         models: Mapping[str, Json],
     ) -> Fleet:
         """The fleet of these production variants. Raises ``CannotPlan``."""
-        planned = [await self._variant(variant, models) for variant in variants]
+        version = f"{owner}/{generation}"
+        planned = [await self._variant(variant, models, version) for variant in variants]
         return Fleet(
             owner=owner,
             generation=generation,
@@ -109,7 +110,7 @@ class Fleets:
             variants=tuple(planned),
         )
 
-    async def _variant(self, variant: Json, models: Mapping[str, Json]) -> Variant:
+    async def _variant(self, variant: Json, models: Mapping[str, Json], version: str) -> Variant:
         name = variant["VariantName"]
         model = models.get(variant["ModelName"])
         if model is None:
@@ -119,6 +120,7 @@ class Fleets:
                 container,
                 container_name,
                 place_name(name, container_name),
+                version,
                 network_isolation=bool(model.get("EnableNetworkIsolation")),
             )
             for container_name, container in _named_containers(model)
@@ -135,7 +137,7 @@ class Fleets:
         )
 
     async def _container(
-        self, container: Json, name: str, place: str, *, network_isolation: bool
+        self, container: Json, name: str, place: str, version: str, *, network_isolation: bool
     ) -> Container:
         image = container.get("Image", "")
         program = program_of(image, self._programs())
@@ -153,7 +155,10 @@ class Fleets:
             raise CannotPlan(
                 f"{place}: Modelyard does not execute multi-model endpoints of images of your own; use a built-in one."
             )
-        data = await asyncio.to_thread(self._shelf if many else self._pin, uri, place)
+        if many:
+            data = await asyncio.to_thread(self._shelf, uri, place, version)
+        else:
+            data = await asyncio.to_thread(self._pin, uri, place)
         environment = dict(container.get("Environment") or {})
         submitted = environment.get(SUBMIT, "")
         code = submitted if submitted.startswith("s3://") else ""
@@ -172,11 +177,11 @@ class Fleets:
             keeps_models=_keeps_models(container),
         )
 
-    def _shelf(self, uri: str, place: str) -> ModelData:
-        """An empty shelf, where the workers of all fleets with this URI look for models."""
+    def _shelf(self, uri: str, place: str, version: str) -> ModelData:
+        """An empty shelf of this version's own: the next one finds models as they are then."""
         if not re.fullmatch(r"s3://[^/]+/.*", uri, re.DOTALL):
             raise CannotPlan(f"{place}: a multi-model container needs a ModelDataUrl of s3://….")
-        key = f"shelf-{short_id(uri)}"
+        key = f"shelf-{short_id(version, place, uri)}"
         path = pin_folder(self._home, key)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return ModelData(uri=uri if uri.endswith("/") else f"{uri}/", path=str(path), key=key)
