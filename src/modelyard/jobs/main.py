@@ -61,7 +61,8 @@ def main(payload: dict[str, Any], address: str, report: Report) -> int:
 
 def _objects(payload: dict[str, Any]) -> Objects:
     """The platform's own store, or the S3 in its place."""
-    external = ExternalS3.load(Path(payload["external_s3"]))
+    file = payload.get("external_s3")  # Not there in a job that an older control has started.
+    external = ExternalS3.load(Path(file)) if file else None
     if external is None:
         return ObjectStore(Path(payload["objects"]))
     return ExternalObjects(external, Path(payload["artifacts"]) / ".fetched")
