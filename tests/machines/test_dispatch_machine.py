@@ -152,6 +152,20 @@ class DispatchMachine(RuleBasedStateMachine):
         if waiting:
             waiting[place % len(waiting)].greet()
 
+    @rule()
+    def greet_all(self) -> None:
+        for channel in list(self.channels.values()):
+            if not channel.is_ready and not channel.closed:
+                channel.greet()
+
+    @rule()
+    def answer_all(self) -> None:
+        """One hop further, each of them."""
+        busy = [(c, i) for c in self.channels.values() for i in c.pending]
+        for channel, request_id in busy:
+            if request_id in channel.pending:
+                channel.answer(request_id)
+
     @rule(place=st.integers(0, 20), status=st.sampled_from([200, 200, 200, 500, 429, 404]))
     def answer(self, place: int, status: int) -> None:
         busy = [(c, i) for c in self.channels.values() for i in c.pending]
@@ -169,6 +183,7 @@ class DispatchMachine(RuleBasedStateMachine):
     @rule(place=st.integers(0, 5), executed=st.booleans())
     def die(self, place: int, executed: bool) -> None:
         alive = [c for c in self.channels.values() if c.is_ready]
+        alive = [c for c in alive if c.pending] or alive
         if alive:
             alive[place % len(alive)].die(executed=executed)
 
@@ -238,6 +253,7 @@ class DispatchMachine(RuleBasedStateMachine):
         for number, outcomes in self.outcomes.items():
             assert len(outcomes) == (0 if number in self.left else 1), f"{number}: {outcomes}"
         assert self.dispatcher.in_flight == 0
+        self.nobody_is_answered_twice_or_with_anothers_answer()
 
 
 DispatchMachine.TestCase.settings = settings(
