@@ -36,6 +36,7 @@ def on_config(config: Any) -> Any:
                 "how-it-works/api-call.md",
                 "how-it-works/inference.md",
                 "how-it-works/changed-spec.md",
+                "how-it-works/ai-services.md",
                 {"Architecture": "how-it-works/architecture.md"},
             ]
         },

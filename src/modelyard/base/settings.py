@@ -207,6 +207,21 @@ class Home:
         return self.root / "images.json"
 
     @property
+    def packs(self) -> Path:
+        """Installed model packs of the AI services, by name; ``choices.json`` says which serves what."""
+        return self.root / "packs"
+
+    @property
+    def usage_database(self) -> Path:
+        """What AI services were used for: SQLite."""
+        return self.root / "usage.db"
+
+    @property
+    def prices(self) -> Path:
+        """The user's own price table; without it the one that comes with the platform holds."""
+        return self.root / "prices.toml"
+
+    @property
     def settings(self) -> Path:
         return self.run / "settings.json"
 

@@ -11,6 +11,7 @@ from modelyard.cli import (
     image,
     lifecycle,
     logs,
+    models,
     output,
     rollout,
     simulate,
@@ -55,6 +56,7 @@ app.command("delete", rich_help_panel=SERVING)(hosting.delete)
 app.add_typer(rollout.app, name="rollout", rich_help_panel=SERVING)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=SERVING)
 app.add_typer(image.app, name="image", rich_help_panel=SERVING)
+app.add_typer(models.app, name="models", rich_help_panel=SERVING)
 app.command("env", rich_help_panel=CLIENTS)(environment.env)
 app.command("configure", rich_help_panel=CLIENTS)(environment.configure)
 app.command(

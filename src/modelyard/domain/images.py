@@ -29,6 +29,7 @@ RUNTIMES: dict[str, str] = {
     "modelyard/catboost": "catboost",
     "modelyard/mlflow": "mlflow",
     "modelyard/huggingface": "huggingface",
+    "modelyard/ai": "ai",
     "mlflow-pyfunc": "mlflow",
     "sagemaker-scikit-learn": "sklearn",
     "sagemaker-xgboost": "xgboost",

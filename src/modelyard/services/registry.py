@@ -13,6 +13,7 @@ from modelyard.services.application_autoscaling.targets import ScalableTargets
 from modelyard.services.cloudwatch.alarms import Alarms
 from modelyard.services.cloudwatch.metric_data import MetricData
 from modelyard.services.cloudwatch.metrics import Metrics
+from modelyard.services.comprehend.detection import Detection
 from modelyard.services.iam.access_keys import AccessKeys
 from modelyard.services.iam.attachments import Attachments
 from modelyard.services.iam.inline import InlinePolicies
@@ -113,6 +114,11 @@ CLOUDWATCH: dict[type, tuple[str, ...]] = {
         "ListTagsForResource",
     ),
 }  # fmt: skip
+COMPREHEND: dict[type, tuple[str, ...]] = {
+    Detection: (
+        "DetectDominantLanguage", "DetectSentiment", "BatchDetectDominantLanguage", "BatchDetectSentiment",
+    ),
+}  # fmt: skip
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
     "iam": IAM,
@@ -120,6 +126,7 @@ SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "logs": LOGS,
     "application-autoscaling": AUTOSCALING,
     "cloudwatch": CLOUDWATCH,
+    "comprehend": COMPREHEND,
 }
 
 

@@ -23,6 +23,8 @@ _BY_TARGET = {
     "Logs_20140328": "logs",
     "GraniteServiceVersion20100801": "cloudwatch",
     "AnyScaleFrontendService": "application-autoscaling",
+    "Comprehend_20171127": "comprehend",
+    "AWSInsightsIndexService": "ce",
 }
 _HOST = re.compile(
     r"^(?:(?P<bucket>.+)\.)?s3[.-](?:(?:dualstack|accelerate|[a-z]{2}-[a-z-]+-\d)\.)*amazonaws\.com(?:\.cn)?$"

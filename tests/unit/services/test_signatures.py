@@ -19,6 +19,7 @@ SERVICE_OF_MODULE = {
     "iam": "iam",
     "sts": "sts",
     "application_autoscaling": "application-autoscaling",
+    "comprehend": "comprehend",
 }
 
 

@@ -1,0 +1,36 @@
+"""What the AI services are built of: the packs, the models that the platform hosts for itself, and the façades over them."""
+
+from modelyard.ai.catalogue import Catalogue
+from modelyard.base.clock import Clock
+from modelyard.base.ids import RandomSource
+from modelyard.base.settings import Home, Limits
+from modelyard.server.data_plane import LocalDataPlane
+from modelyard.services.comprehend.detection import Detection
+from modelyard.services.hosted_models import HostedModels
+from modelyard.store.resources import ResourceStore
+
+
+class AiServices:
+    """Of one control process. A new service adds its façade to ``facades``."""
+
+    def __init__(
+        self,
+        *,
+        store: ResourceStore,
+        home: Home,
+        limits: Limits,
+        clock: Clock,
+        random: RandomSource,
+    ) -> None:
+        self._data_plane = LocalDataPlane(home=home, limits=limits, clock=clock, random=random)
+        self.models = HostedModels(
+            store=store,
+            catalogue=Catalogue(home.packs),
+            data_plane=self._data_plane,
+            clock=clock,
+        )
+        self.facades: tuple[object, ...] = (Detection(models=self.models),)
+
+    async def run(self) -> None:
+        """What has to run while the process does."""
+        await self._data_plane.run()

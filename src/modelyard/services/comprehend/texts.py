@@ -1,0 +1,42 @@
+"""Which texts Comprehend takes: its limits, in UTF-8 bytes, and the words of its refusals."""
+
+from collections.abc import Sequence
+
+from modelyard.base.errors import ServiceError
+
+SHORT_BYTES, LONG_BYTES = 5_000, 100_000
+"""DetectSentiment, DetectSyntax and every document of a batch; all the others."""
+BATCH_MAX = 25
+
+
+def check_size(text: str, limit: int) -> None:
+    """Raises ``TextSizeLimitExceededException``."""
+    size = len(text.encode())
+    if size > limit:
+        raise ServiceError(
+            "TextSizeLimitExceededException",
+            f"Input text size exceeds limit. Max length of request text allowed is {limit} bytes while in this request "
+            f"the text size is {size} bytes",
+        )
+
+
+def check_batch(texts: Sequence[str]) -> None:
+    """Raises ``BatchSizeLimitExceededException``."""
+    if len(texts) > BATCH_MAX:
+        raise ServiceError(
+            "BatchSizeLimitExceededException",
+            f"The number of documents in the request exceeds the limit: at most {BATCH_MAX}, this request has {len(texts)}.",
+        )
+
+
+def batch_fault(text: str) -> tuple[str, str] | None:
+    """Code and message of what is wrong with one document of a batch."""
+    if not text:
+        return "INVALID_REQUEST", "The document is empty."
+    size = len(text.encode())
+    if size > SHORT_BYTES:
+        return (
+            "TEXT_SIZE_LIMIT_EXCEEDED",
+            f"Input document size exceeds limit. Max length of a document is {SHORT_BYTES} bytes, this one has {size}.",
+        )
+    return None

@@ -1,0 +1,122 @@
+"""Comprehend through boto3, with a tiny model that is trained here."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from modelyard.ai.sentiment import FILE
+from modelyard.ai.text_classifier import train
+from modelyard.cli.platform import Platform
+from modelyard.testing.platform import command
+
+GOOD = ("good", "great", "lovely", "wonderful", "I love it", "excellent", "happy")
+BAD = ("bad", "awful", "terrible", "horrible", "I hate it", "dreadful", "sad")
+PLAIN = ("the table", "it is Monday", "a train", "the report has pages", "the box", "rain", "paper")
+
+
+@pytest.fixture(scope="module")
+def comprehend(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client; the platform's sentiment model is a small one of the user's own."""
+    folder = tmp_path_factory.mktemp("sentiment")
+    labelled = {"POSITIVE": GOOD, "NEGATIVE": BAD, "NEUTRAL": PLAIN}
+    texts = [text for some in labelled.values() for text in some]
+    labels = [[label] for label, some in labelled.items() for _ in some]
+    train(texts, labels, strength=100.0).save(folder / FILE)
+    added = command(
+        "models", "add", "tiny-sentiment", str(folder), "--engine", "sentiment", "--service", "comprehend",
+        "--task", "sentiment", "--language", "en", home=platform.home.root,
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    yield platform.client("comprehend")
+
+
+def code_of(call: Any, **arguments: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def test_texts_are_answered_as_awss_examples_are(comprehend: Any) -> None:
+    english = comprehend.detect_dominant_language(
+        Text="Bob lives in Seattle. He is a software engineer at Amazon."
+    )
+    assert english["Languages"][0]["LanguageCode"] == "en"
+    many = comprehend.batch_detect_dominant_language(
+        TextList=["Il fait beau aujourd'hui à Marseille", "Ich möchte bitte ein Bier", "12345 67"]
+    )
+    codes = [[one["LanguageCode"] for one in r["Languages"]][:1] for r in many["ResultList"]]
+    assert codes == [["fr"], ["de"], []]
+    for text, sentiment in (("great", "POSITIVE"), ("awful", "NEGATIVE"), ("a table", "NEUTRAL")):
+        found = comprehend.detect_sentiment(Text=text, LanguageCode="en")
+        assert found["Sentiment"] == sentiment
+        assert sum(found["SentimentScore"].values()) == pytest.approx(1.0, abs=1e-5)
+    mixed = comprehend.detect_sentiment(Text="It is excellent. But I hate it!", LanguageCode="en")
+    assert mixed["SentimentScore"]["Mixed"] > 0.2
+
+
+def test_bad_input_gets_awss_errors(comprehend: Any) -> None:
+    one = comprehend.detect_sentiment
+    code, text = code_of(one, Text="é" * 2501, LanguageCode="en")
+    assert code == "TextSizeLimitExceededException" and "5002 bytes" in text
+    assert code_of(one, Text="x", LanguageCode="fr")[0] == "UnsupportedLanguageException"
+    assert code_of(one, Text="x", LanguageCode="xx")[0] == "ValidationException"
+    many = comprehend.batch_detect_sentiment
+    code, _ = code_of(many, TextList=["x"] * 26, LanguageCode="en")
+    assert code == "BatchSizeLimitExceededException"
+    found = many(TextList=["great", "x" * 5001, "awful"], LanguageCode="en")
+    assert [one["Index"] for one in found["ResultList"]] == [0, 2]
+    (error,) = found["ErrorList"]
+    assert (error["Index"], error["ErrorCode"]) == (1, "TEXT_SIZE_LIMIT_EXCEEDED")
+
+
+def test_the_platforms_own_endpoints_are_nobodys(platform: Platform, comprehend: Any) -> None:
+    comprehend.detect_dominant_language(Text="Whatever it may be")
+    names = [
+        one["EndpointName"] for one in platform.client("sagemaker").list_endpoints()["Endpoints"]
+    ]
+    assert "language-detection" not in names
+    runtime = platform.client("sagemaker-runtime")
+    arguments = {"EndpointName": "language-detection", "Body": b"x"}
+    assert code_of(runtime.invoke_endpoint, **arguments)[0] == "ValidationError"
+
+
+def test_packs_are_listed_with_what_they_need(platform: Platform, comprehend: Any) -> None:
+    listed = json.loads(command("models", "list", "--json", home=platform.home.root).stdout)
+    states = {one["name"]: one["state"] for one in listed["packs"]}
+    assert states["language-detection"] == states["tiny-sentiment"] == "ready"
+    assert listed["choices"] == {"comprehend/sentiment/en": "tiny-sentiment"}
+    refused = command("models", "install", "nothing", home=platform.home.root)
+    assert refused.returncode == 1 and "no pack 'nothing'" in refused.stderr
+    verified = command("models", "verify", home=platform.home.root)
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_an_unknown_operation_is_refused_by_name(comprehend: Any) -> None:
+    code, text = code_of(comprehend.list_flywheels)
+    assert code == "UnsupportedOperation" and "ListFlywheels" in text
+
+
+def test_the_folder_of_an_own_model_may_go(platform: Platform, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    arguments = (
+        "--engine",
+        "sentiment",
+        "--service",
+        "comprehend",
+        "--task",
+        "t",
+        "--language",
+        "de",
+    )
+    added = command(
+        "models", "add", "short-lived", str(folder), *arguments, home=platform.home.root
+    )
+    assert added.returncode == 0, added.stderr
+    gone = command("models", "remove", "short-lived", home=platform.home.root)
+    assert gone.returncode == 0, gone.stderr
