@@ -136,7 +136,12 @@ def test_an_image_that_nobody_runs_fails_its_endpoint_with_its_name(
     platform: Platform, bucket: str
 ) -> None:
     image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/my-own:latest"
-    _create(platform, "own-image", uri=f"s3://{bucket}/nothing.tar.gz", image=image)
+    # Where there is a container engine it is asked for the image, and finds none either.
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("weights"))
+    platform.client("s3").put_object(Bucket=bucket, Key="own.tar.gz", Body=archive.getvalue())
+    _create(platform, "own-image", uri=f"s3://{bucket}/own.tar.gz", image=image)
     description = _settle(platform, "own-image")
     assert description["EndpointStatus"] == "Failed"
     assert image in description["FailureReason"]

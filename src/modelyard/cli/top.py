@@ -19,6 +19,7 @@ from modelyard.cli.platform import Platform, connect
 PERIOD_SECONDS = 10
 REFRESH_SECONDS = 2.0
 ENDPOINTS_MAX = 100
+_WIDTH = 200
 _WINDOW = timedelta(seconds=6 * PERIOD_SECONDS)
 _METRICS = {
     "rate": ("Invocations", "Sum"),
@@ -62,7 +63,9 @@ def top(
         output.print_json([asdict(line) for line in watcher.lines()])
         return
     if once:
-        output.console.print(_shown(watcher.lines()))
+        # Into a file or a pipe, lines are as long as they have to be.
+        width = None if output.console.is_terminal else _WIDTH
+        output.console.print(_shown(watcher.lines()), width=width, crop=False)
         return
     with Live(console=output.console, screen=True, auto_refresh=False) as live:
         while True:
@@ -188,7 +191,7 @@ def _shown(lines: Sequence[Line]) -> Group | Text:
         return Text("No endpoints. Serve a model: modelyard deploy MODEL --name NAME")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("endpoint", "status", "variant"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in (
         "weight",
         "replicas",
