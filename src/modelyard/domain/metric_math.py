@@ -51,7 +51,10 @@ def names_in(expression: str, known: set[str]) -> set[str]:
 
 def evaluate(expression: str, known: Mapping[str, Series]) -> Series:
     """A series. Raises ``ValidationError``, and ``UnsupportedOperation`` for functions that are not executed."""
-    result = _value(_parse(expression).body, known)
+    try:
+        result = _value(_parse(expression).body, known)
+    except RecursionError as error:
+        raise _wrong(f"{expression[:60]}…", "it is nested too deeply") from error
     if isinstance(result, Series):
         return result
     raise _wrong(expression, "it is not a time series")

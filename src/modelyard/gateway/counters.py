@@ -12,9 +12,16 @@ import msgspec
 
 from modelyard.domain.metrics import BUCKET_WIDTH
 
+TELL_SECONDS = 5
+"""Control learns so often what was counted."""
 DATAGRAM_CELLS = 50
-"""Cells in one datagram, which has to fit into a socket's buffer."""
-_FIRST_SERVER_STATUS, _FIRST_CLIENT_STATUS = 500, 400
+"""Cells in one datagram at most."""
+DATAGRAM_BYTES = 64 * 1024
+"""Several of this size fit into a socket's buffer; a cell of the widest latencies is half of it."""
+_OK, _FIRST_SERVER_STATUS, _FIRST_CLIENT_STATUS = 200, 500, 400
+_PER_LOG = 1.0 / BUCKET_WIDTH
+_TABLE_STEPS = 2.0
+"""The table of buckets has so many entries a microsecond."""
 
 CellKey = tuple[str, str, str, str, str]
 """Account, region, endpoint, variant, endpoint config."""
@@ -29,6 +36,7 @@ class Cell(msgspec.Struct, array_like=True):
     variant: str
     config: str
     requests: int = 0
+    """Filled in when it is told: it is the sum of either histogram."""
     client_errors: int = 0
     server_errors: int = 0
     model_errors: int = 0
@@ -47,39 +55,54 @@ class Report(msgspec.Struct, array_like=True):
     cells: list[Cell]
 
 
+def _bucket(microseconds: float) -> int:
+    """Its number; ``domain.endpoint_metrics`` knows what stands in the middle of it."""
+    return int(math.log(microseconds) * _PER_LOG) if microseconds > 1.0 else 0
+
+
+# A logarithm costs as much as all the rest of a count; nearly all latencies are below 16 ms.
+_TABLE = tuple(_bucket((entry + 0.5) / _TABLE_STEPS) for entry in range(32_768))
+
+
 class Counters:
     """The cells of one gateway."""
 
     def __init__(self) -> None:
         self._cells: dict[CellKey, Cell] = {}
 
-    def count(
-        self, key: CellKey, *, status: int, failed: bool, model_seconds: float, seconds: float
-    ) -> None:
-        """One request that was answered. ``status`` is the container's, or the platform's own where it refused."""
+    def count(self, key: CellKey, status: int, model_seconds: float, seconds: float) -> None:
+        """One request that was answered. ``status`` is the container's, or the platform's own where it refused.
+
+        ``seconds`` are not less than ``model_seconds``. Positional and plain: this runs for each request.
+        """
         cell = self._cells.get(key)
         if cell is None:
             cell = self._cells[key] = Cell(*key)
-        cell.requests += 1
-        if failed:
+        if status != _OK:
             cell.model_errors += 1
             if status >= _FIRST_SERVER_STATUS:
                 cell.server_errors += 1
             elif status >= _FIRST_CLIENT_STATUS:
                 cell.client_errors += 1
         model = model_seconds * 1e6
-        overhead = (seconds - model_seconds) * 1e6
+        overhead = seconds * 1e6 - model
         cell.model_sum += model
         cell.overhead_sum += overhead
-        place = int(math.log(model) / BUCKET_WIDTH) if model > 1.0 else 0
-        cell.model[place] = cell.model.get(place, 0) + 1
-        place = int(math.log(overhead) / BUCKET_WIDTH) if overhead > 1.0 else 0
-        cell.overhead[place] = cell.overhead.get(place, 0) + 1
+        try:
+            place = _TABLE[int(model * _TABLE_STEPS)]
+        except IndexError:
+            place = _bucket(model)
+        buckets = cell.model
+        buckets[place] = buckets.get(place, 0) + 1
+        try:
+            place = _TABLE[int(overhead * _TABLE_STEPS)]
+        except IndexError:
+            place = _bucket(overhead)
+        buckets = cell.overhead
+        buckets[place] = buckets.get(place, 0) + 1
 
-    def tell(
-        self, at: int, gauges: Iterable[tuple[CellKey, int, int]], send: Callable[[bytes], bool]
-    ) -> None:
-        """Send all cells; those that nobody took stay. ``gauges``: instances and requests in flight of each fleet."""
+    def note(self, at: int, gauges: Iterable[tuple[CellKey, int, int]]) -> None:
+        """Instances and requests in flight of each fleet, before a telling."""
         is_minute = at % 60 == 0
         for key, instances, in_flight in gauges:
             cell = self._cells.get(key)
@@ -88,14 +111,29 @@ class Counters:
                     continue  # Once a minute is enough to say that nothing happens.
                 cell = self._cells[key] = Cell(*key)
             cell.instances, cell.in_flight = instances, in_flight
+
+    def tell(self, at: int, send: Callable[[bytes], bool]) -> bool:
+        """Send the cells; those that nobody took stay. Whether it is worth to go on soon: some went and some stay."""
         keys = list(self._cells)
-        for first in range(0, len(keys), DATAGRAM_CELLS):
-            some = keys[first : first + DATAGRAM_CELLS]
-            report = Report(at, [self._cells[key] for key in some])
-            if not send(_encode(report)):
-                return
+        told = 0
+        while told < len(keys):
+            some = keys[told : told + DATAGRAM_CELLS]
+            data = self._report(at, some)
+            while len(data) > DATAGRAM_BYTES and len(some) > 1:
+                some = some[: len(some) // 2]
+                data = self._report(at, some)
+            if not send(data):
+                return told > 0
             for key in some:
                 del self._cells[key]
+            told += len(some)
+        return False
+
+    def _report(self, at: int, keys: Iterable[CellKey]) -> bytes:
+        cells = [self._cells[key] for key in keys]
+        for cell in cells:
+            cell.requests = sum(cell.model.values())
+        return _encode(Report(at, cells))
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -117,3 +155,39 @@ class Teller:
         except OSError:
             return False
         return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Telling:
+    """When to tell: at the same moments in every gateway, so that the periods of metrics close soon after their ends."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        gauges: Callable[[], Iterable[tuple[CellKey, int, int]]],
+        send: Callable[[bytes], bool],
+        now: Callable[[], float],
+    ) -> None:
+        self._counters = counters
+        self._gauges = gauges
+        self._send = send
+        self._now = now
+        self._since = self._last = self._moment()
+        self._has_more = False
+
+    def tick(self) -> None:
+        """Often, whether something is due or not."""
+        moment = self._moment()
+        if moment != self._last:
+            # Of a clock that was set back, too: not a word about the future, and no waiting for it.
+            self._since, self._last = min(self._last, moment), moment
+            self._counters.note(self._since, self._gauges())
+        elif not self._has_more:
+            return
+        self._has_more = self._counters.tell(self._since, self._send)
+
+    def _moment(self) -> int:
+        return int(self._now()) // TELL_SECONDS * TELL_SECONDS

@@ -265,13 +265,11 @@ class Invoke:
             return
         shared = self._shared
         now = shared.now()
-        status = outcome.status
         shared.counters.count(
             (endpoint.account, endpoint.region, endpoint.name, self._variant, self._config),
-            status=status,
-            failed=status != _OK,
-            model_seconds=now - invocation.sent_at if invocation.sent_at else 0.0,
-            seconds=now - invocation.deadline + shared.gate.limits.invocation_seconds,
+            outcome.status,
+            now - invocation.sent_at if invocation.sent_at else 0.0,
+            now - invocation.deadline + shared.gate.limits.invocation_seconds,
         )
 
     def _capture(self, outcome: Final) -> None:

@@ -12,7 +12,7 @@ import signal
 import socket
 import sqlite3
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,7 +26,7 @@ from modelyard.base.settings import Home, Settings
 from modelyard.domain.routes import EndpointRoute, RoutingTable
 from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.gateway.capture import Capture
-from modelyard.gateway.counters import Counters, Teller
+from modelyard.gateway.counters import CellKey, Counters, Teller, Telling
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
 from modelyard.gateway.invocations import Invocations, error_answer, is_invocation
@@ -45,8 +45,6 @@ logger = logging.getLogger(__name__)
 TABLE_SECONDS = 0.05
 """How often new routes are looked for when no request asks for them."""
 SLOW_SECONDS = 1.0
-TELL_SECONDS = 5
-"""Control learns so often what was counted."""
 FRAME_MARGIN = 1 << 20
 LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -101,16 +99,19 @@ class Gateway:
             wait_seconds=limits.replica_wait_seconds,
         )
         self._routes.dispatcher = self._dispatcher
-        self._counters = Counters()
+        counters = Counters()
+        self._telling = Telling(
+            counters,
+            gauges=self._gauges,
+            send=Teller(str(home.socket("metrics"))).send,
+            now=clock.now,
+        )
         self._capture = Capture(
             write=_captured_writer(home, clock),
             disk=home.root,
             clock=clock,
             random=SystemRandom(),
         )
-        self._teller = Teller(str(home.socket("metrics")))
-        self._told_at = int(clock.now()) // TELL_SECONDS * TELL_SECONDS
-        self._now = clock.now
         self._gate = Gate(limits, self._handle, clock.monotonic)
         self._shelves = Shelves(
             control=home.socket(SHELVES),
@@ -127,7 +128,7 @@ class Gateway:
             random=FastRandom(),
             now=clock.monotonic,
             request_id=RequestIds(SystemRandom()),
-            counters=self._counters,
+            counters=counters,
             shelves=self._shelves,
             capture=self._capture,
         )
@@ -222,23 +223,17 @@ class Gateway:
             self._routes.refresh()
             self._dispatcher.tick()
             slow += TABLE_SECONDS
-            self._tell()
+            self._telling.tick()
             if slow >= SLOW_SECONDS:
                 slow = 0.0
                 self._gate.tick()
                 self._shelves.tick()
 
-    def _tell(self) -> None:
-        """At the same moments in every gateway, so that the periods of metrics close soon after their ends."""
-        due = int(self._now()) // TELL_SECONDS * TELL_SECONDS
-        if due <= self._told_at:
-            return
-        gauges = (
+    def _gauges(self) -> Iterable[tuple[CellKey, int, int]]:
+        return (
             ((*key[:4], config), instances, in_flight)
             for key, config, instances, in_flight in self._dispatcher.gauges()
         )
-        self._counters.tell(self._told_at, gauges, self._teller.send)
-        self._told_at = due
 
     async def _drain(self) -> None:
         self._gate.is_closing = True
