@@ -32,6 +32,10 @@ class Shelves:
         own.chmod(0o600)
         self._socket.setblocking(False)
 
+    def close(self) -> None:
+        """Nobody is told any more."""
+        self._socket.close()
+
     def fileno(self) -> int:
         """For an event loop, which calls ``read`` when there is something."""
         return self._socket.fileno()

@@ -215,6 +215,8 @@ class Gateway:
             await self._drain()
             ticking.cancel()
             capturing.cancel()
+        loop.remove_reader(self._shelves.fileno())
+        self._shelves.close()
 
     async def _tick(self) -> None:
         slow = 0.0
