@@ -1,5 +1,6 @@
 """Comprehend through boto3, with a tiny model that is trained here."""
 
+import datetime
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,11 +90,50 @@ def test_packs_are_listed_with_what_they_need(platform: Platform, comprehend: An
     listed = json.loads(command("models", "list", "--json", home=platform.home.root).stdout)
     states = {one["name"]: one["state"] for one in listed["packs"]}
     assert states["language-detection"] == states["tiny-sentiment"] == "ready"
-    assert listed["choices"] == {"comprehend/sentiment/en": "tiny-sentiment"}
+    assert listed["choices"]["comprehend/sentiment/en"] == "tiny-sentiment"
     refused = command("models", "install", "nothing", home=platform.home.root)
     assert refused.returncode == 1 and "no pack 'nothing'" in refused.stderr
     verified = command("models", "verify", home=platform.home.root)
     assert verified.returncode == 0, verified.stderr
+
+
+def test_what_was_used_is_metered_and_priced(platform: Platform, comprehend: Any) -> None:
+    def used() -> float:
+        shown = json.loads(command("usage", "--json", home=platform.home.root).stdout)
+        return sum(
+            float(one["quantity"]) for one in shown if one["usage_type"] == "DetectSentiment"
+        )
+
+    before = used()
+    comprehend.detect_sentiment(Text="x" * 301, LanguageCode="en")
+    comprehend.batch_detect_sentiment(TextList=["a", "b"], LanguageCode="en")
+    assert used() - before == 10
+    today = datetime.datetime.now(datetime.UTC).date()
+    costs = platform.client("ce").get_cost_and_usage(
+        TimePeriod={
+            "Start": str(today - datetime.timedelta(days=1)),
+            "End": str(today + datetime.timedelta(days=1)),
+        },
+        Granularity="DAILY",
+        Metrics=["UnblendedCost"],
+        GroupBy=[{"Type": "DIMENSION", "Key": "SERVICE"}],
+    )
+    assert len(costs["ResultsByTime"]) == 2
+    assert costs["ResultsByTime"][-1]["Groups"][0]["Keys"] == ["Amazon Comprehend"]
+
+
+def test_personal_data_needs_a_model_of_names_or_the_choice_to_do_without(
+    platform: Platform, comprehend: Any
+) -> None:
+    given = {"Text": "Mail to 😀 jo@example.com", "LanguageCode": "en"}
+    code, text = code_of(comprehend.detect_pii_entities, **given)
+    assert code == "ModelPackNotInstalledException" and "modelyard models install spacy-en" in text
+    arguments = ("models", "use", "comprehend", "pii-names", "en", "pii-patterns")
+    assert command(*arguments, home=platform.home.root).returncode == 0
+    (found,) = comprehend.detect_pii_entities(**given)["Entities"]
+    assert (found["Type"], found["BeginOffset"], found["EndOffset"]) == ("EMAIL", 10, 24)
+    (label,) = comprehend.contains_pii_entities(**given)["Labels"]
+    assert label["Name"] == "EMAIL"
 
 
 def test_an_unknown_operation_is_refused_by_name(comprehend: Any) -> None:

@@ -15,7 +15,9 @@ from modelyard.ai.questions import Finding, Item
 
 ENGINES: Mapping[str, str] = {
     "language": "modelyard.ai.language",
+    "pii": "modelyard.ai.pii",
     "sentiment": "modelyard.ai.sentiment",
+    "spacy": "modelyard.ai.spacy_pipeline",
 }
 """Name to the module that has ``load(folder, options)``."""
 

@@ -24,6 +24,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     ``action`` is ``service:Operation`` as IAM writes it (``sagemaker:CreateModel``); ``resource`` the ARN
     that it is about, or ``*``. ``deadline`` is in seconds of the process's monotonic clock.
+    ``invocation_id`` is what AWS's clients send again when they repeat a request; empty where a client sends none.
     """
 
     principal: Principal
@@ -33,3 +34,4 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     deadline: float
     resource: str = "*"
+    invocation_id: str = ""

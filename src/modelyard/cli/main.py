@@ -17,6 +17,7 @@ from modelyard.cli import (
     simulate,
     top,
     transform,
+    usage,
 )
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ app.add_typer(rollout.app, name="rollout", rich_help_panel=SERVING)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=SERVING)
 app.add_typer(image.app, name="image", rich_help_panel=SERVING)
 app.add_typer(models.app, name="models", rich_help_panel=SERVING)
+app.command("usage", rich_help_panel=SERVING)(usage.usage)
 app.command("env", rich_help_panel=CLIENTS)(environment.env)
 app.command("configure", rich_help_panel=CLIENTS)(environment.configure)
 app.command(

@@ -6,8 +6,11 @@ from modelyard.base.ids import RandomSource
 from modelyard.base.settings import Home, Limits
 from modelyard.server.data_plane import LocalDataPlane
 from modelyard.services.comprehend.detection import Detection
+from modelyard.services.cost_explorer import CostExplorer
 from modelyard.services.hosted_models import HostedModels
+from modelyard.services.metering import Metering, read_prices
 from modelyard.store.resources import ResourceStore
+from modelyard.store.usage import UsageStore
 
 
 class AiServices:
@@ -29,8 +32,21 @@ class AiServices:
             data_plane=self._data_plane,
             clock=clock,
         )
-        self.facades: tuple[object, ...] = (Detection(models=self.models),)
+        self._usage = UsageStore(home.usage_database)
+        self.metering = Metering(usage=self._usage, clock=clock)
+        self.facades: tuple[object, ...] = (
+            Detection(models=self.models, metering=self.metering),
+            CostExplorer(usage=self._usage, prices=lambda: read_prices(home.prices), clock=clock),
+        )
 
     async def run(self) -> None:
         """What has to run while the process does."""
         await self._data_plane.run()
+
+    def clear(self) -> None:
+        """Forget what was used."""
+        self._usage.clear()
+
+    def close(self) -> None:
+        """After ``run`` has ended."""
+        self._usage.close()

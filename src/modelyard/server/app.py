@@ -175,6 +175,7 @@ class Pipeline:
             action=f"{_known(exchange.service).signing_name}:{exchange.operation}",
             request_id=exchange.request_id,
             deadline=self._clock.monotonic() + CALL_SECONDS,
+            invocation_id=exchange.headers.get("amz-sdk-invocation-id", ""),
         )
 
     def _check_authorisation(self, exchange: Exchange) -> None:

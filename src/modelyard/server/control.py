@@ -290,6 +290,7 @@ class Control:
         self._store.close()
         self._logs.close()
         self._metrics.close()
+        self._ai.close()
         self._objects.close()
 
     def _authenticate(self, service: ServiceModel, request: Request) -> tuple[Principal, str]:
@@ -340,6 +341,7 @@ class Control:
             asyncio.to_thread(self._objects.clear),
             asyncio.to_thread(self._logs.clear),
             asyncio.to_thread(self._metrics.clear),
+            asyncio.to_thread(self._ai.clear),
         )
         await self._bootstrap()
         return {"state": "empty"}

@@ -14,6 +14,7 @@ from modelyard.services.cloudwatch.alarms import Alarms
 from modelyard.services.cloudwatch.metric_data import MetricData
 from modelyard.services.cloudwatch.metrics import Metrics
 from modelyard.services.comprehend.detection import Detection
+from modelyard.services.cost_explorer import CostExplorer
 from modelyard.services.iam.access_keys import AccessKeys
 from modelyard.services.iam.attachments import Attachments
 from modelyard.services.iam.inline import InlinePolicies
@@ -116,9 +117,12 @@ CLOUDWATCH: dict[type, tuple[str, ...]] = {
 }  # fmt: skip
 COMPREHEND: dict[type, tuple[str, ...]] = {
     Detection: (
-        "DetectDominantLanguage", "DetectSentiment", "BatchDetectDominantLanguage", "BatchDetectSentiment",
+        "DetectDominantLanguage", "DetectSentiment", "DetectEntities", "DetectKeyPhrases", "DetectSyntax",
+        "DetectPiiEntities", "ContainsPiiEntities", "BatchDetectDominantLanguage", "BatchDetectSentiment",
+        "BatchDetectEntities", "BatchDetectKeyPhrases", "BatchDetectSyntax",
     ),
 }  # fmt: skip
+COST_EXPLORER: dict[type, tuple[str, ...]] = {CostExplorer: ("GetCostAndUsage",)}
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
     "iam": IAM,
@@ -127,6 +131,7 @@ SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "application-autoscaling": AUTOSCALING,
     "cloudwatch": CLOUDWATCH,
     "comprehend": COMPREHEND,
+    "ce": COST_EXPLORER,
 }
 
 

@@ -19,7 +19,9 @@ SERVICE_OF_MODULE = {
     "iam": "iam",
     "sts": "sts",
     "application_autoscaling": "application-autoscaling",
+    "cloudwatch": "cloudwatch",
     "comprehend": "comprehend",
+    "cost_explorer": "ce",
 }
 
 

@@ -1,0 +1,179 @@
+"""What services were used for: an SQLite file of its own, with a row an account, region, day and operation.
+
+``record`` returns when the usage is on the disk, and an answer leaves after that: whatever was answered is metered. Each usage
+has an id; one that is recorded again (by a client that repeats what it got no answer to) is counted once. Requests that come
+together share a commit.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.base.failpoint import failpoint
+
+REMEMBERED_SECONDS = 86_400.0
+"""An id is known for so long; clients repeat a request for minutes."""
+PENDING_MAX = 10_000
+_BUSY_SECONDS = 10.0
+_TRIM_EVERY = 1_000
+_MIGRATIONS = (
+    """
+    CREATE TABLE used (
+      account TEXT NOT NULL, region TEXT NOT NULL, day TEXT NOT NULL, service TEXT NOT NULL, operation TEXT NOT NULL,
+      usage_type TEXT NOT NULL, unit TEXT NOT NULL, quantity REAL NOT NULL, requests INTEGER NOT NULL,
+      PRIMARY KEY (account, day, region, service, operation, usage_type, unit)) WITHOUT ROWID;
+    CREATE TABLE recorded (id TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+    CREATE INDEX recorded_by_age ON recorded (at);
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """``quantity`` of ``unit``; ``day`` is a UTC date (``2026-01-31``)."""
+
+    account: str
+    region: str
+    day: str
+    service: str
+    operation: str
+    usage_type: str
+    unit: str
+    quantity: float
+    requests: int = 1
+
+
+class TooMuchUsage(Exception):
+    """More waits to be written than may."""
+
+
+class UsageStore:
+    """Opens or creates the file. ``record`` is for one event loop; the rest blocks, and may be called from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = self._open()
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+            self._connection.executescript(
+                f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;"
+            )
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="usage")
+        self._pending: list[tuple[str, float, Usage, asyncio.Future[None]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._commits = 0
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def close(self) -> None:
+        """After the last ``record`` has returned."""
+        self._writer.shutdown()
+        self._connection.close()
+
+    async def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
+        """Durable on return, and counted once for each id. Raises ``TooMuchUsage`` and ``sqlite3.Error``."""
+        if len(self._pending) >= PENDING_MAX:
+            raise TooMuchUsage(f"{len(self._pending)} usages wait to be written.")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._pending.append((usage_id, now, usage, done))
+        if self._flushing is None:
+            self._flushing = loop.create_task(self._flush(), name="usage.flush")
+        await done
+
+    async def _flush(self) -> None:
+        """Write what waits, together, until nothing does."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._pending:
+                batch, self._pending = self._pending, []
+                rows = [(usage_id, at, usage) for usage_id, at, usage, _ in batch]
+                error: sqlite3.Error | None = None
+                try:
+                    await loop.run_in_executor(self._writer, self._commit, rows)
+                except sqlite3.Error as failure:
+                    error = failure
+                for *_, done in batch:
+                    if done.done():
+                        continue  # The caller has gone.
+                    if error is None:
+                        done.set_result(None)
+                    else:
+                        done.set_exception(error)
+        finally:
+            self._flushing = None
+
+    def _commit(self, rows: Sequence[tuple[str, float, Usage]]) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for usage_id, at, usage in rows:
+                self._add(usage_id, at, usage)
+            self._commits += 1
+            if self._commits % _TRIM_EVERY == 1:
+                oldest = rows[-1][1] - REMEMBERED_SECONDS
+                connection.execute("DELETE FROM recorded WHERE at < ?", (oldest,))
+            failpoint("usage.before-commit")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        failpoint("usage.after-commit")
+
+    def _add(self, usage_id: str, at: float, usage: Usage) -> None:
+        added = self._connection.execute(
+            "INSERT OR IGNORE INTO recorded (id, at) VALUES (?, ?)", (usage_id, at)
+        )
+        if added.rowcount == 0:
+            return
+        self._connection.execute(
+            "INSERT INTO used VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " quantity = quantity + excluded.quantity, requests = requests + excluded.requests",
+            (
+                usage.account, usage.region, usage.day, usage.service, usage.operation, usage.usage_type,
+                usage.unit, usage.quantity, usage.requests,
+            ),
+        )  # fmt: skip
+
+    def read(self, account: str, *, start: str, end: str) -> list[Usage]:
+        """Of the days from ``start`` on, before ``end``; by day."""
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
+        try:
+            rows = connection.execute(
+                "SELECT account, region, day, service, operation, usage_type, unit, quantity, requests FROM used"
+                " WHERE account = ? AND day >= ? AND day < ? ORDER BY day, service, operation",
+                (account, start, end),
+            ).fetchall()
+        finally:
+            connection.close()
+        names = (
+            "account",
+            "region",
+            "day",
+            "service",
+            "operation",
+            "usage_type",
+            "unit",
+            "quantity",
+            "requests",
+        )
+        return [Usage(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def clear(self) -> None:
+        """Forget everything; waits for what is being written."""
+        self._writer.submit(self._clear).result()
+
+    def _clear(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute("DELETE FROM used")
+        self._connection.execute("DELETE FROM recorded")
+        self._connection.execute("COMMIT")
