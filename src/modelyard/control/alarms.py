@@ -5,23 +5,19 @@ nothing, which its history says.
 """
 
 import asyncio
-import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from modelyard.base.clock import Clock
 from modelyard.domain.alarms import Rule, Verdict, evaluate, reason_data
-from modelyard.store.alarms import ALARM, moved
+from modelyard.domain.metric_math import Series, evaluate_all
+from modelyard.store.alarms import ALARM, moved, period_of
 from modelyard.store.metrics import HistoryItem, Metric, MetricStore
-from modelyard.store.resources import Key, Resource, ResourceStore, Update
+from modelyard.store.resources import Json, Key, Resource, ResourceStore, Update
 
 SETTLE_SECONDS = 2.0
-"""Gateways tell of their requests once a second: a period is closed for good a moment after its end."""
+"""Gateways tell of their requests at the ends of periods: a period is closed for good a moment after its end."""
 _EVALUATION_SECONDS_MAX = 60
-_ACTIONS = {
-    "OK": "OKActions",
-    "ALARM": "AlarmActions",
-    "INSUFFICIENT_DATA": "InsufficientDataActions",
-}
 
 
 class AlarmReconciler:
@@ -40,7 +36,7 @@ class AlarmReconciler:
             self._evaluated.pop(key, None)
             return float("inf")
         now = self._clock.now()
-        interval: int = min(alarm.spec["Period"], _EVALUATION_SECONDS_MAX)
+        interval = min(period_of(alarm), _EVALUATION_SECONDS_MAX)
         # What somebody set by hand holds until the next evaluation is due.
         closed = int((now - SETTLE_SECONDS) // interval * interval)
         mark = (closed, alarm.spec.get("configured_at"))
@@ -71,8 +67,7 @@ class AlarmReconciler:
         data = reason_data(
             rule, verdict, now=now, statistic=statistic, unit=alarm.spec.get("Unit", "")
         )
-        status, notes = moved(alarm, verdict.state, reason=verdict.reason, data=data, now=now)
-        return status, [*notes, *_actions(alarm, verdict.state, now)]
+        return moved(alarm, verdict.state, reason=verdict.reason, data=data, now=now)
 
 
 def rule_of(alarm: Resource) -> Rule:
@@ -81,7 +76,7 @@ def rule_of(alarm: Resource) -> Rule:
     return Rule(
         comparison=spec["ComparisonOperator"],
         threshold=spec["Threshold"],
-        period=spec["Period"],
+        period=period_of(alarm),
         periods=spec["EvaluationPeriods"],
         needed=spec.get("DatapointsToAlarm") or spec["EvaluationPeriods"],
         missing=spec.get("TreatMissingData") or "missing",
@@ -92,21 +87,57 @@ def points_of(
     metrics: MetricStore, alarm: Resource, *, start: float, end: float, now: float
 ) -> list[tuple[int, float]]:
     """Beginning and value of the periods of the alarm's metric that have data, oldest first. Blocks."""
-    spec, key = alarm.spec, alarm.key
-    dimensions = sorted((one["Name"], one["Value"]) for one in spec.get("Dimensions") or ())
-    metric = Metric(
-        account=key.account,
-        region=key.region,
-        namespace=spec["Namespace"],
-        name=spec["MetricName"],
-        dimensions=tuple(dimensions),
-    )
-    found = metrics.read(
-        metric, start=start, end=end, period=spec["Period"], now=now, unit=spec.get("Unit") or ""
-    )
-    statistic = spec.get("Statistic") or spec["ExtendedStatistic"]
-    values = ((at, summary.statistic(statistic)) for at, summary in found.items())
-    return [(at, value) for at, value in values if value is not None]
+    window = _Window(metrics, alarm.key, start, end, period_of(alarm), now)
+    spec = alarm.spec
+    queries: Sequence[Json] = spec.get("Metrics") or ()
+    if not queries:
+        statistic = spec.get("Statistic") or spec["ExtendedStatistic"]
+        return sorted(window.series(spec, statistic, spec.get("Unit")).points.items())
+    stats = {
+        query["Id"]: window.series(
+            query["MetricStat"]["Metric"],
+            query["MetricStat"]["Stat"],
+            query["MetricStat"].get("Unit"),
+        )
+        for query in queries
+        if query.get("MetricStat")
+    }
+    found = evaluate_all({one["Id"]: one.get("Expression") or "" for one in queries}, stats)
+    (decides,) = (query["Id"] for query in queries if query.get("ReturnData", True))
+    return sorted(found[decides].points.items())
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Which periods are looked at."""
+
+    metrics: MetricStore
+    alarm: Key
+    start: float
+    end: float
+    period: int
+    now: float
+
+    def series(self, named: Json, statistic: str, unit: str | None) -> Series:
+        """One statistic of the metric that is ``named``."""
+        dimensions = sorted((one["Name"], one["Value"]) for one in named.get("Dimensions") or ())
+        metric = Metric(
+            account=self.alarm.account,
+            region=self.alarm.region,
+            namespace=named["Namespace"],
+            name=named["MetricName"],
+            dimensions=tuple(dimensions),
+        )
+        found = self.metrics.read(
+            metric,
+            start=self.start,
+            end=self.end,
+            period=self.period,
+            now=self.now,
+            unit=unit or "",
+        )
+        values = ((at, summary.statistic(statistic)) for at, summary in found.items())
+        return Series(points={at: value for at, value in values if value is not None})
 
 
 class Ringing:
@@ -135,26 +166,3 @@ class Measured:
     def recent(self, alarm: Resource, *, start: float, end: float) -> Sequence[tuple[float, float]]:
         """Beginning and value of the periods of the alarm's metric that have data, oldest first."""
         return list(points_of(self._metrics, alarm, start=start, end=end, now=self._clock.now()))
-
-
-def _actions(alarm: Resource, state: str, now: float) -> list[HistoryItem]:
-    """What the history says of each action of the new state."""
-    if not alarm.spec.get("ActionsEnabled", True):
-        return []
-    items = []
-    for arn in alarm.spec.get(_ACTIONS[state]) or ():
-        is_scaling = ":autoscaling:" in arn
-        done = "Successfully executed" if is_scaling else "Failed to execute"
-        why = "" if is_scaling else " (Modelyard delivers to scaling policies only)"
-        items.append(
-            HistoryItem(
-                name=alarm.key.name,
-                at=now,
-                kind="Action",
-                summary=f"{done} action {arn}{why}",
-                data=json.dumps(
-                    {"version": "1.0", "actionState": done, "stateUpdateTimestamp": now}
-                ),
-            )
-        )
-    return items

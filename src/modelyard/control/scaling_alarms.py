@@ -11,7 +11,7 @@ from typing import Protocol
 from modelyard.base.clock import Clock
 from modelyard.domain.scaling.policies import Policy, Tracking
 from modelyard.domain.scaling.proposals import Alarm, Point
-from modelyard.store.alarms import ALARM
+from modelyard.store.alarms import ALARM, period_of
 from modelyard.store.resources import Json, Key, Resource, ResourceStore
 from modelyard.store.scaling import alarm_key
 
@@ -65,7 +65,7 @@ class PolicyAlarms:
     async def _alarm(self, alarm: Resource) -> Alarm:
         spec, status = alarm.spec, alarm.status
         now = self._clock.now() - self._settle_seconds
-        period = float(spec.get("Period", 60))
+        period = float(period_of(alarm))
         interval = min(period, _EVALUATION_SECONDS_MAX)
         evaluated_at = now // interval * interval
         changed_at = float(status.get("StateUpdatedTimestamp", 0.0))

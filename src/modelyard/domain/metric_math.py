@@ -49,6 +49,40 @@ def names_in(expression: str, known: set[str]) -> set[str]:
     return found - (called - known)
 
 
+def evaluate_all(expressions: Mapping[str, str], stats: Mapping[str, Series]) -> dict[str, Series]:
+    """Every query by its Id: ``expressions`` of all, empty where it is one of ``stats``.
+
+    Raises ``ValidationError`` for circles, for Ids that nobody has, and for what cannot be read.
+    """
+    found = dict(stats)
+    for name in _in_order(expressions):
+        if name not in found:
+            found[name] = evaluate(expressions[name], found)
+    return found
+
+
+def _in_order(expressions: Mapping[str, str]) -> list[str]:
+    """Each after those that it is made of."""
+    order: dict[str, None] = {}
+    open_: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in order:
+            return
+        if name not in expressions or name in open_:
+            why = "refers to itself" if name in open_ else "is not among the queries"
+            raise ServiceError("ValidationError", f"Error in expression: {name} {why}.")
+        open_.add(name)
+        for other in sorted(names_in(expressions[name], set(expressions))):
+            visit(other)
+        open_.discard(name)
+        order[name] = None
+
+    for name in expressions:
+        visit(name)
+    return list(order)
+
+
 def evaluate(expression: str, known: Mapping[str, Series]) -> Series:
     """A series. Raises ``ValidationError``, and ``UnsupportedOperation`` for functions that are not executed."""
     try:

@@ -6,12 +6,24 @@ from modelyard.store.metrics import HistoryItem
 from modelyard.store.resources import Json, Key, Resource
 
 ALARM = "alarm"
+ACTIONS = {
+    "OK": "OKActions",
+    "ALARM": "AlarmActions",
+    "INSUFFICIENT_DATA": "InsufficientDataActions",
+}
+"""The member that names who is told of each state."""
 _VERSION = "1.0"
 
 
 def alarm_arn(key: Key) -> str:
     """``AlarmArn``."""
     return f"arn:aws:cloudwatch:{key.region}:{key.account}:alarm:{key.name}"
+
+
+def period_of(alarm: Resource) -> int:
+    """Seconds; of an alarm on an expression, those of its metrics."""
+    period: int = alarm.spec.get("period") or alarm.spec["Period"]
+    return period
 
 
 def moved(
@@ -43,4 +55,26 @@ def moved(
     item = HistoryItem(
         name=alarm.key.name, at=now, kind="StateUpdate", summary=summary, data=json.dumps(change)
     )
-    return status, [item]
+    return status, [item, *_actions(alarm, state, now)]
+
+
+def _actions(alarm: Resource, state: str, now: float) -> list[HistoryItem]:
+    """What the history says of each action of the new state: scaling policies read it, nobody else is told."""
+    if not alarm.spec.get("ActionsEnabled", True):
+        return []
+    items = []
+    for arn in alarm.spec.get(ACTIONS[state]) or ():
+        is_scaling = ":autoscaling:" in arn
+        done = "Successfully executed" if is_scaling else "Failed to execute"
+        why = "" if is_scaling else " (Modelyard delivers to scaling policies only)"
+        data = {"version": _VERSION, "actionState": done, "stateUpdateTimestamp": now}
+        items.append(
+            HistoryItem(
+                name=alarm.key.name,
+                at=now,
+                kind="Action",
+                summary=f"{done} action {arn}{why}",
+                data=json.dumps(data),
+            )
+        )
+    return items

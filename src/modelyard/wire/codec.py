@@ -259,8 +259,29 @@ def _query_code(service: ServiceModel, error: ServiceError) -> dict[str, str]:
     return {"x-amzn-query-error": f"{error.code};{side}"}
 
 
+@functools.cache
+def _error_shapes(service: ServiceModel) -> Mapping[str, str]:
+    """Name of the modelled error by its code; where several share one, the shape of the code's own name."""
+    found: dict[str, str] = {}
+    for shape in service.error_shapes:
+        if shape.error_code not in found or shape.name == shape.error_code:
+            found[shape.error_code] = shape.name
+    return found
+
+
+def _type_of(service: ServiceModel, error: ServiceError) -> str:
+    """``__type``: typed clients look for the shape's name, which once was not the code (``InvalidFormatFault``)."""
+    if not _is_query_compatible(service):
+        return error.code
+    return _error_shapes(service).get(error.code, error.code)
+
+
 def _cbor_error(service: ServiceModel, error: ServiceError, request_id: str) -> Response:
-    document = {"__type": error.code, "message": error.message, **_error_members(service, error)}
+    document = {
+        "__type": _type_of(service, error),
+        "message": error.message,
+        **_error_members(service, error),
+    }
     headers = _cbor_headers(request_id) | _query_code(service, error) | dict(error.headers)
     return Response(status=error.status, headers=headers, body=cbor_body.dump(document))
 
@@ -370,7 +391,11 @@ def _xml_headers(request_id: str) -> dict[str, str]:
 
 
 def _json_error(service: ServiceModel, error: ServiceError, request_id: str) -> Response:
-    document = {"__type": error.code, "message": error.message, **_error_members(service, error)}
+    document = {
+        "__type": _type_of(service, error),
+        "message": error.message,
+        **_error_members(service, error),
+    }
     headers = _json_headers(service, request_id)
     headers |= _query_code(service, error) | dict(error.headers)
     return Response(status=error.status, headers=headers, body=json_body.dump(document))

@@ -7,26 +7,21 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from botocore import xform_name
-
 from modelyard.base.call import Call
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
-from modelyard.domain.alarms import COMPARISONS
-from modelyard.domain.metrics import STATISTICS, check_statistic
 from modelyard.services.changes import change
+from modelyard.services.cloudwatch.alarm_rules import alarm_spec
 from modelyard.services.cloudwatch.parameters import (
     Moment,
-    check_period,
     contradictory,
     dimensions_of,
     invalid,
     list_page,
-    missing_parameter,
     seconds,
 )
-from modelyard.services.members import EXECUTED, REFUSED, Members, check, only, present
-from modelyard.store.alarms import ALARM, alarm_arn, moved
+from modelyard.services.members import EXECUTED, REFUSED, Members, check, present
+from modelyard.store.alarms import ACTIONS, ALARM, alarm_arn, moved
 from modelyard.store.metrics import HistoryItem, MetricStore
 from modelyard.store.resources import (
     Change,
@@ -39,47 +34,10 @@ from modelyard.store.resources import (
     Update,
 )
 
-ACTIONS_MAX = 5
 PAGE_MAX = 100
 DELETED_MAX = 100
 TAGS_MAX = 50
-_RANGE_SECONDS = 7 * 86_400
-_TREATMENTS = ("missing", "ignore", "breaching", "notBreaching")
-_ACTIONS = {
-    "OK": "OKActions",
-    "ALARM": "AlarmActions",
-    "INSUFFICIENT_DATA": "InsufficientDataActions",
-}
 MEMBERS: Mapping[str, Members] = {
-    "PutMetricAlarm": {
-        "AlarmName": EXECUTED,
-        "AlarmDescription": EXECUTED,
-        "ActionsEnabled": EXECUTED,
-        "OKActions": EXECUTED,
-        "AlarmActions": EXECUTED,
-        "InsufficientDataActions": EXECUTED,
-        "MetricName": EXECUTED,
-        "Namespace": EXECUTED,
-        "Statistic": EXECUTED,
-        "ExtendedStatistic": EXECUTED,
-        "Dimensions": EXECUTED,
-        "Period": EXECUTED,
-        "Unit": EXECUTED,
-        "EvaluationPeriods": EXECUTED,
-        "DatapointsToAlarm": EXECUTED,
-        "Threshold": EXECUTED,
-        "ComparisonOperator": only(*COMPARISONS),
-        "TreatMissingData": EXECUTED,
-        "EvaluateLowSampleCountPercentile": only("evaluate"),
-        "Metrics": REFUSED,
-        "ThresholdMetricId": REFUSED,
-        "Tags": EXECUTED,
-        "ActionConfiguration": REFUSED,
-        "EvaluationCriteria": REFUSED,
-        "EvaluationInterval": REFUSED,
-        "EvaluationWindow": REFUSED,
-        "WarmUpConfiguration": REFUSED,
-    },
     "DescribeAlarms": {
         "AlarmNames": EXECUTED,
         "AlarmNamePrefix": EXECUTED,
@@ -90,6 +48,17 @@ MEMBERS: Mapping[str, Members] = {
         "ActionPrefix": EXECUTED,
         "MaxRecords": EXECUTED,
         "NextToken": EXECUTED,
+    },
+    "DescribeAlarmHistory": {
+        "AlarmName": EXECUTED,
+        "AlarmContributorId": REFUSED,
+        "AlarmTypes": EXECUTED,
+        "HistoryItemType": EXECUTED,
+        "StartDate": EXECUTED,
+        "EndDate": EXECUTED,
+        "MaxRecords": EXECUTED,
+        "NextToken": EXECUTED,
+        "ScanBy": EXECUTED,
     },
 }
 
@@ -102,16 +71,79 @@ class Alarms:
         self._metrics = metrics
         self._clock = clock
 
-    async def put_metric_alarm(self, call: Call, **members: object) -> None:
+    async def put_metric_alarm(
+        self,
+        call: Call,
+        *,
+        alarm_name: str,
+        alarm_description: str | None = None,
+        actions_enabled: bool | None = None,
+        ok_actions: Sequence[str] | None = None,
+        alarm_actions: Sequence[str] | None = None,
+        insufficient_data_actions: Sequence[str] | None = None,
+        metric_name: str | None = None,
+        namespace: str | None = None,
+        statistic: str | None = None,
+        extended_statistic: str | None = None,
+        dimensions: Sequence[Json] | None = None,
+        period: int | None = None,
+        unit: str | None = None,
+        evaluation_periods: int | None = None,
+        datapoints_to_alarm: int | None = None,
+        threshold: float | None = None,
+        comparison_operator: str | None = None,
+        treat_missing_data: str | None = None,
+        evaluate_low_sample_count_percentile: str | None = None,
+        metrics: Sequence[Json] | None = None,
+        tags: Sequence[Json] | None = None,
+        threshold_metric_id: str | None = None,
+        evaluation_window: Json | None = None,
+        warm_up_configuration: Json | None = None,
+        evaluation_criteria: Json | None = None,
+        evaluation_interval: int | None = None,
+        action_configuration: Json | None = None,
+    ) -> None:
         """Create, or replace the whole configuration and keep the state."""
-        given: Json = present({_MEMBER_NAMES[name]: value for name, value in members.items()})
-        check("PutMetricAlarm", MEMBERS["PutMetricAlarm"], given)
-        _check_alarm(given)
-        key = _key(call, given["AlarmName"])
+        spec = alarm_spec(
+            present(
+                {
+                    "AlarmName": alarm_name,
+                    "AlarmDescription": alarm_description,
+                    "ActionsEnabled": actions_enabled,
+                    "OKActions": ok_actions,
+                    "AlarmActions": alarm_actions,
+                    "InsufficientDataActions": insufficient_data_actions,
+                    "MetricName": metric_name,
+                    "Namespace": namespace,
+                    "Statistic": statistic,
+                    "ExtendedStatistic": extended_statistic,
+                    "Dimensions": dimensions,
+                    "Period": period,
+                    "Unit": unit,
+                    "EvaluationPeriods": evaluation_periods,
+                    "DatapointsToAlarm": datapoints_to_alarm,
+                    "Threshold": threshold,
+                    "ComparisonOperator": comparison_operator,
+                    "TreatMissingData": treat_missing_data,
+                    "EvaluateLowSampleCountPercentile": evaluate_low_sample_count_percentile,
+                    "Metrics": metrics,
+                    "Tags": tags,
+                    "ThresholdMetricId": threshold_metric_id,
+                    "EvaluationWindow": evaluation_window,
+                    "WarmUpConfiguration": warm_up_configuration,
+                    "EvaluationCriteria": evaluation_criteria,
+                    "EvaluationInterval": evaluation_interval,
+                    "ActionConfiguration": action_configuration,
+                }
+            )
+        )
+        await self._put(call, spec)
+
+    async def _put(self, call: Call, spec: Json) -> None:
+        key = _key(call, spec["AlarmName"])
         now = self._clock.now()
         before = self._store.get(key)
-        spec = {**_DEFAULTS, **given, "configured_at": now}
-        spec.setdefault("DatapointsToAlarm", spec["EvaluationPeriods"])
+        spec = {**spec, "configured_at": now}
         if before is None:
             status = {
                 "StateValue": "INSUFFICIENT_DATA",
@@ -220,6 +252,10 @@ class Alarms:
         scan_by: str | None = None,
     ) -> Json:
         """The newest first, unless asked otherwise; of the last thirty days."""
+        given = present({"AlarmContributorId": alarm_contributor_id})
+        check("DescribeAlarmHistory", MEMBERS["DescribeAlarmHistory"], given)
+        if alarm_types and "MetricAlarm" not in alarm_types:
+            return {"AlarmHistoryItems": []}
         items = await asyncio.to_thread(
             self._metrics.history, call.account, call.region, alarm_name or ""
         )
@@ -318,7 +354,7 @@ class Alarms:
     async def list_tags_for_resource(self, call: Call, *, resource_arn: str) -> Json:
         resource = self._store.get(_key_of_arn(call, resource_arn))
         if resource is None:
-            raise _not_found(resource_arn)
+            raise _nothing_to_tag(resource_arn)
         return {"Tags": resource.spec.get("Tags", [])}
 
     def exists(self, call: Call, name: str) -> bool:
@@ -341,6 +377,7 @@ class Alarms:
                 return Update(key=key, version=resource.version, spec=spec)
 
             await change(self._store, key, decide)
+            await self._note(call, name, "ConfigurationUpdate", f'Alarm "{name}" updated')
 
     async def _retag(
         self, call: Call, arn: str, decide: Callable[[Mapping[str, str]], dict[str, str]]
@@ -349,7 +386,7 @@ class Alarms:
 
         def update(resource: Resource | None) -> Update:
             if resource is None:
-                raise _not_found(arn)
+                raise _nothing_to_tag(arn)
             before = {tag["Key"]: tag["Value"] for tag in resource.spec.get("Tags", [])}
             after = decide(before)
             if len(after) > TAGS_MAX:
@@ -363,53 +400,6 @@ class Alarms:
         data = json.dumps({"version": "1.0", "type": summary.rpartition(" ")[2].capitalize()})
         item = HistoryItem(name=name, at=self._clock.now(), kind=kind, summary=summary, data=data)
         await asyncio.to_thread(self._metrics.record, call.account, call.region, [item])
-
-
-_DEFAULTS: Json = {
-    "ActionsEnabled": True,
-    "OKActions": [],
-    "AlarmActions": [],
-    "InsufficientDataActions": [],
-    "Dimensions": [],
-    "TreatMissingData": "missing",
-}
-_MEMBER_NAMES = {xform_name(name): name for name in MEMBERS["PutMetricAlarm"]}
-
-
-def _check_alarm(spec: Json) -> None:
-    for name in ("MetricName", "Namespace", "Period", "Threshold", "EvaluationPeriods"):
-        if name not in spec:
-            raise missing_parameter(f"The parameter {name} is required.")
-    if ("Statistic" in spec) == ("ExtendedStatistic" in spec):
-        raise contradictory("Specify either Statistic or ExtendedStatistic, and not both.")
-    if "ExtendedStatistic" in spec:
-        check_statistic(spec["ExtendedStatistic"])
-        if spec["ExtendedStatistic"] in STATISTICS:
-            raise invalid(f"{spec['ExtendedStatistic']} belongs into Statistic.")
-    _check_periods(spec)
-    if spec.get("TreatMissingData", "missing") not in _TREATMENTS:
-        raise invalid(f"TreatMissingData must be one of {', '.join(_TREATMENTS)}.")
-    for member in _ACTIONS.values():
-        if len(spec.get(member, ())) > ACTIONS_MAX:
-            raise ServiceError("ValidationError", f"{member} has at most {ACTIONS_MAX} members.")
-    dimensions_of(spec.get("Dimensions"))
-
-
-def _check_periods(spec: Json) -> None:
-    period: int = spec["Period"]
-    periods: int = spec["EvaluationPeriods"]
-    needed: int = spec.get("DatapointsToAlarm", periods)
-    if period in (1, 5):
-        raise invalid("The parameter Period of an alarm must be 10, 20, 30 or a multiple of 60.")
-    check_period(period)
-    if not 1 <= needed <= periods:
-        raise ServiceError(
-            "ValidationError", "DatapointsToAlarm must be 1 to EvaluationPeriods datapoints."
-        )
-    if period * periods > _RANGE_SECONDS:
-        raise ServiceError(
-            "ValidationError", "Metrics cannot be checked across more than seven days."
-        )
 
 
 def _shown(resource: Resource) -> Json:
@@ -429,7 +419,7 @@ def _shown(resource: Resource) -> Json:
 def _has_action(resource: Resource, prefix: str) -> bool:
     return any(
         action.startswith(prefix)
-        for member in _ACTIONS.values()
+        for member in ACTIONS.values()
         for action in resource.spec.get(member) or ()
     )
 
@@ -447,3 +437,7 @@ def _key_of_arn(call: Call, arn: str) -> Key:
 
 def _not_found(name: str) -> ServiceError:
     return ServiceError("ResourceNotFound", f"Alarm {name} does not exist.", status=404)
+
+
+def _nothing_to_tag(arn: str) -> ServiceError:
+    return ServiceError("ResourceNotFoundException", f"There is no alarm {arn}.", status=404)

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from modelyard.base.call import Call
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
-from modelyard.domain.metric_math import Series, evaluate, names_in
+from modelyard.domain.metric_math import Series, evaluate_all
 from modelyard.domain.metrics import check_statistic
 from modelyard.services.cloudwatch.parameters import (
     Moment,
     check_period,
     contradictory,
     invalid,
+    list_page,
     metric_of,
     seconds,
 )
@@ -22,27 +23,28 @@ from modelyard.store.resources import Json
 
 QUERIES_MAX = 500
 POINTS_MAX = 100_800
+QUERY: Members = {
+    "Id": EXECUTED,
+    "MetricStat": {
+        "Metric": {"Namespace": EXECUTED, "MetricName": EXECUTED, "Dimensions": EXECUTED},
+        "Period": EXECUTED,
+        "Stat": EXECUTED,
+        "Unit": EXECUTED,
+    },
+    "Expression": EXECUTED,
+    "Label": EXECUTED,
+    "ReturnData": EXECUTED,
+    "Period": EXECUTED,
+    "AccountId": REFUSED,
+}
 MEMBERS: Mapping[str, Members] = {
     "GetMetricData": {
-        "MetricDataQueries": {
-            "Id": EXECUTED,
-            "MetricStat": {
-                "Metric": {"Namespace": EXECUTED, "MetricName": EXECUTED, "Dimensions": EXECUTED},
-                "Period": EXECUTED,
-                "Stat": EXECUTED,
-                "Unit": EXECUTED,
-            },
-            "Expression": EXECUTED,
-            "Label": EXECUTED,
-            "ReturnData": EXECUTED,
-            "Period": EXECUTED,
-            "AccountId": REFUSED,
-        },
+        "MetricDataQueries": QUERY,
         "StartTime": EXECUTED,
         "EndTime": EXECUTED,
         "ScanBy": EXECUTED,
         "MaxDatapoints": EXECUTED,
-        "NextToken": REFUSED,
+        "NextToken": EXECUTED,
         "LabelOptions": REFUSED,
     }
 }
@@ -67,10 +69,9 @@ class MetricData:
         next_token: str | None = None,
         label_options: Json | None = None,
     ) -> Json:
-        """Newest points first, unless asked otherwise; cut to ``MaxDatapoints`` as ``PartialData``."""
+        """Newest points first, unless asked otherwise; more than ``MaxDatapoints`` come in pages."""
         given = {
             "MetricDataQueries": list(metric_data_queries),
-            "NextToken": next_token,
             "LabelOptions": label_options,
         }
         check("GetMetricData", MEMBERS["GetMetricData"], present(given))
@@ -82,28 +83,33 @@ class MetricData:
         queries = {query["Id"]: query for query in metric_data_queries}
         if len(queries) != len(metric_data_queries):
             raise ServiceError("ValidationError", "The Ids of MetricDataQueries must be different.")
-        found: dict[str, Series] = {}
-        for name in _in_order(queries):
-            query = queries[name]
-            if query.get("Expression") is not None:
-                found[name] = evaluate(query["Expression"], found)
-            else:
-                found[name] = await self._stat(call, query, start, end)
-        results = []
-        left = max_datapoints or POINTS_MAX
-        for name, query in queries.items():
-            if query.get("ReturnData", True):
-                result = _result(query, found[name], newest_first=scan_by != "TimestampAscending")
-                left = _cut(result, left)
-                results.append(result)
-        return {"MetricDataResults": results, "Messages": []}
+        for query in metric_data_queries:
+            check_query(query)
+        stats = {
+            name: await self._stat(call, query, start, end)
+            for name, query in queries.items()
+            if query.get("MetricStat") is not None
+        }
+        found = evaluate_all(
+            {name: query.get("Expression") or "" for name, query in queries.items()}, stats
+        )
+        is_ascending = scan_by == "TimestampAscending"
+        results = [
+            _result(query, found[name], is_ascending=is_ascending)
+            for name, query in queries.items()
+            if query.get("ReturnData", True)
+        ]
+        shown, token = _paged(
+            results,
+            is_ascending=is_ascending,
+            scope=f"GetMetricData/{call.account}/{call.region}/{start}/{end}/{sorted(queries)}",
+            limit=max_datapoints or POINTS_MAX,
+            token=next_token,
+        )
+        return present({"MetricDataResults": shown, "Messages": [], "NextToken": token})
 
     async def _stat(self, call: Call, query: Json, start: float, end: float) -> Series:
-        stat = query.get("MetricStat")
-        if stat is None:
-            raise contradictory(f"Query {query['Id']} needs a MetricStat or an Expression.")
-        check_period(stat["Period"])
-        check_statistic(stat["Stat"])
+        stat = query["MetricStat"]
         if (end - start) / stat["Period"] > POINTS_MAX:
             raise invalid(f"Query {query['Id']} asks for more than {POINTS_MAX:,} datapoints.")
         metric = stat["Metric"]
@@ -125,30 +131,52 @@ class MetricData:
         return Series(points={at: value for at, value in values if value is not None})
 
 
-def _in_order(queries: Mapping[str, Json]) -> list[str]:
-    """Each after those that it is made of. Raises ``ValidationError`` for circles and unknown names."""
-    order: list[str] = []
-    open_: set[str] = set()
-
-    def visit(name: str) -> None:
-        if name in order:
-            return
-        if name not in queries or name in open_:
-            why = "refers to itself" if name in open_ else "is not among the queries"
-            raise ServiceError("ValidationError", f"Error in expression: {name} {why}.")
-        open_.add(name)
-        for other in sorted(names_in(queries[name].get("Expression") or "", set(queries))):
-            visit(other)
-        open_.discard(name)
-        order.append(name)
-
-    for name in queries:
-        visit(name)
-    return order
+def check_query(query: Json) -> None:
+    """One of ``MetricDataQueries``, or of an alarm's ``Metrics``."""
+    stat = query.get("MetricStat")
+    if (stat is None) == (query.get("Expression") is None):
+        raise contradictory(
+            f"Query {query['Id']} needs a MetricStat or an Expression, and not both."
+        )
+    if stat is not None:
+        check_period(stat["Period"])
+        check_statistic(stat["Stat"])
 
 
-def _result(query: Json, series: Series, *, newest_first: bool) -> Json:
-    moments = sorted(series.points, reverse=newest_first)
+def _paged(
+    results: Sequence[Json], *, is_ascending: bool, scope: str, limit: int, token: str | None
+) -> tuple[list[Json], str | None]:
+    """Up to ``limit`` points, one result after the other; of whole results, those without any come last."""
+    total = sum(len(result["Values"]) for result in results)
+    if token is None and total <= limit:
+        return list(results), None
+    # A page ends at a moment, not after a number of points: newer ones that appear meanwhile shift nothing.
+    points = {
+        f"{place:04d}/{rank:09d}": {"place": place, "at": at, "value": value}
+        for place, result in enumerate(results)
+        for at, value in zip(result["Timestamps"], result["Values"], strict=True)
+        for rank in (int(at) if is_ascending else 10**11 - int(at),)
+    }
+    shown, following = list_page(points, scope=scope, limit=limit, next_token=token)
+    last = shown[-1]["place"] if shown else len(results)
+    page: list[Json] = []
+    for place, result in enumerate(results):
+        own = [one for one in shown if one["place"] == place]
+        if own or (following is None and not result["Values"]):
+            is_cut = following is not None and place == last
+            page.append(
+                {
+                    **result,
+                    "Timestamps": [one["at"] for one in own],
+                    "Values": [one["value"] for one in own],
+                    "StatusCode": "PartialData" if is_cut else "Complete",
+                }
+            )
+    return page, following
+
+
+def _result(query: Json, series: Series, *, is_ascending: bool) -> Json:
+    moments = sorted(series.points, reverse=not is_ascending)
     metric = (query.get("MetricStat") or {}).get("Metric") or {}
     return {
         "Id": query["Id"],
@@ -157,13 +185,3 @@ def _result(query: Json, series: Series, *, newest_first: bool) -> Json:
         "Values": [series.points[at] for at in moments],
         "StatusCode": "Complete",
     }
-
-
-def _cut(result: Json, left: int) -> int:
-    if len(result["Values"]) > left:
-        result["Timestamps"], result["Values"] = (
-            result["Timestamps"][:left],
-            result["Values"][:left],
-        )
-        result["StatusCode"] = "PartialData"
-    return left - len(result["Values"])

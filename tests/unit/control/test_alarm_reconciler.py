@@ -1,0 +1,169 @@
+"""Alarms on expressions, and what the history says of actions. States are ``tests/machines/test_alarm_machine.py``' business."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.base.call import Call, Principal
+from modelyard.base.errors import ServiceError
+from modelyard.control.alarms import AlarmReconciler, Ringing
+from modelyard.domain.metrics import Summary
+from modelyard.services.cloudwatch.alarms import Alarms
+from modelyard.store.alarms import ALARM
+from modelyard.store.metrics import Datum, Metric, MetricStore
+from modelyard.store.resources import Key
+from modelyard.testing.clock import ManualClock
+from modelyard.testing.memory_store import MemoryResourceStore
+
+pytestmark = pytest.mark.anyio
+CALL = Call(
+    principal=Principal(kind="root", arn="arn:aws:iam::1:root", id="1", account="1"),
+    account="1",
+    region="r",
+    action="monitoring:Test",
+    request_id="id",
+    deadline=60.0,
+)
+KEY = Key(kind=ALARM, account="1", region="r", name="rate")
+
+
+class Watched:
+    """Alarms over a metric store, with a clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock(1_700_000_040.0)
+        self.store = MemoryResourceStore(clock=self.clock)
+        self.metrics = MetricStore(folder / "metrics.db")
+        self.alarms = Alarms(store=self.store, metrics=self.metrics, clock=self.clock)
+        self.reconciler = AlarmReconciler(store=self.store, metrics=self.metrics, clock=self.clock)
+
+    def emit(self, name: str, value: float) -> None:
+        summary = Summary()
+        summary.add(value)
+        metric = Metric(account="1", region="r", namespace="n", name=name)
+        self.metrics.put(
+            [Datum(metric=metric, at=int(self.clock.now()), summary=summary)], now=self.clock.now()
+        )
+
+    async def next_minute(self) -> dict[str, Any]:
+        self.clock.advance(60.0 + 2.0 - self.clock.now() % 60)
+        await self.reconciler.reconcile(KEY)
+        return self.status
+
+    @property
+    def status(self) -> dict[str, Any]:
+        alarm = self.store.get(KEY)
+        assert alarm is not None
+        return dict(alarm.status)
+
+    @property
+    def history(self) -> list[tuple[str, str]]:
+        return [(item.kind, item.summary) for item in self.metrics.history("1", "r", "rate")]
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    watched = Watched(tmp_path)
+    yield watched
+    watched.metrics.close()
+
+
+def stat(query: str, name: str, period: int = 60) -> dict[str, Any]:
+    metric = {"Namespace": "n", "MetricName": name}
+    return {
+        "Id": query,
+        "MetricStat": {"Metric": metric, "Period": period, "Stat": "Sum"},
+        "ReturnData": False,
+    }
+
+
+RATE: dict[str, Any] = {
+    "alarm_name": "rate",
+    "metrics": [
+        {"Id": "rate", "Expression": "100 * errors / requests"},
+        stat("errors", "errors"),
+        stat("requests", "requests"),
+    ],
+    "evaluation_periods": 1,
+    "threshold": 5.0,
+    "comparison_operator": "GreaterThanThreshold",
+}
+
+
+async def test_an_alarm_on_an_expression_rings_by_its_value(watched: Watched) -> None:
+    await watched.alarms.put_metric_alarm(CALL, **RATE)
+    for errors, state in ((1.0, "OK"), (10.0, "ALARM"), (5.0, "OK")):
+        watched.emit("errors", errors)
+        watched.emit("requests", 100.0)
+        status = await watched.next_minute()
+        assert status["StateValue"] == state
+        assert f"[{errors} (" in status["StateReason"]
+    described = await watched.alarms.describe_alarms(CALL)
+    (shown,) = described["MetricAlarms"]
+    assert shown["Metrics"] == RATE["metrics"]
+    assert "MetricName" not in shown and "Period" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"metrics": [stat("a", "errors")]}, "ValidationError"),
+        ({"metrics": [{"Id": "a", "Expression": "1 + 1"}]}, "ValidationError"),
+        ({"metrics": [{"Id": "a", "Expression": "b"}, stat("b", "x"), stat("b", "y")]}, "ValidationError"),
+        ({"metrics": [{"Id": "a", "Expression": "b + c"}, stat("b", "x"), stat("c", "y", 300)]}, "ValidationError"),
+        ({"metrics": [{"Id": "a", "Expression": "nobody"}, stat("b", "x")]}, "ValidationError"),
+        ({"metrics": [{"Id": "a", "Expression": "FILL(b, 0)"}, stat("b", "x")]}, "UnsupportedOperation"),
+        ({"namespace": "n"}, "InvalidParameterCombination"),
+        ({"evaluation_periods": 1441}, "ValidationError"),
+    ],
+)  # fmt: skip
+async def test_alarms_that_could_not_be_evaluated_are_refused(
+    watched: Watched, changes: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ServiceError) as caught:
+        await watched.alarms.put_metric_alarm(CALL, **{**RATE, **changes})
+    assert caught.value.code == code
+    assert watched.store.get(KEY) is None
+
+
+SCALING = (
+    "arn:aws:autoscaling:r:1:scalingPolicy:id:resource/sagemaker/endpoint/e/variant/v:policyName/p"
+)
+
+
+async def test_actions_of_a_new_state_are_in_the_history_unless_they_are_off(
+    watched: Watched,
+) -> None:
+    given = {**RATE, "alarm_actions": [SCALING, "arn:aws:sns:r:1:topic"]}
+    await watched.alarms.put_metric_alarm(CALL, **given)
+    watched.emit("errors", 10.0)
+    watched.emit("requests", 10.0)
+    await watched.next_minute()
+    actions = [summary for kind, summary in watched.history if kind == "Action"]
+    assert sorted(actions) == [
+        "Failed to execute action arn:aws:sns:r:1:topic (Modelyard delivers to scaling policies only)",
+        f"Successfully executed action {SCALING}",
+    ]
+    await watched.alarms.disable_alarm_actions(CALL, alarm_names=["rate"])
+    for state in ("OK", "ALARM"):
+        await watched.alarms.set_alarm_state(
+            CALL, alarm_name="rate", state_value=state, state_reason="a drill"
+        )
+    assert len([kind for kind, _ in watched.history if kind == "Action"]) == 2
+
+
+async def test_who_asks_which_alarms_ring_gets_those_of_the_account(watched: Watched) -> None:
+    await watched.alarms.put_metric_alarm(CALL, **RATE)
+    ringing = Ringing(watched.store)
+    assert ringing.ringing("1", "r", ["rate", "unknown"]) == ()
+    await watched.alarms.set_alarm_state(
+        CALL, alarm_name="rate", state_value="ALARM", state_reason="a drill"
+    )
+    assert ringing.ringing("1", "r", ["rate", "unknown"]) == ("rate",)
+    assert ringing.ringing("2", "r", ["rate"]) == ()
+
+
+async def test_a_deleted_alarm_is_looked_at_no_more(watched: Watched) -> None:
+    assert await watched.reconciler.reconcile(KEY) == float("inf")
