@@ -11,7 +11,7 @@ from modelyard.base.call import Call
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
 from modelyard.services.changes import change
-from modelyard.services.cloudwatch.alarm_rules import alarm_spec
+from modelyard.services.cloudwatch import alarm_rules
 from modelyard.services.cloudwatch.parameters import (
     Moment,
     contradictory,
@@ -38,6 +38,7 @@ PAGE_MAX = 100
 DELETED_MAX = 100
 TAGS_MAX = 50
 MEMBERS: Mapping[str, Members] = {
+    **alarm_rules.MEMBERS,
     "DescribeAlarms": {
         "AlarmNames": EXECUTED,
         "AlarmNamePrefix": EXECUTED,
@@ -104,7 +105,7 @@ class Alarms:
         action_configuration: Json | None = None,
     ) -> None:
         """Create, or replace the whole configuration and keep the state."""
-        spec = alarm_spec(
+        spec = alarm_rules.alarm_spec(
             present(
                 {
                     "AlarmName": alarm_name,
