@@ -495,15 +495,18 @@ class EndpointMachine(RuleBasedStateMachine):
             return
         assert self.status == "InService"
         assert "pending" not in resource.status
-        serving = endpoint_memory(resource).serving
+        memory = endpoint_memory(resource)
+        serving = memory.serving
         assert serving
         wanted = sum(variant.count for variant in serving.variants)
         assert len(routed) == wanted
         workers = {worker.id for replica in routed for worker in replica.workers}
         assert workers == self.world.processes.keys()
         if "FailureReason" not in resource.status:
+            rolled = resource.spec.get("rolled", resource.spec["generation"])
             assert wanted == _desired(resource)
-            assert serving.generation == resource.spec.get("rolled", resource.spec["generation"])
+            # A resize that worked clears the reason why the update before it did not.
+            assert serving.generation == rolled or memory.refused == rolled
             for variant in serving.variants:
                 asked = resource.spec.get("capacity", {}).get(variant.name)
                 assert asked in (None, {"count": variant.count, "weight": variant.weight})
