@@ -84,6 +84,10 @@ def test_a_table_can_be_shown() -> None:
     ]
 
 
+NAMES = {"cost_explorer": "ce"}
+"""botocore's names of services whose modules bear better ones."""
+
+
 def tables() -> Iterator[Any]:
     """Every table of the services, beside the input shape that it is about."""
     session = botocore.session.get_session()
@@ -93,7 +97,9 @@ def tables() -> Iterator[Any]:
         declared: Mapping[str, Members] = getattr(module, "MEMBERS", {})
         service_name = module_info.name.removeprefix(prefix).split(".")[0]
         for operation, members in declared.items():
-            service = session.get_service_model(service_name.replace("_", "-"))
+            service = session.get_service_model(
+                NAMES.get(service_name, service_name.replace("_", "-"))
+            )
             shape = service.operation_model(operation).input_shape
             yield pytest.param(members, shape, id=operation)
 
