@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from modelyard.base.clock import Clock
 from modelyard.domain.endpoint_metrics import NAMESPACE, Counted, summaries
-from modelyard.store.metrics import Datum, Metric, MetricStore, TooManyMetrics
+from modelyard.store.metrics import Datum, Metric, MetricsNotKept, MetricStore
 
 logger = logging.getLogger(__name__)
 QUEUE_MAX = 1_000
@@ -28,11 +28,20 @@ class ReportLike(Protocol):
 
 
 class Measuring(asyncio.DatagramProtocol):
-    """Listens on a UNIX datagram socket; ``decode`` reads a datagram and raises ``ValueError`` for what is none."""
+    """Listens on a UNIX datagram socket; ``decode`` reads a datagram and raises ``ValueError`` for what is none.
+
+    ``heard`` is told the cells of each report.
+    """
 
     def __init__(
-        self, *, metrics: MetricStore, clock: Clock, decode: Callable[[bytes], ReportLike]
+        self,
+        *,
+        metrics: MetricStore,
+        clock: Clock,
+        decode: Callable[[bytes], ReportLike],
+        heard: Callable[[Any], None],
     ) -> None:
+        self._heard = heard
         self._metrics = metrics
         self._clock = clock
         self._decode = decode
@@ -62,12 +71,15 @@ class Measuring(asyncio.DatagramProtocol):
         data: list[Datum] = []
         for datagram in datagrams:
             try:
-                data += data_of(self._decode(datagram))
+                report = self._decode(datagram)
             except ValueError as error:
                 logger.warning("a report that cannot be read is dropped: %s", error)
+                continue
+            self._heard(report.cells)
+            data += data_of(report)
         try:
             await asyncio.to_thread(self._metrics.put, data, now=self._clock.now())
-        except TooManyMetrics as error:
+        except MetricsNotKept as error:
             logger.warning("measurements are dropped: %s", error)
 
 

@@ -12,9 +12,13 @@ from modelyard.wire.identify import scope_region
 
 def make_verifier(home: Home, clock: Clock) -> sigv4.Verifier:
     """A verifier over the home's key table and sealing key; sees each new table at the next request."""
-    table = Published(home.run, "keys", decode=keys.decode_keys, empty=keys.EMPTY)
     seal = sealed.Seal(sealed.create_or_load_key(home.sealing_key))
-    return sigv4.Verifier(keys=table.current, seal=seal, now=clock.now)
+    return sigv4.Verifier(keys=key_table(home), seal=seal, now=clock.now)
+
+
+def key_table(home: Home) -> Callable[[], keys.KeyTable]:
+    """The newest published table at each call."""
+    return Published(home.run, "keys", decode=keys.decode_keys, empty=keys.EMPTY).current
 
 
 def anonymous(settings: Settings) -> Principal:

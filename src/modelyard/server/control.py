@@ -18,6 +18,7 @@ from modelyard.base.ids import SystemRandom
 from modelyard.base.settings import Home
 from modelyard.control.alarms import AlarmReconciler, Measured, Ringing
 from modelyard.control.endpoints import EndpointReconciler
+from modelyard.control.exposition import Exposition
 from modelyard.control.fleets import Fleets, ObjectReader
 from modelyard.control.garbage import GarbageCollector
 from modelyard.control.keys import KeyPublisher
@@ -29,16 +30,17 @@ from modelyard.control.scaling import ScalingReconciler
 from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.control.shelves import Shelves
 from modelyard.control.transform_jobs import TransformJobReconciler
+from modelyard.control.utilisation import Utilisation
 from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.gateway.counters import decode_report
 from modelyard.runtimes.addresses import worker_address
 from modelyard.runtimes.engines import Engines
 from modelyard.runtimes.images import LocalImages
 from modelyard.runtimes.local import LocalRuntime
-from modelyard.server import steering
+from modelyard.server import scraping, steering
 from modelyard.server.ai import AiServices
 from modelyard.server.app import Pipeline, Request
-from modelyard.server.authentication import Authentication, make_verifier
+from modelyard.server.authentication import Authentication, key_table, make_verifier
 from modelyard.server.control_app import ControlApp
 from modelyard.server.data_plane import PackedObjects
 from modelyard.server.process import Start, begin
@@ -97,10 +99,15 @@ class Control:
         self._objects = ObjectStore(home.objects, clock=clock)
         self._keys = KeyPublisher(store=store, publisher=Publisher(home.run, "keys"))
         self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
+        self._key_table = key_table(home)
         self._runtime = LocalRuntime(home.socket("host"))
         self._processes = Processes(self._runtime)
         self._ai = AiServices(
             store=store, home=home, limits=settings.limits, clock=clock, random=random
+        )
+        self._exposition = Exposition(store)
+        self._measuring = Measuring(
+            metrics=self._metrics, clock=clock, decode=decode_report, heard=self._exposition.add
         )
         self._loop = self._build_loop()
         self._reconciling: asyncio.Task[None] | None = None
@@ -120,6 +127,9 @@ class Control:
                 "POST /_modelyard/reset": self._reset,
                 "GET /_modelyard/rollouts": self._rollout,
                 "POST /_modelyard/rollouts": self._steer,
+                f"GET {scraping.PATH}": scraping.Scraping(
+                    page=self._metrics_page, keys=self._key_table, require_root=self._require_root
+                ),
             },
             body_limit=settings.limits.api_body_bytes,
             startup=self._begin,
@@ -256,9 +266,8 @@ class Control:
         await self._bootstrap()
         self._reconciling = asyncio.create_task(self._loop.run(), name="control.loop")
         self._reconciling.add_done_callback(_die_with)
-        measuring = Measuring(metrics=self._metrics, clock=self._clock, decode=decode_report)
         sockets: Mapping[str, Measuring | Shelves] = {
-            "metrics": measuring,
+            "metrics": self._measuring,
             SHELVES: self._shelves,
         }
         self._listening = [
@@ -266,6 +275,10 @@ class Control:
             for name, one in sockets.items()
         ]
         self._listening.append(asyncio.create_task(self._ai.run(), name="control.ai"))
+        utilisation = Utilisation(
+            store=self._store, processes=self._processes, metrics=self._metrics, clock=self._clock
+        )
+        self._listening.append(asyncio.create_task(utilisation.run(), name="control.utilisation"))
         for task in self._listening:
             task.add_done_callback(_die_with)
 
@@ -303,6 +316,9 @@ class Control:
             joined=request.mapping(),
             body=request.body,
         )
+
+    def _metrics_page(self) -> str:
+        return self._exposition.text(dropped_reports=self._measuring.dropped)
 
     async def _status(self, request: Request) -> Mapping[str, Any]:
         self._require_root(request)

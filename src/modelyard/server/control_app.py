@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from modelyard.base.errors import ServiceError
+from modelyard.domain.exposition import CONTENT_TYPE
 from modelyard.server.app import Pipeline, Request
 from modelyard.wire import codec
 
@@ -17,8 +18,8 @@ logger = logging.getLogger(__name__)
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-OwnHandler = Callable[[Request], Awaitable[Mapping[str, Any]]]
-"""Answers one of the platform's own paths with JSON; raises ``ServiceError`` to refuse."""
+OwnHandler = Callable[[Request], Awaitable[Mapping[str, Any] | str]]
+"""Answers one of the platform's own paths, with JSON or a text for Prometheus; raises ``ServiceError`` to refuse."""
 
 
 class ClientGone(Exception):
@@ -100,15 +101,20 @@ class ControlApp:
         path = request.target.partition("?")[0]
         handler = self._own.get(f"{request.method} {path}")
         status: int = 200
+        headers = {"content-type": "application/json"}
+        answer: Mapping[str, Any] | str
         if handler is None:
             status, answer = 404, {"message": f"Modelyard has no {request.method} {path}."}
         else:
             try:
-                answer = dict(await handler(request))
+                answer = await handler(request)
             except ServiceError as error:
                 status, answer = error.status, {"code": error.code, "message": error.message}
-        body = json.dumps(answer).encode()
-        await _send(send, status, {"content-type": "application/json"}, body)
+                headers |= error.headers
+        if isinstance(answer, str):
+            await _send(send, status, {"content-type": CONTENT_TYPE}, answer.encode())
+        else:
+            await _send(send, status, headers, json.dumps(dict(answer)).encode())
 
 
 async def _send_response(send: Send, response: codec.Response) -> None:

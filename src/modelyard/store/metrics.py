@@ -80,7 +80,11 @@ class HistoryItem:
     data: str
 
 
-class TooManyMetrics(Exception):
+class MetricsNotKept(Exception):
+    """The store could not take them: the disk is full, or does not answer."""
+
+
+class TooManyMetrics(MetricsNotKept):
     """The store holds as many series as it may."""
 
 
@@ -116,7 +120,13 @@ class MetricStore:
         return _Transaction(self._connection)
 
     def put(self, data: Iterable[Datum], *, now: float) -> None:
-        """Add them to what is there, all or none. Raises ``TooManyMetrics``."""
+        """Add them to what is there, all or none. Raises ``MetricsNotKept``, of which ``TooManyMetrics`` is one."""
+        try:
+            self._put(data, now)
+        except sqlite3.Error as error:
+            raise MetricsNotKept(f"metrics.db does not take them: {error}") from error
+
+    def _put(self, data: Iterable[Datum], now: float) -> None:
         with self._lock, self._transaction():
             for datum in data:
                 series = self._series(datum)
@@ -260,7 +270,19 @@ class _Transaction:
         self._connection.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+        if kind is not None:
+            self._roll_back()
+            return
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        # A full disk has rolled back by itself.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
 
 def _row(metric: Metric) -> tuple[str, str, str, str, str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.domain.metrics import Summary
-from modelyard.store.metrics import Datum, HistoryItem, Metric, MetricStore
+from modelyard.store.metrics import Datum, HistoryItem, Metric, MetricsNotKept, MetricStore
 
 METRIC = Metric(account="1", region="r", namespace="n", name="m", dimensions=(("a", "b"),))
 NOW = 1_700_000_000.0
@@ -102,3 +102,16 @@ def test_a_statistic_set_has_no_percentiles() -> None:
     summary.add_set(count=3, total=6.0, low=1.0, high=3.0)
     assert summary.statistic("Average") == 2.0
     assert summary.statistic("p50") is None
+
+
+def test_a_full_disk_is_told_and_recovered_from(tmp_path: Path, store: MetricStore) -> None:
+    store.put([datum(NOW, 1.0)], now=NOW)
+    limit = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {limit}")
+    many = [datum(NOW + place * 3600, *range(200)) for place in range(50)]
+    with pytest.raises(MetricsNotKept, match="full"):
+        store.put(many, now=NOW)
+    store._connection.execute("PRAGMA max_page_count = 1000000")
+    store.put([datum(NOW, 2.0)], now=NOW)
+    (found,) = store.read(METRIC, start=NOW - 60, end=NOW + 60, period=60, now=NOW).values()
+    assert found.total == 3.0

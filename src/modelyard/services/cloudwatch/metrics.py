@@ -20,7 +20,13 @@ from modelyard.services.cloudwatch.parameters import (
     shown_dimensions,
 )
 from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, present
-from modelyard.store.metrics import LISTED_SECONDS, Datum, MetricStore, TooManyMetrics
+from modelyard.store.metrics import (
+    LISTED_SECONDS,
+    Datum,
+    MetricsNotKept,
+    MetricStore,
+    TooManyMetrics,
+)
 from modelyard.store.resources import Json
 
 VALUES_MAX = 150
@@ -101,6 +107,8 @@ class Metrics:
             await asyncio.to_thread(self._metrics.put, data, now=now)
         except TooManyMetrics as error:
             raise ServiceError("LimitExceeded", str(error)) from error
+        except MetricsNotKept as error:
+            raise ServiceError("InternalServiceError", str(error), status=500) from error
 
     async def get_metric_statistics(
         self,
