@@ -103,13 +103,7 @@ class Control:
         self._runtime = LocalRuntime(home.socket("host"))
         self._processes = Processes(self._runtime)
         self._ai = AiServices(
-            store=store,
-            home=home,
-            limits=settings.limits,
-            clock=clock,
-            random=random,
-            objects=self._data_objects(),
-            roles=Roles(store=store, strict=settings.strict_roles),
+            store=store, home=home, limits=settings.limits, clock=clock, random=random
         )
         self._exposition = Exposition(store)
         self._measuring = Measuring(
@@ -212,14 +206,11 @@ class Control:
 
     def _readable_objects(self) -> ObjectReader:
         """Where models lie."""
-        return PackedObjects(self._data_objects(), self._home.packs)
-
-    def _data_objects(self) -> ObjectStore | ExternalObjects:
-        """Where inputs and outputs lie."""
         external = ExternalS3.load(self._home.external_s3)
-        if external is None:
-            return self._objects
-        return ExternalObjects(external, self._home.artifacts / ".fetched")
+        objects: ObjectReader = self._objects
+        if external is not None:
+            objects = ExternalObjects(external, self._home.artifacts / ".fetched")
+        return PackedObjects(objects, self._home.packs)
 
     def _build_services(self) -> Mapping[type, object]:
         store, clock, random = self._store, self._clock, self._random
