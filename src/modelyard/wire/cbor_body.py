@@ -40,11 +40,12 @@ def load(body: bytes) -> Any:
     if not body:
         return {}
     try:
-        return cbor2.loads(body)
+        document = cbor2.loads(body)
     except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError) as error:
         raise malformed(f"the body is not CBOR: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise malformed("the body is nested too deeply, or claims more than it holds") from error
+    return {} if document is None else document
 
 
 def decode(shape: Any, value: Any, *, path: str = "", depth: int = 0) -> Any:
@@ -99,7 +100,10 @@ def _decode_scalar(shape: Shape, value: Any, path: str) -> Any:
     if kind in ("integer", "long") and is_number and value == value // 1:
         return int(value)
     if kind in ("float", "double") and is_number:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:  # an integer of hundreds of digits
+            raise _unexpected(path, "a number within a double's range", value) from error
     if kind == "timestamp":
         return _decode_timestamp(value, path)
     if kind in ("string", "character") and isinstance(value, str):

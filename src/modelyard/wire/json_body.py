@@ -23,9 +23,10 @@ def load(body: bytes) -> Any:
     if not body.strip():
         return {}
     try:
-        return json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise malformed(f"the body is not JSON: {error}") from error
+    return {} if document is None else document
 
 
 def malformed(reason: str) -> ServiceError:
@@ -97,9 +98,11 @@ def _decode_blob(shape: Shape, value: Any, path: str, depth: int) -> Any:
 
 
 def _decode_integer(shape: Shape, value: Any, path: str, depth: int) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
         raise _unexpected(path, "an integer", value)
-    return int(value)
+    return value
 
 
 def _decode_float(shape: Shape, value: Any, path: str, depth: int) -> Any:
@@ -107,7 +110,10 @@ def _decode_float(shape: Shape, value: Any, path: str, depth: int) -> Any:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _unexpected(path, "a number", value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:  # an integer of hundreds of digits
+        raise _unexpected(path, "a number within a double's range", value) from error
 
 
 def _decode_boolean(shape: Shape, value: Any, path: str, depth: int) -> Any:
