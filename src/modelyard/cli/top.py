@@ -20,6 +20,7 @@ PERIOD_SECONDS = 10
 REFRESH_SECONDS = 2.0
 ENDPOINTS_MAX = 100
 _WIDTH = 200
+_DOING_CHARACTERS = 60
 _WINDOW = timedelta(seconds=6 * PERIOD_SECONDS)
 _METRICS = {
     "rate": ("Invocations", "Sum"),
@@ -221,7 +222,7 @@ def _shown(lines: Sequence[Line]) -> Group | Text:
             _number(line.p99_ms, 2),
             Text(_number(line.errors, 1, "%"), style="red" if failing else ""),
             _number(line.in_flight, 1),
-            line.doing,
+            Text(line.doing[:_DOING_CHARACTERS]),
         )
     note = f"of the last {PERIOD_SECONDS} seconds that are over; Ctrl-C ends"
     return Group(table, Text(f"\n{note}", style="dim"))
