@@ -91,6 +91,7 @@ def model_fn(model_dir):
 
 
 SDK_SCRIPT = """
+import io
 import json
 import os
 import joblib
