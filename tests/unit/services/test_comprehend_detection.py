@@ -93,13 +93,14 @@ def test_each_answer_has_awss_shape() -> None:
 
 def test_a_batch_is_one_question_with_the_errors_beside_the_results() -> None:
     world = World()
-    texts = ["a", "", "é" * 2501, "odd", "b" * 401]
+    texts = ["a", "", "é" * 2501, "odd", "b" * 401, "\udfff"]
     found = world.do("batch_detect_entities", text_list=texts, language_code="en")
     assert [one["Index"] for one in found["ResultList"]] == [0, 4]
     assert [(one["Index"], one["ErrorCode"]) for one in found["ErrorList"]] == [
         (1, "INVALID_REQUEST"),
         (2, "TEXT_SIZE_LIMIT_EXCEEDED"),
         (3, "INVALID_REQUEST"),
+        (5, "INVALID_REQUEST"),
     ]
     assert world.models.asked == [("entities", 3)]
     assert world.units == [("DetectEntities", 8.0)]
@@ -120,6 +121,7 @@ def test_a_batch_without_a_good_document_costs_nothing() -> None:
         ("detect_entities", {"text": "x"}, "InvalidRequestException"),
         ("detect_entities", {"bytes": b"x"}, "UnsupportedOperation"),
         ("detect_entities", {"text": "odd", "language_code": "en"}, "InvalidRequestException"),
+        ("detect_entities", {"text": "\ud800", "language_code": "en"}, "InvalidRequestException"),
         ("detect_key_phrases", {"text": "x", "language_code": "de"}, "UnsupportedLanguageException"),
         ("detect_pii_entities", {"text": "x", "language_code": "es"}, "UnsupportedLanguageException"),
         ("batch_detect_syntax", {"text_list": ["x"] * 26, "language_code": "en"}, "BatchSizeLimitExceededException"),

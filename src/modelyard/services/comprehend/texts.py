@@ -9,9 +9,22 @@ SHORT_BYTES, LONG_BYTES = 5_000, 100_000
 BATCH_MAX = 25
 
 
+_NOT_TEXT = "The text holds half of a surrogate pair, which UTF-8 cannot express."
+
+
+def _size(text: str) -> int | None:
+    """In bytes; None for what JSON can write and UTF-8 cannot."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return None
+
+
 def check_size(text: str, limit: int) -> None:
-    """Raises ``TextSizeLimitExceededException``."""
-    size = len(text.encode())
+    """Raises ``TextSizeLimitExceededException``, and ``InvalidRequestException`` for what is no text."""
+    size = _size(text)
+    if size is None:
+        raise ServiceError("InvalidRequestException", _NOT_TEXT)
     if size > limit:
         raise ServiceError(
             "TextSizeLimitExceededException",
@@ -33,7 +46,9 @@ def batch_fault(text: str) -> tuple[str, str] | None:
     """Code and message of what is wrong with one document of a batch."""
     if not text:
         return "INVALID_REQUEST", "The document is empty."
-    size = len(text.encode())
+    size = _size(text)
+    if size is None:
+        return "INVALID_REQUEST", _NOT_TEXT
     if size > SHORT_BYTES:
         return (
             "TEXT_SIZE_LIMIT_EXCEEDED",
