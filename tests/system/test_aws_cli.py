@@ -138,3 +138,37 @@ def test_a_waiter_tells_an_endpoint_that_failed_and_one_that_is_gone(aws: Aws) -
     aws("sagemaker", "wait", "endpoint-deleted", "--endpoint-name", "cli-wait")
     aws("sagemaker", "delete-endpoint-config", "--endpoint-config-name", "cli-wait")
     aws("sagemaker", "delete-model", "--model-name", "cli-wait")
+
+
+def test_metrics_and_alarms(aws: Aws) -> None:
+    data = [{"MetricName": "basket", "Values": [1, 2, 3], "Counts": [1, 1, 2], "Unit": "Count"}]
+    aws("cloudwatch", "put-metric-data", "--namespace", "cli", "--metric-data", json.dumps(data))
+    window = (
+        "--start-time", "2020-01-01T00:00:00Z", "--end-time", "2099-01-01T00:00:00Z",
+        "--period", "2592000",
+    )  # fmt: skip
+    named = ("--namespace", "cli", "--metric-name", "basket")
+    found = json.loads(
+        aws(
+            "cloudwatch", "get-metric-statistics", *named, *window, "--statistics", "Sum", "SampleCount",
+        )
+    )  # fmt: skip
+    (point,) = found["Datapoints"]
+    assert (point["Sum"], point["SampleCount"], point["Unit"]) == (9.0, 4.0, "Count")
+    aws(
+        "cloudwatch", "put-metric-alarm", "--alarm-name", "cli-alarm", *named, "--period", "3600",
+        "--statistic", "Sum", "--evaluation-periods", "2", "--threshold", "5",
+        "--comparison-operator", "GreaterThanThreshold",
+    )  # fmt: skip
+    aws(
+        "cloudwatch", "set-alarm-state", "--alarm-name", "cli-alarm", "--state-value", "ALARM",
+        "--state-reason", "a drill",
+    )  # fmt: skip
+    states = aws(
+        "cloudwatch", "describe-alarms", "--query", "MetricAlarms[?AlarmName=='cli-alarm'].StateReason",
+        "--output", "text",
+    )  # fmt: skip
+    assert states == "a drill\n"
+    aws("cloudwatch", "delete-alarms", "--alarm-names", "cli-alarm")
+    refused = aws("cloudwatch", "delete-alarms", "--alarm-names", "cli-alarm", fails=True)
+    assert "(ResourceNotFound)" in refused

@@ -1,6 +1,12 @@
 """Metrics and alarms through boto3 against a real platform."""
 
+import base64
+import json
+import os
+import signal
 import time
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -206,3 +212,61 @@ def test_invocations_are_measured_under_awss_names(platform: Platform, booster: 
     assert total("ModelLatency", "SampleCount") == 6
     assert 0 < total("ModelLatency", "Sum") < 30e6
     platform.client("sagemaker").delete_endpoint(EndpointName="measured")
+
+
+def test_killed_at_once_control_has_kept_what_it_acknowledged(
+    platform: Platform, cloudwatch: Any
+) -> None:
+    now = datetime.now(UTC)
+    cloudwatch.put_metric_alarm(**alarm(AlarmName="kept", Period=3600))
+    cloudwatch.put_metric_data(
+        Namespace="kept",
+        MetricData=[{"MetricName": "m", "Values": [1.0, 2.0, 40.0], "Timestamp": now}],
+    )
+    cloudwatch.set_alarm_state(AlarmName="kept", StateValue="ALARM", StateReason="a drill")
+    before = cloudwatch.describe_alarm_history(AlarmName="kept")["AlarmHistoryItems"]
+    pid = json.loads(platform.home.process_table.read_text())["control"]
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 30
+    while True:
+        try:
+            found = cloudwatch.describe_alarm_history(AlarmName="kept")["AlarmHistoryItems"]
+            break
+        except ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+            assert time.monotonic() < end
+    # Evaluated when control begins, so that what was set by hand may be over; what happened stays.
+    assert found[-len(before) :] == before
+    (shown,) = cloudwatch.describe_alarms(AlarmNames=["kept"])["MetricAlarms"]
+    assert shown["Threshold"] == 100.0
+    (point,) = cloudwatch.get_metric_statistics(
+        Namespace="kept",
+        MetricName="m",
+        StartTime=now - timedelta(minutes=5),
+        EndTime=now + timedelta(minutes=5),
+        Period=60,
+        ExtendedStatistics=["p50", "p99"],
+    )["Datapoints"]
+    assert point["ExtendedStatistics"] == {"p50": 2.0, "p99": 40.0}
+    cloudwatch.delete_alarms(AlarmNames=["kept"])
+
+
+def test_prometheus_reads_the_metrics_with_an_access_key(platform: Platform) -> None:
+    environment = platform.environment()
+    key, secret = environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
+
+    def page(password: str) -> str:
+        encoded = base64.b64encode(f"{key}:{password}".encode()).decode()
+        request = urllib.request.Request(
+            f"{environment['AWS_ENDPOINT_URL']}/_modelyard/metrics",
+            headers={"Authorization": f"Basic {encoded}"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+            return str(answer.read().decode())
+
+    assert "modelyard_metric_reports_dropped_total 0" in page(secret)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        page("wrong")
+    assert caught.value.code == 401
+    caught.value.close()
