@@ -88,10 +88,13 @@ class HostedModels:
         self._locks: dict[str, asyncio.Lock] = {}
         self._changed = asyncio.Event()
         self._waiting = 0
+        self._hosted: set[str] = set()
+        """Versions that were seen to serve since anything of the platform's own changed."""
         store.subscribe(self._notice)
 
     def _notice(self, key: Key) -> None:
         if key.account == ACCOUNT:
+            self._hosted.clear()
             self._changed.set()
             self._changed = asyncio.Event()
 
@@ -151,12 +154,16 @@ class HostedModels:
     async def _host(self, ready: Ready, deadline: float) -> None:
         """Return when the model serves. Raises ``ServiceError`` where it cannot, or not in time."""
         name = ready.pack.name
+        is_routed = self._data_plane.is_routed(ACCOUNT, REGION, name)
+        if is_routed and _version(ready) in self._hosted:
+            return
         resource = self._store.get(_key(ENDPOINT, name))
         if (
-            resource is not None
+            is_routed
+            and resource is not None
             and resource.spec["EndpointConfigName"] == _version(ready)
-            and self._data_plane.is_routed(ACCOUNT, REGION, name)
         ):
+            self._hosted.add(_version(ready))
             return
         if self._waiting >= WAITING_MAX:
             raise ServiceError(

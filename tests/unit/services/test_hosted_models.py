@@ -12,7 +12,7 @@ from modelyard.ai.questions import Finding, decode_question, encode_findings
 from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError
 from modelyard.services.hosted_models import ACCOUNT, REGION, HostedModels, PackNotInstalled
-from modelyard.store.resources import Json, Key, Update
+from modelyard.store.resources import Delete, Json, Key, Update
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
 
@@ -135,6 +135,25 @@ def test_another_content_of_the_pack_is_rolled_out(tmp_path: Path) -> None:
         assert found.status["EndpointStatus"] == "Updating"
         await world.question("c")  # While it rolls out, what serves goes on serving.
         assert world.asked == [["a"], ["b"], ["c"]]
+
+    asyncio.run(scenario())
+
+
+def test_a_reset_platform_hosts_its_models_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        install(tmp_path / "packs", tmp_path, "1")
+        world = World(tmp_path / "packs")
+        question = world.question("a")
+        await world.become("InService")
+        await question
+        await world.question("b")
+        await world.question("c")
+        await world.store.write(Delete(key=ENDPOINT))
+        world.routed.clear()
+        question = world.question("d")
+        await world.become("InService")
+        await question
+        assert world.asked == [["a"], ["b"], ["c"], ["d"]]
 
     asyncio.run(scenario())
 
