@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from modelyard.base.clock import Clock
-from modelyard.domain.endpoint_metrics import NAMESPACE, Counted, summaries
+from modelyard.domain.endpoint_metrics import NAMESPACE, Counted, summaries, together
 from modelyard.store.metrics import Datum, Metric, MetricsNotKept, MetricStore
 
 logger = logging.getLogger(__name__)
 QUEUE_MAX = 1_000
+GATHER_SECONDS = 0.5
+"""Gateways tell at the same moments: their reports are waited for and put together. Less than alarms wait for a period's end."""
+_Place = tuple[int, str, str, str, str, str]
+"""Moment, account, region, endpoint, variant, endpoint config."""
 
 
 class ReportLike(Protocol):
@@ -54,7 +58,9 @@ class Measuring(asyncio.DatagramProtocol):
         transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=_bound(path))
         try:
             while True:
-                await self._write([await self._queue.get()])
+                first = await self._queue.get()
+                await self._clock.sleep(GATHER_SECONDS)
+                await self._write([first])
         finally:
             transport.close()
 
@@ -68,7 +74,7 @@ class Measuring(asyncio.DatagramProtocol):
         """All that waits, in one transaction."""
         while not self._queue.empty():
             datagrams.append(self._queue.get_nowait())
-        data: list[Datum] = []
+        reports: list[ReportLike] = []
         for datagram in datagrams:
             try:
                 report = self._decode(datagram)
@@ -76,45 +82,63 @@ class Measuring(asyncio.DatagramProtocol):
                 logger.warning("a report that cannot be read is dropped: %s", error)
                 continue
             self._heard(report.cells)
-            data += data_of(report)
+            reports.append(report)
         try:
-            await asyncio.to_thread(self._metrics.put, data, now=self._clock.now())
+            await asyncio.to_thread(
+                self._metrics.put, list(data_of(*reports)), now=self._clock.now()
+            )
         except MetricsNotKept as error:
             logger.warning("measurements are dropped: %s", error)
 
 
-def data_of(report: ReportLike) -> Iterator[Datum]:
-    """For each cell its metrics, for the variant and once more for the variant's part from this endpoint config."""
-    for cell in report.cells:
-        counted = Counted(
-            requests=cell.requests,
-            client_errors=cell.client_errors,
-            server_errors=cell.server_errors,
-            model_errors=cell.model_errors,
-            model_sum=cell.model_sum,
-            overhead_sum=cell.overhead_sum,
-            model=cell.model,
-            overhead=cell.overhead,
-            instances=cell.instances,
-            in_flight=cell.in_flight,
-        )
-        of_variant = (("EndpointName", cell.endpoint), ("VariantName", cell.variant))
-        of_fleet = (("EndpointConfigName", cell.config), *of_variant)
+def data_of(*reports: ReportLike) -> Iterator[Datum]:
+    """For each fleet's part of a variant its metrics, for the variant and once more for its part from this endpoint config."""
+    found: dict[_Place, Counted] = {}
+    for report in reports:
+        for cell in report.cells:
+            place = (
+                report.at,
+                cell.account,
+                cell.region,
+                cell.endpoint,
+                cell.variant,
+                cell.config,
+            )
+            counted = _counted(cell)
+            found[place] = together(found[place], counted) if place in found else counted
+    for (at, account, region, endpoint, variant, config), counted in found.items():
+        of_variant = (("EndpointName", endpoint), ("VariantName", variant))
+        of_fleet = (("EndpointConfigName", config), *of_variant)
         for name, unit, summary in summaries(counted):
             for dimensions in (of_variant, of_fleet):
                 yield Datum(
                     metric=Metric(
-                        account=cell.account,
-                        region=cell.region,
+                        account=account,
+                        region=region,
                         namespace=NAMESPACE,
                         name=name,
                         dimensions=tuple(sorted(dimensions)),
                     ),
-                    at=report.at,
+                    at=at,
                     summary=summary,
                     unit=unit,
                     is_high_resolution=True,
                 )
+
+
+def _counted(cell: Any) -> Counted:
+    return Counted(
+        requests=cell.requests,
+        client_errors=cell.client_errors,
+        server_errors=cell.server_errors,
+        model_errors=cell.model_errors,
+        model_sum=cell.model_sum,
+        overhead_sum=cell.overhead_sum,
+        model=cell.model,
+        overhead=cell.overhead,
+        instances=cell.instances,
+        in_flight=cell.in_flight,
+    )
 
 
 def _bound(path: Path) -> socket.socket:

@@ -28,6 +28,26 @@ class Counted:
     in_flight: int
 
 
+def together(one: Counted, other: Counted) -> Counted:
+    """What two gateways counted in the same seconds: what is in flight adds up, and is no second sample."""
+    return Counted(
+        requests=one.requests + other.requests,
+        client_errors=one.client_errors + other.client_errors,
+        server_errors=one.server_errors + other.server_errors,
+        model_errors=one.model_errors + other.model_errors,
+        model_sum=one.model_sum + other.model_sum,
+        overhead_sum=one.overhead_sum + other.overhead_sum,
+        model=_added(one.model, other.model),
+        overhead=_added(one.overhead, other.overhead),
+        instances=max(one.instances, other.instances),
+        in_flight=one.in_flight + other.in_flight,
+    )
+
+
+def _added(one: Mapping[int, int], other: Mapping[int, int]) -> Mapping[int, int]:
+    return {place: one.get(place, 0) + other.get(place, 0) for place in one.keys() | other.keys()}
+
+
 def summaries(counted: Counted) -> Iterator[tuple[str, str, Summary]]:
     """Name, unit and summary of each metric. A variant without traffic says zero of what adds up, and nothing else."""
     requests = counted.requests
