@@ -79,7 +79,7 @@ def test_a_killed_job_goes_on_where_it_was(
         "journal": str(tmp_path / "journal"),
         "objects": str(tmp_path / "objects"),
         "external_s3": str(tmp_path / "none.json"),
-        "artifacts": str(tmp_path / "artifacts"),
+        "fetched": str(tmp_path / "fetched"),
         "spec": {
             "TransformInput": {
                 "DataSource": {"S3DataSource": {"S3Uri": "s3://in/d/"}},
@@ -131,7 +131,7 @@ def test_a_job_killed_at_random_writes_the_bytes_of_an_undisturbed_one(
             "journal": str(tmp_path / bucket),
             "objects": str(tmp_path / "objects"),
             "external_s3": str(tmp_path / "none.json"),
-            "artifacts": str(tmp_path / "artifacts"),
+            "fetched": str(tmp_path / "fetched"),
             "spec": {
                 "TransformInput": {
                     "DataSource": {"S3DataSource": {"S3Uri": "s3://in/d/"}},

@@ -142,6 +142,11 @@ class Home:
         return self.root / "objects"
 
     @property
+    def fetched(self) -> Path:
+        """Artifacts from another S3, as they came; swept when nobody needs them."""
+        return self.artifacts / ".fetched"
+
+    @property
     def artifacts(self) -> Path:
         """Unpacked model archives, by content; shared read-only by workers; may be deleted when down."""
         return self.root / "artifacts"

@@ -23,7 +23,7 @@ from modelyard.cli.platform import CommandFailed, Platform, connect, describe
 from modelyard.server import backup as copies
 from modelyard.server import supervisor
 from modelyard.server.status import protections
-from modelyard.store.external_objects import ExternalS3
+from modelyard.store.external_objects import from_environment
 
 START_SECONDS = 60.0
 STOP_SECONDS = 90.0
@@ -135,7 +135,7 @@ def _save_external_s3(settings: Settings) -> None:
         home.external_s3.unlink(missing_ok=True)
         return
     try:
-        external = ExternalS3.from_environment(settings.s3_endpoint, region=settings.region)
+        external = from_environment(settings.s3_endpoint, region=settings.region)
     except LookupError as error:
         raise CommandFailed(str(error)) from error
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)

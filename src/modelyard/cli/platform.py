@@ -15,7 +15,8 @@ from botocore.httpsession import URLLib3Session
 
 from modelyard.base.settings import Home, Settings, default_home
 from modelyard.server import supervisor
-from modelyard.store.external_objects import ExternalS3
+from modelyard.store.external_objects import client_of
+from modelyard.store.external_s3 import ExternalS3
 
 OWN_SERVICE = "modelyard"
 """Signing name of the platform's own calls."""
@@ -74,7 +75,7 @@ class Platform:
         """A botocore client; it retries what AWS's clients retry. Of S3: the one that holds the models."""
         external = ExternalS3.load(self.home.external_s3) if service == "s3" else None
         if external is not None:
-            return external.client(self._session)
+            return client_of(external, self._session)
         return self._session.create_client(
             service,
             endpoint_url=self.url,

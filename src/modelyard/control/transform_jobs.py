@@ -205,7 +205,7 @@ class TransformJobReconciler:
                 "journal": str(job_folder(self._home, resource)),
                 "objects": str(self._home.objects),
                 "external_s3": str(self._home.external_s3),
-                "artifacts": str(self._home.artifacts),
+                "fetched": str(self._home.fetched),
                 "spec": spec,
                 "replicas": self._addresses(workers),
                 "containers": [worker.container.name for worker in workers if not worker.replica],

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from awscrt.checksums import crc32c
-
 SplitType = Literal["None", "Line", "RecordIO", "TFRecord"]
 RECORDIO_MAGIC = 0xCED7230A
 _RECORDIO_HEAD = struct.Struct("<II")
@@ -198,6 +196,10 @@ FRAMINGS: dict[str, Callable[[int], Framing]] = {
 
 def masked_crc(data: bytes) -> int:
     """TensorFlow's checksum: CRC-32C turned by 15 bits, plus a constant, so that it may stand beside what it checks."""
+    from awscrt.checksums import (
+        crc32c,  # Few jobs read TFRecord, and it takes as long as all else here.
+    )
+
     crc: int = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + _CRC_DELTA) & 0xFFFFFFFF
 

@@ -27,7 +27,7 @@ from modelyard.jobs.replica import ReplicaClient, ReplicaLost, Stopped
 from modelyard.jobs.sharing import Parts
 from modelyard.jobs.summaries import Summaries
 from modelyard.jobs.transform import Progress, TransformJob
-from modelyard.store.external_objects import ExternalObjects, ExternalS3
+from modelyard.store.external_s3 import open_external
 from modelyard.store.objects import ObjectStore
 
 EXIT_STOPPED = 128 + signal.SIGTERM
@@ -62,10 +62,8 @@ def main(payload: dict[str, Any], address: str, report: Report) -> int:
 def _objects(payload: dict[str, Any]) -> Objects:
     """The platform's own store, or the S3 in its place."""
     file = payload.get("external_s3")  # Not there in a job that an older control has started.
-    external = ExternalS3.load(Path(file)) if file else None
-    if external is None:
-        return ObjectStore(Path(payload["objects"]))
-    return ExternalObjects(external, Path(payload["artifacts"]) / ".fetched")
+    external = open_external(Path(file), Path(payload["fetched"])) if file else None
+    return external or ObjectStore(Path(payload["objects"]))
 
 
 def run_transform(

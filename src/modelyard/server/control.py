@@ -67,7 +67,7 @@ from modelyard.services.sagemaker.tags import Tags
 from modelyard.services.sagemaker.transform_jobs import TransformJobs
 from modelyard.services.sts import Sts
 from modelyard.store.alarms import ALARM
-from modelyard.store.external_objects import ExternalObjects, ExternalS3
+from modelyard.store.external_s3 import open_external
 from modelyard.store.logs import LogStore
 from modelyard.store.metrics import MetricStore
 from modelyard.store.objects import ObjectStore
@@ -206,11 +206,8 @@ class Control:
 
     def _readable_objects(self) -> ObjectReader:
         """Where models lie."""
-        external = ExternalS3.load(self._home.external_s3)
-        objects: ObjectReader = self._objects
-        if external is not None:
-            objects = ExternalObjects(external, self._home.artifacts / ".fetched")
-        return PackedObjects(objects, self._home.packs)
+        external = open_external(self._home.external_s3, self._home.fetched)
+        return PackedObjects(external or self._objects, self._home.packs)
 
     def _build_services(self) -> Mapping[type, object]:
         store, clock, random = self._store, self._clock, self._random

@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import ssl
 from collections.abc import Callable, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -34,7 +35,7 @@ from modelyard.gateway.relay import Relay, Upstream
 from modelyard.gateway.shelves import Shelves
 from modelyard.server.authentication import Authentication, anonymous, make_verifier
 from modelyard.server.process import Start, begin
-from modelyard.store.external_objects import ExternalObjects, ExternalS3
+from modelyard.store.external_s3 import open_external
 from modelyard.store.object_info import parse_s3_uri
 from modelyard.store.objects import ObjectStore
 from modelyard.store.published import Published
@@ -295,11 +296,9 @@ def _captured_writer(home: Home, clock: SystemClock) -> Callable[[str, bytes], N
     """Stores what is captured; the store is opened with the first of it."""
 
     @functools.cache
-    def objects() -> ObjectStore | ExternalObjects:
-        external = ExternalS3.load(home.external_s3)
-        if external is not None:
-            return ExternalObjects(external, home.artifacts)
-        return ObjectStore(home.objects, clock=clock)
+    def objects() -> Any:
+        external = open_external(home.external_s3, home.fetched)
+        return external or ObjectStore(home.objects, clock=clock)
 
     def write(uri: str, data: bytes) -> None:
         bucket, key = parse_s3_uri(uri)

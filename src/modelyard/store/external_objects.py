@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import botocore.session
-import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from modelyard.store.external_s3 import ExternalS3
 
 PART_BYTES = 16 << 20
 READ_BYTES = 8 << 20
@@ -26,77 +27,53 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _GONE = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 
 
-class ExternalS3(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it is, and as whom it is asked; kept in ``<home>/external-s3.json`` (mode 600)."""
+def from_environment(endpoint: str, *, region: str) -> ExternalS3:
+    """As ``MODELYARD_S3_ACCESS_KEY_ID`` and its like say, or AWS's usual chain.
 
-    endpoint: str
-    region: str
-    access_key_id: str
-    secret_access_key: str
-    session_token: str = ""
-
-    @classmethod
-    def from_environment(cls, endpoint: str, *, region: str) -> Self:
-        """As ``MODELYARD_S3_ACCESS_KEY_ID`` and its like say, or AWS's usual chain.
-
-        Raises ``LookupError`` without credentials.
-        """
-        variables = os.environ
-        if "MODELYARD_S3_ACCESS_KEY_ID" in variables:
-            return cls(
-                endpoint=endpoint,
-                region=variables.get("MODELYARD_S3_REGION", region),
-                access_key_id=variables["MODELYARD_S3_ACCESS_KEY_ID"],
-                secret_access_key=variables.get("MODELYARD_S3_SECRET_ACCESS_KEY", ""),
-                session_token=variables.get("MODELYARD_S3_SESSION_TOKEN", ""),
-            )
-        found = botocore.session.Session().get_credentials()
-        if found is None:
-            raise LookupError(
-                "No credentials for the external S3: set MODELYARD_S3_ACCESS_KEY_ID and "
-                "MODELYARD_S3_SECRET_ACCESS_KEY, or an AWS profile."
-            )
-        frozen = found.get_frozen_credentials()
-        return cls(
+    Raises ``LookupError`` without credentials.
+    """
+    variables = os.environ
+    if "MODELYARD_S3_ACCESS_KEY_ID" in variables:
+        return ExternalS3(
             endpoint=endpoint,
-            region=region,
-            access_key_id=frozen.access_key,
-            secret_access_key=frozen.secret_key,
-            session_token=frozen.token or "",
+            region=variables.get("MODELYARD_S3_REGION", region),
+            access_key_id=variables["MODELYARD_S3_ACCESS_KEY_ID"],
+            secret_access_key=variables.get("MODELYARD_S3_SECRET_ACCESS_KEY", ""),
+            session_token=variables.get("MODELYARD_S3_SESSION_TOKEN", ""),
         )
-
-    def client(self, session: botocore.session.Session) -> Any:
-        """A botocore client of it."""
-        return session.create_client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name=self.region,
-            aws_access_key_id=self.access_key_id,
-            aws_secret_access_key=self.secret_access_key,
-            aws_session_token=self.session_token or None,
-            config=Config(
-                retries={"mode": "standard", "max_attempts": 5},
-                s3={"addressing_style": "path"},
-                # Other S3s than AWS's own know no checksums of newer clients.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
+    found = botocore.session.Session().get_credentials()
+    if found is None:
+        raise LookupError(
+            "No credentials for the external S3: set MODELYARD_S3_ACCESS_KEY_ID and "
+            "MODELYARD_S3_SECRET_ACCESS_KEY, or an AWS profile."
         )
+    frozen = found.get_frozen_credentials()
+    return ExternalS3(
+        endpoint=endpoint,
+        region=region,
+        access_key_id=frozen.access_key,
+        secret_access_key=frozen.secret_key,
+        session_token=frozen.token or "",
+    )
 
-    def save(self, path: Path) -> None:
-        """Readable by its user only."""
-        descriptor, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(self))
-        os.replace(temporary, path)
 
-    @classmethod
-    def load(cls, path: Path) -> Self | None:
-        """What ``save`` left; None where it did not."""
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=cls)
-        except FileNotFoundError:
-            return None
+def client_of(where: ExternalS3, session: botocore.session.Session) -> Any:
+    """A botocore client of it."""
+    return session.create_client(
+        "s3",
+        endpoint_url=where.endpoint,
+        region_name=where.region,
+        aws_access_key_id=where.access_key_id,
+        aws_secret_access_key=where.secret_access_key,
+        aws_session_token=where.session_token or None,
+        config=Config(
+            retries={"mode": "standard", "max_attempts": 5},
+            s3={"addressing_style": "path"},
+            # Other S3s than AWS's own know no checksums of newer clients.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
 
 
 class ExternalObject:
@@ -122,7 +99,7 @@ class ExternalObjects:
 
     def __init__(self, where: ExternalS3, folder: Path) -> None:
         self._folder = folder
-        self._client = where.client(botocore.session.Session())
+        self._client = client_of(where, botocore.session.Session())
 
     def head(self, bucket: str, key: str) -> ExternalObject | None:
         """None if there is none. Raises ``OSError`` where the other side does not answer."""

@@ -5,7 +5,6 @@ members stay absent. The operation stands in the path: ``/service/<target prefix
 """
 
 import logging
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -19,20 +18,7 @@ from modelyard.wire.json_body import DEPTH_LIMIT, malformed
 
 logger = logging.getLogger(__name__)
 CONTENT_TYPE = "application/cbor"
-PROTOCOL_HEADER, PROTOCOL_VALUE = "smithy-protocol", "rpc-v2-cbor"
-_PATH = re.compile(r"/service/(?P<service>[^/]+)/operation/(?P<operation>[^/?]+)")
 _EPOCH_TAG = 1
-
-
-def is_cbor(headers: Mapping[str, str]) -> bool:
-    """Whether a request is in this protocol; ``headers`` have lower-case names."""
-    return headers.get(PROTOCOL_HEADER) == PROTOCOL_VALUE
-
-
-def path_names(uri: str) -> tuple[str, str]:
-    """Service (its target prefix) and operation of a path; empty where it is another path."""
-    match = _PATH.search(uri.partition("?")[0])
-    return (match["service"], match["operation"]) if match else ("", "")
 
 
 def load(body: bytes) -> Any:

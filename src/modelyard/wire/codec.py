@@ -16,7 +16,7 @@ from xml.etree import ElementTree as Tree
 from botocore.model import OperationModel, ServiceModel
 
 from modelyard.base.errors import ServiceError
-from modelyard.wire import cbor_body, http_bindings, json_body, query, xml_body
+from modelyard.wire import cbor_body, http_bindings, json_body, query, smithy_rpc, xml_body
 from modelyard.wire.models import Protocol, protocol_of
 from modelyard.wire.validate import missing, validate
 
@@ -38,7 +38,7 @@ def find_operation(
     """Name of the operation. Raises ``UnknownOperationException`` or the protocol's like."""
     protocol = protocol_of(service, headers)
     if protocol == "smithy-rpc-v2-cbor":
-        prefix, name = cbor_body.path_names(uri)
+        prefix, name = smithy_rpc.path_names(uri)
         if prefix == service.metadata.get("targetPrefix") and name in service.operation_names:
             return name
         raise ServiceError(
@@ -242,7 +242,7 @@ def serialize(
 def _cbor_headers(request_id: str) -> dict[str, str]:
     return {
         "Content-Type": cbor_body.CONTENT_TYPE,
-        cbor_body.PROTOCOL_HEADER: cbor_body.PROTOCOL_VALUE,
+        smithy_rpc.HEADER: smithy_rpc.VALUE,
         "x-amzn-RequestId": request_id,
     }
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
-from modelyard.wire.cbor_body import is_cbor, path_names
+from modelyard.wire.smithy_rpc import is_rpc, path_names
 
 _BY_SIGNING_NAME = {
     "sagemaker": "sagemaker",
@@ -70,7 +70,7 @@ def _scope(query: str, headers: Mapping[str, str]) -> list[str]:
 
 
 def _unsigned(method: str, path: str, query: str, headers: Mapping[str, str]) -> str | None:
-    if is_cbor(headers):
+    if is_rpc(headers):
         return _BY_TARGET.get(path_names(path)[0])
     target = headers.get("x-amz-target", "").partition(".")[0]
     if target:

@@ -7,6 +7,8 @@ from typing import Literal
 from botocore.model import ServiceModel
 from botocore.session import Session
 
+from modelyard.wire import smithy_rpc
+
 Protocol = Literal["json", "rest-json", "rest-xml", "query", "smithy-rpc-v2-cbor"]
 PROTOCOLS: tuple[Protocol, ...] = ("json", "rest-json", "rest-xml", "query", "smithy-rpc-v2-cbor")
 """What this package speaks; where a request does not tell, the first that its service offers."""
@@ -40,6 +42,6 @@ def protocol_of(service: ServiceModel, headers: Mapping[str, str] | None = None)
 
 
 def _said(headers: Mapping[str, str]) -> Protocol:
-    if headers.get("smithy-protocol") == "rpc-v2-cbor":
+    if smithy_rpc.is_rpc(headers):
         return "smithy-rpc-v2-cbor"
     return "json" if "x-amz-target" in headers else "query"
