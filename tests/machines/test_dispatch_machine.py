@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
+from modelyard.domain.shelf import ABSENT
 from modelyard.gateway.dispatcher import Dispatcher, Invocation
 from modelyard.transport import frames
 from modelyard.transport.channel import Listener
@@ -227,7 +228,8 @@ class DispatchMachine(RuleBasedStateMachine):
             assert not (number in self.left and outcomes), f"{number} left and was answered"
             for outcome in outcomes:
                 is_error = isinstance(outcome, ServiceError)
-                assert not (is_error and "deleted" in outcome.message), "its variant is there"
+                gone = is_error and ("deleted", "no replicas")
+                assert not any(word in outcome.message for word in gone or ()), "it is there"
                 if isinstance(outcome, Final) and outcome.status == 200:
                     assert outcome.body == b"answer to " * self.containers + b"%d" % number
                 if isinstance(outcome, Final):
@@ -260,3 +262,17 @@ DispatchMachine.TestCase.settings = settings(
     max_examples=100, stateful_step_count=60, deadline=None
 )
 TestDispatch = DispatchMachine.TestCase
+
+
+def test_a_model_that_comes_when_its_fleet_is_gone_is_asked_of_the_other() -> None:
+    machine = DispatchMachine()
+    machine.begin(containers=1)
+    machine.begin_to_roll_out()
+    machine.greet_all()
+    machine.arrive(goes_to_older=True)
+    machine.answer(0, ABSENT)
+    machine.complete_the_rollout()
+    machine.models_are_there()
+    machine.nobody_is_answered_twice_or_with_anothers_answer()
+    machine.teardown()
+    assert [type(outcome) for outcome in machine.outcomes[0]] == [Final]

@@ -116,7 +116,7 @@ class Dispatcher:
         for key in gone:
             del self._pools[key]
         for key, pool in gone.items():
-            pool.retire(next((p for k, p in self._pools.items() if k[:4] == key[:4]), None))
+            pool.retire(self._other_fleet(key))
 
     def submit(self, key: VariantKey, invocation: Invocation) -> None:
         """Accept one invocation. Raises ``ServiceError`` to refuse it: no such variant, queue full."""
@@ -129,13 +129,17 @@ class Dispatcher:
 
     def resume(self, key: VariantKey, invocation: Invocation) -> None:
         """The model that was absent is there: as if it had just come, but never refused."""
-        pool = self._pools.get(key)
+        pool = self._pools.get(key) or self._other_fleet(key)
         if pool is None:
             invocation.end(
                 ServiceError("ServiceUnavailable", "The endpoint has no replicas.", status=503)
             )
         else:
             pool.again(invocation)
+
+    def _other_fleet(self, key: VariantKey) -> "_Pool | None":
+        """Another fleet's part of the same variant."""
+        return next((pool for other, pool in self._pools.items() if other[:4] == key[:4]), None)
 
     def cancel(self, invocation: Invocation) -> None:
         """The caller has left: whatever happens to the invocation, nobody is told."""
