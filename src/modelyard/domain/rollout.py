@@ -173,9 +173,9 @@ def _extent_back(rollout: Rollout, blue_on: Counts, green_on: Counts) -> Extent:
 
 def advance(rollout: Rollout, facts: Facts) -> tuple[Rollout, Outcome]:
     """One decision. Called again until nothing changes; then ``seconds_left`` says when to look again."""
-    rollout = msgspec.structs.replace(rollout, elapsed=rollout.elapsed + facts.watched)
     if rollout.back:
         return _go_back(rollout, facts)
+    rollout = msgspec.structs.replace(rollout, elapsed=rollout.elapsed + facts.watched)
     reason = _why_back(rollout, facts)
     if reason:
         return _go_back(msgspec.structs.replace(rollout, back=reason), facts)

@@ -121,4 +121,6 @@ def test_a_rolling_update_goes_back_in_batches_and_may_fail_at_it() -> None:
     assert [blue for blue, _ in seen] == sorted(blue for blue, _ in seen)
     assert seen[-1][0] == 4
     stuck = Rollout(policy=policy, blue={"v": 4}, green={"v": 4}, stage=1, shifted=True, back="x")
-    assert advance(stuck, look(stuck, blue_failure="cannot start"))[1] == "rollback-failed"
+    failed, outcome = advance(stuck, look(stuck, watched=5.0, blue_failure="cannot start"))
+    assert outcome == "rollback-failed"
+    assert failed == stuck, "there is nothing new to write, however long it stays so"
