@@ -33,6 +33,16 @@ class Side(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
+class Seen(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One invocation that is kept; ``moment`` in epoch seconds."""
+
+    event_id: str
+    inference_id: str
+    moment: float
+    request: Side
+    answer: Side
+
+
 def rule_of(config: Mapping[str, Any] | None) -> CaptureRule | None:
     """Of a ``DataCaptureConfig``; None where nothing is captured."""
     if not config or not config.get("EnableCapture", False):
@@ -54,24 +64,16 @@ def is_sampled(rule: CaptureRule, draw: float) -> bool:
     return draw * 100 < rule.percent
 
 
-def capture_line(
-    rule: CaptureRule,
-    *,
-    event_id: str,
-    inference_id: str,
-    moment: float,
-    request: Side,
-    answer: Side,
-) -> bytes:
-    """One line of JSON; ``moment`` in epoch seconds."""
+def capture_line(rule: CaptureRule, seen: Seen) -> bytes:
+    """One line of JSON."""
     data: dict[str, Any] = {}
     if rule.inputs:
-        data["endpointInput"] = _side(rule, request, "INPUT")
+        data["endpointInput"] = _side(rule, seen.request, "INPUT")
     if rule.outputs:
-        data["endpointOutput"] = _side(rule, answer, "OUTPUT")
-    metadata = {"eventId": event_id, "inferenceTime": _iso(moment)}
-    if inference_id:
-        metadata["inferenceId"] = inference_id
+        data["endpointOutput"] = _side(rule, seen.answer, "OUTPUT")
+    metadata = {"eventId": seen.event_id, "inferenceTime": _iso(seen.moment)}
+    if seen.inference_id:
+        metadata["inferenceId"] = seen.inference_id
     document = {"captureData": data, "eventMetadata": metadata, "eventVersion": _VERSION}
     return json.dumps(document).encode() + b"\n"
 
