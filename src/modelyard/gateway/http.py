@@ -323,10 +323,6 @@ class ClientConnection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    @property
-    def request_complete(self) -> bool:
-        return self._request_complete
-
     def expect_more(self) -> None:
         """Answer ``Expect: 100-continue``: the body is welcome."""
         self.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -22,7 +22,6 @@ from modelyard.server.objects_body import (
     ClientGone,
     Receive,
     RequestBody,
-    check_declared_hash,
     decoded_length,
 )
 from modelyard.services.s3.bodies import check_size
@@ -173,15 +172,6 @@ class ObjectsApp:
         opened = self._verifier.open_request(
             family="s3", service="s3", raw_query=query, headers=request.joined
         )
-        declared = opened.declared_hash
-        check_declared_hash(declared)
-        if opened.presigned and "x-amz-content-sha256" not in opened.signer.names:
-            declared = sigv4.UNSIGNED
-        elif not declared:
-            raise ServiceError(
-                "InvalidRequest",
-                "Missing required header for this request: x-amz-content-sha256",
-            )
         sigv4.check(
             opened,
             family="s3",
@@ -189,7 +179,7 @@ class ObjectsApp:
             raw_path=path,
             raw_query=query,
             headers=request.headers,
-            payload_hash=declared,
+            payload_hash=sigv4.s3_payload(opened),
         )
         return opened.principal, opened.region, opened
 

@@ -134,17 +134,6 @@ def decoded_length(headers: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def check_declared_hash(value: str) -> None:
-    """Raises ``InvalidArgument`` for an ``x-amz-content-sha256`` that says nothing."""
-    if value in ("", sigv4.UNSIGNED, *chunked.MODES) or _SHA256.fullmatch(value):
-        return
-    raise ServiceError(
-        "InvalidArgument",
-        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, "
-        f"{', '.join(chunked.MODES)}, or a valid sha256 value.",
-    )
-
-
 def _algorithm(declared: Mapping[str, str], trailer: str) -> str:
     if declared:
         return next(iter(declared))

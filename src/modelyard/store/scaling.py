@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.scaling.activities import Activity
-from modelyard.domain.scaling.policies import Policy, Tracking, stepping, tracking
+from modelyard.domain.scaling.policies import Policy, stepping, tracking
 from modelyard.domain.scaling.schedules import parse, zone
 from modelyard.domain.scaling.state import Memory, ScheduledAction, Target
 from modelyard.domain.scaling.targets import Place, Range, Suspended, policy_arn
@@ -147,11 +147,6 @@ def deregistration(store: ResourceStore, target: Resource) -> list[Change]:
 def alarm_key(owner: Key, name: str) -> Key:
     """The alarm of this name in the owner's account and region."""
     return Key(kind=ALARM, account=owner.account, region=owner.region, name=name)
-
-
-def owns_alarm(policy: Policy, name: str) -> bool:
-    """Whether the alarm is one of the two of a tracking policy."""
-    return isinstance(policy, Tracking) and name in (policy.high_alarm, policy.low_alarm)
 
 
 def _action_of(action: Resource) -> ScheduledAction:

@@ -4,10 +4,9 @@ import json
 
 from modelyard.base.call import Call
 from modelyard.base.clock import Clock
-from modelyard.base.errors import ValidationError
 from modelyard.domain.scaling.activities import KEPT_SECONDS, Activity, reasons
 from modelyard.domain.scaling.targets import NAMESPACE, Place
-from modelyard.services.application_autoscaling.resources import check_namespace, list_page
+from modelyard.services.application_autoscaling.resources import list_page, selection
 from modelyard.services.members import present
 from modelyard.store.resources import Json, ResourceStore
 from modelyard.store.scaling import ACTIVITY, activity_of
@@ -33,16 +32,13 @@ class ScalingActivities:
         include_not_scaled_activities: bool | None = None,
     ) -> Json:
         """The newest first, of the last six weeks."""
-        check_namespace(service_namespace)
-        if scalable_dimension is not None and resource_id is None:
-            raise ValidationError("ResourceId is required with ScalableDimension.")
+        is_selected = selection(service_namespace, resource_id, scalable_dimension)
         oldest = self._clock.now() - KEPT_SECONDS
         found = {}
         for one in self._store.list(ACTIVITY, account=call.account, region=call.region):
             place, activity = place_of_target(one.key), activity_of(one)
             if (
-                resource_id in (None, place.resource_id)
-                and scalable_dimension in (None, place.dimension)
+                is_selected(place)
                 and (activity.is_scaled or include_not_scaled_activities)
                 and activity.started_at >= oldest
             ):

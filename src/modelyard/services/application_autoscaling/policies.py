@@ -10,12 +10,12 @@ from modelyard.domain.scaling.policies import AlarmRule, alarm_rules, tracking
 from modelyard.domain.scaling.targets import NAMESPACE, Place
 from modelyard.services.application_autoscaling.policy_rules import check_steps, check_tracking
 from modelyard.services.application_autoscaling.resources import (
-    check_namespace,
     find_target,
     limit_exceeded,
     list_page,
     not_found,
     place_of,
+    selection,
     write,
 )
 from modelyard.services.members import (
@@ -174,19 +174,12 @@ class ScalingPolicies:
         max_results: int | None = None,
         next_token: str | None = None,
     ) -> Json:
-        check_namespace(service_namespace)
-        if scalable_dimension is not None and resource_id is None:
-            raise ValidationError("ResourceId is required with ScalableDimension.")
+        is_selected = selection(service_namespace, resource_id, scalable_dimension)
         found = {}
         for one in self._store.list(POLICY, account=call.account, region=call.region):
             place = place_of_target(one.key)
-            if (
-                resource_id in (None, place.resource_id)
-                and scalable_dimension in (None, place.dimension)
-                and (not policy_names or one.spec["PolicyName"] in policy_names)
-            ):
-                described = self._described(one, place)
-                found[one.key.name] = described
+            if is_selected(place) and (not policy_names or one.spec["PolicyName"] in policy_names):
+                found[one.key.name] = self._described(one, place)
         shown, token = list_page(
             found,
             scope=f"{call.action}/{call.account}/{call.region}/{policy_names}/{resource_id}/{scalable_dimension}",

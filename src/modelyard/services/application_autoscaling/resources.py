@@ -41,6 +41,18 @@ def check_namespace(service_namespace: str) -> None:
         )
 
 
+def selection(
+    service_namespace: str, resource_id: str | None, scalable_dimension: str | None
+) -> Callable[[Place], bool]:
+    """Which targets a Describe is about. Raises ``Unsupported``, ``ValidationError``."""
+    check_namespace(service_namespace)
+    if scalable_dimension is not None and resource_id is None:
+        raise ValidationError("ResourceId is required with ScalableDimension.")
+    return lambda place: (
+        resource_id in (None, place.resource_id) and scalable_dimension in (None, place.dimension)
+    )
+
+
 def target_key(call: Call, place: Place) -> Key:
     """Of the target."""
     return Key(kind=TARGET, account=call.account, region=call.region, name=place.name)

@@ -10,12 +10,12 @@ from modelyard.base.ids import RandomSource
 from modelyard.domain.scaling.schedules import At, parse, zone
 from modelyard.domain.scaling.targets import NAMESPACE, Range, scheduled_action_arn
 from modelyard.services.application_autoscaling.resources import (
-    check_namespace,
     find_target,
     limit_exceeded,
     list_page,
     not_found,
     place_of,
+    selection,
     write,
 )
 from modelyard.services.members import EXECUTED, Members, present
@@ -141,21 +141,14 @@ class ScheduledActions:
         max_results: int | None = None,
         next_token: str | None = None,
     ) -> Json:
-        check_namespace(service_namespace)
-        if scalable_dimension is not None and resource_id is None:
-            raise ValidationError("ResourceId is required with ScalableDimension.")
+        is_selected = selection(service_namespace, resource_id, scalable_dimension)
         found = {}
         for one in self._store.list(ACTION, account=call.account, region=call.region):
-            described = _described(one)
-            if (
-                resource_id in (None, described["ResourceId"])
-                and scalable_dimension in (None, described["ScalableDimension"])
-                and (
-                    not scheduled_action_names
-                    or described["ScheduledActionName"] in scheduled_action_names
-                )
+            name = one.spec["ScheduledActionName"]
+            if is_selected(place_of_target(one.key)) and (
+                not scheduled_action_names or name in scheduled_action_names
             ):
-                found[one.key.name] = described
+                found[one.key.name] = _described(one)
         filters = f"{scheduled_action_names}/{resource_id}/{scalable_dimension}"
         shown, token = list_page(
             found,
