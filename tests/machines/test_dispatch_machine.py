@@ -49,7 +49,7 @@ class FakeChannel:
     def close(self) -> None:
         self.closed = True
 
-    def send(self, tag: object, *, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int:
+    def send(self, tag: object, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int:
         assert self.is_ready and not self.closed
         self.serial += 1
         if flags & frames.SOLO:

@@ -40,9 +40,7 @@ class WorkerChannel(Protocol):
     def in_flight(self) -> int: ...
     def connect(self) -> None: ...
     def close(self) -> None: ...
-    def send(
-        self, tag: object, *, remaining_ms: int, flags: int, meta: bytes, body: bytes
-    ) -> int: ...
+    def send(self, tag: object, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int: ...
     def cancel(self, request_id: int) -> None: ...
 
 
@@ -211,6 +209,8 @@ class _Pool:
         self._turn = 0
         self._heir: _Pool | None = None
         self._is_gone = False
+        self._is_guarded = False
+        """Whether a replica may be kept for suspects."""
 
     def update(self, route: VariantRoute) -> None:
         self._route = route
@@ -295,6 +295,8 @@ class _Pool:
 
     def pump(self) -> None:
         """Send what waits to whoever may take it. Suspects first: they block the replica that is kept for them."""
+        if not self._waiting and not self._suspects and not self._is_guarded:
+            return
         while self._suspects:
             if self._suspects[0].is_over:
                 self._suspects.popleft()
@@ -305,11 +307,13 @@ class _Pool:
             if idle is None:
                 self._reserve()
                 break
-            idle.is_reserved = True
+            idle.is_reserved = self._is_guarded = True
             idle.send(self._suspects.popleft())
         if not self._suspects:
+            self._is_guarded = False
             for replica in self._replicas.values():
                 replica.is_reserved = replica.has_suspect
+                self._is_guarded |= replica.has_suspect
         while self._waiting:
             if self._waiting[0].is_over:
                 self._waiting.popleft()
@@ -322,6 +326,7 @@ class _Pool:
     def _reserve(self) -> None:
         """Keep one replica free of new requests, so that it falls idle for the first suspect."""
         ready = [replica for replica in self._replicas.values() if replica.is_ready]
+        self._is_guarded = True
         if ready and not any(replica.is_reserved for replica in ready):
             min(ready, key=lambda replica: replica.in_flight).is_reserved = True
 
@@ -378,14 +383,14 @@ class _Replica:
 
     @property
     def is_ready(self) -> bool:
-        channels = self.channels
-        if len(channels) == 1:  # on every request's path
-            return channels[0].is_ready
-        return all(channel.is_ready for channel in channels)
+        return all(channel.is_ready for channel in self.channels)
 
     @property
     def takes_more(self) -> bool:
-        return self.is_ready and not self.is_reserved and self.in_flight < self._limit
+        if self.is_reserved or self.in_flight >= self._limit:
+            return False
+        channels = self.channels
+        return channels[0].is_ready if len(channels) == 1 else self.is_ready
 
     @property
     def is_full(self) -> bool:
@@ -407,12 +412,9 @@ class _Replica:
         now = self._dispatcher.now()
         remaining = max(0.0, invocation.deadline - now)
         invocation.sent_at = invocation.sent_at or now
+        flags = frames.SOLO if invocation.is_suspect else 0
         invocation.sent_as = self.channels[invocation.hop].send(
-            invocation,
-            remaining_ms=int(remaining * 1000),
-            flags=frames.SOLO if invocation.is_suspect else 0,
-            meta=_encoded(meta),
-            body=body,
+            invocation, int(remaining * 1000), flags, _encoded(meta), body
         )
 
     def retire(self) -> None:
@@ -444,10 +446,21 @@ class _Replica:
             self._pool.pump()
             return
         meta = frames.decode_answer_meta(frame.meta)
-        alone = invocation.container
+        if len(self.containers) == 1 or invocation.container:
+            final = Final(
+                frame.number,
+                meta.content_type,
+                frame.body,
+                _where(invocation),
+                meta.custom_attributes,
+            )
+            self._released(invocation)
+            invocation.end(final)
+            self._pool.pump()
+            return
         step = after_answer(
-            (alone,) if alone else self.containers,
-            0 if alone else invocation.hop,
+            self.containers,
+            invocation.hop,
             status=frame.number,
             content_type=meta.content_type,
             body=frame.body,

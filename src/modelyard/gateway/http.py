@@ -58,6 +58,9 @@ class Exchange(Protocol):
     def complete(self) -> None:
         """The request has been read to its end."""
 
+    def whole(self, data: bytes) -> None:
+        """All of the body, and its end, in one."""
+
     def client_gone(self) -> None:
         """The client has left; stop, tell nobody."""
 
@@ -185,11 +188,12 @@ class ClientConnection(asyncio.Protocol):
         self._request_complete = True
         self._is_head = False
         self._deadline = 0.0
-        self._begin(head)
-        if self._exchange is not None and body:
-            self._exchange.body(body)
-        if self._exchange is not None:
-            self._exchange.complete()
+        self._has_answered = False
+        self._exchange = exchange = self._gate.handle(head, self)
+        if self._has_answered:
+            self._exchange = None
+        else:
+            exchange.whole(body)
 
     def _remember(self, data: bytes, end: int) -> None:
         """Keep the head of a request that came whole, if its bytes say all there is.

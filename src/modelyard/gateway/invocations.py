@@ -44,7 +44,7 @@ _HEADER_LIMITS = {
     _ATTRIBUTES: 1024,
     f"{_PREFIX}target-variant": 63,
     _MODEL: 1024,
-    f"{_PREFIX}target-container-hostname": 63,
+    _CONTAINER: 63,
     f"{_PREFIX}inference-id": 64,
 }
 _REFUSED = {
@@ -71,9 +71,11 @@ class Asked:
     declared: int
     expects: bool
     target_variant: str
-    special: Mapping[str, str]
-    """The headers that are AWS's, or have a limit."""
     meta: RequestMeta
+    inference_id: str
+    container: str
+    is_refused: bool
+    """No endpoint takes such a request; why is said once it is known who asks."""
 
 
 @dataclass(slots=True)
@@ -139,11 +141,24 @@ class Invoke:
         else:
             self._pieces.append(data)
 
-    def complete(self) -> None:
-        if self._refused:
+    def whole(self, data: bytes) -> None:
+        gate = self._shared.gate
+        held = gate.body_bytes + len(data)
+        if self._refused or held > gate.limits.body_budget_bytes:
+            self.body(data)
+            self.complete()
             return
+        self._size = len(data)
+        gate.body_bytes = held
+        self._run(data)
+
+    def complete(self) -> None:
+        if not self._refused:
+            self._run(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+
+    def _run(self, body: bytes) -> None:
         try:
-            self._submit(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+            self._submit(body)
         except ServiceError as error:
             self._fail(error)
         except Exception:
@@ -184,14 +199,9 @@ class Invoke:
     def _accept(self, call: Call, body: bytes) -> Invocation:
         """Raises ``ServiceError`` for what an endpoint does not take."""
         asked = self._asked
-        name, operation = asked.name, asked.operation
-        if operation != "InvokeEndpoint":
-            raise Unsupported(f"Modelyard does not execute {operation} yet.")
-        if self._head.method != "POST":
-            raise ServiceError(
-                "UnknownOperationException", "Invocations are sent with POST.", status=404
-            )
-        check_headers(asked.special)
+        name = asked.name
+        if asked.is_refused:
+            _check(asked.operation, self._head.method, self._head.joined)
         endpoint = self._shared.find(call.account, call.region, name)
         if endpoint is None:
             raise ServiceError(
@@ -206,8 +216,9 @@ class Invoke:
             draw = self._shared.random.uniform()
             variant = choose_variant(endpoint, target=asked.target_variant, draw=draw)
         self._variant, self._fleet, self._config = variant.name, variant.fleet, variant.config
-        container = _container(variant, asked.special.get(_CONTAINER, ""), name)
-        invocation = Invocation(body, asked.meta, call.deadline, self._finish, container=container)
+        invocation = Invocation(body, asked.meta, call.deadline, self._finish)
+        if variant.direct or asked.container:
+            invocation.container = _container(variant, asked.container, name)
         if variant.multi_model or asked.meta.target_model:
             _check_model(variant, asked.meta.target_model, name)
             invocation.absent = self._fetch_model
@@ -279,7 +290,7 @@ class Invoke:
         self._shared.capture.add(
             (endpoint.capture, endpoint.name, self._variant),
             event_id=self._request_id,
-            inference_id=self._asked.special.get(f"{_PREFIX}inference-id", ""),
+            inference_id=self._asked.inference_id,
             request=Side(self._asked.meta.content_type, invocation.body),
             answer=Side(outcome.content_type, outcome.body),
         )
@@ -333,8 +344,21 @@ class Invoke:
         self._pieces = []
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Raises ``ValidationError`` or ``UnsupportedOperation`` for headers that no endpoint takes."""
+def _is_refused(operation: str, head: Head) -> bool:
+    try:
+        _check(operation, head.method, head.joined)
+    except ServiceError:
+        return True
+    return False
+
+
+def _check(operation: str, method: str, headers: Mapping[str, str]) -> None:
+    """Raises ``ServiceError`` for what is wrong with a head, whatever endpoint it names."""
+    if operation != "InvokeEndpoint":
+        raise Unsupported(f"Modelyard does not execute {operation} yet.")
+    if method != "POST":
+        text = "Invocations are sent with POST."
+        raise ServiceError("UnknownOperationException", text, status=404)
     for header, value in headers.items():
         _check_header(header, value)
 
@@ -359,17 +383,16 @@ def _ask(head: Head) -> Asked:
     assert match is not None, "the path decided that this is an invocation"
     headers = head.joined
     declared = headers.get("content-length", "")
+    operation = _OPERATIONS[match[2]]
     return Asked(
         name=unquote(match[1]),
-        operation=_OPERATIONS[match[2]],
+        operation=operation,
         declared=int(declared) if declared.isdecimal() else 0,
         expects=headers.get("expect", "").lower() == "100-continue",
         target_variant=headers.get(f"{_PREFIX}target-variant", ""),
-        special={
-            name: value
-            for name, value in headers.items()
-            if name in _HEADER_LIMITS or name.startswith(_PREFIX)
-        },
+        inference_id=headers.get(f"{_PREFIX}inference-id", ""),
+        container=headers.get(_CONTAINER, ""),
+        is_refused=_is_refused(operation, head),
         meta=RequestMeta(
             content_type=headers.get("content-type", ""),
             accept=headers.get("accept", ""),
@@ -396,8 +419,6 @@ def _container(variant: VariantRoute, wanted: str, name: str) -> str:
     """The container that an invocation names, of an endpoint whose invocations have to. Raises ``ValidationError``."""
     if variant.direct and wanted in variant.containers:
         return wanted
-    if not variant.direct and not wanted:
-        return ""
     if not variant.direct:
         text = f"TargetContainerHostname is for endpoints that invoke their containers directly; {name} is not one."
     elif wanted:

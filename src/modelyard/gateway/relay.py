@@ -115,6 +115,11 @@ class Relay:
         if self._waiting_bytes > WAITING_BODY_LIMIT:
             self._client.pause_reading()
 
+    def whole(self, data: bytes) -> None:
+        if data:
+            self.body(data)
+        self.complete()
+
     def complete(self) -> None:
         self._complete = True
         if self._chunked:

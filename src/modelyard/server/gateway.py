@@ -261,6 +261,9 @@ class _Health:
     def body(self, data: bytes) -> None:
         """Nothing in it matters."""
 
+    def whole(self, data: bytes) -> None:
+        self.complete()
+
     def complete(self) -> None:
         body = json.dumps(self._document).encode()
         self._client.respond(self._status, b"Content-Type: application/json\r\n", body)

@@ -65,16 +65,12 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def send(self, tag: Any, *, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int:
-        """Send a request on a ready channel; the id to cancel it by."""
+    def send(self, tag: Any, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int:
+        """Send a request on a ready channel; the id to cancel it by. Positional: each request comes through here."""
         request_id = self._next_id
         self._next_id += 1
         self._pending[request_id] = tag
-        self._write(
-            frames.encode_frame(
-                frames.REQUEST, request_id, number=remaining_ms, flags=flags, meta=meta, body=body
-            )
-        )
+        self._write(frames.encode_request(request_id, remaining_ms, flags, meta, body))
         return request_id
 
     def cancel(self, request_id: int) -> None:

@@ -26,6 +26,7 @@ SOLO = 1
 OWN_STATUS = 2
 """A program's 429 is its answer; without this flag 429 (queue full) and 408 (expired) are the worker's words."""
 _HEADER = struct.Struct("<IBBHQII")
+_PACK = _HEADER.pack
 HEADER_SIZE = _HEADER.size
 _AFTER_LENGTH = HEADER_SIZE - 4
 
@@ -96,6 +97,15 @@ def encode_frame(
     """Header and meta and body as one piece, so that a batch of frames is one join and one write."""
     length = _AFTER_LENGTH + len(meta) + len(body)
     return _HEADER.pack(length, VERSION, kind, flags, request_id, number, len(meta)) + meta + body
+
+
+def encode_request(
+    request_id: int, remaining_ms: int, flags: int, meta: bytes, body: bytes
+) -> bytes:
+    """A REQUEST, as ``encode_frame`` makes it."""
+    size = len(meta)
+    length = _AFTER_LENGTH + size + len(body)
+    return _PACK(length, VERSION, REQUEST, flags, request_id, remaining_ms, size) + meta + body
 
 
 class FrameDecoder:

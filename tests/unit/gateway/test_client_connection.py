@@ -54,6 +54,10 @@ class Echo:
         else:
             self.held.append(self)
 
+    def whole(self, data: bytes) -> None:
+        self.body(data)
+        self.complete()
+
     def answer(self) -> None:
         self.client.respond(200, b"", self.head.path.encode() + b" " + self.received)
 
