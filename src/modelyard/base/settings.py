@@ -65,6 +65,8 @@ class Settings:
     """The one port."""
     gateways: int = 1
     """Gateway processes that share the port."""
+    zones: int = 1
+    """Zones ``a``, ``b``…: each has a host process of its own, and replicas are spread over them."""
     account: str = "123456789012"
     """The account of the first credentials."""
     region: str = "us-east-1"
@@ -108,6 +110,14 @@ def _decode(kind: type, value: Any) -> Any:
     if kind is Path:
         return Path(value)
     raise NotImplementedError(kind)  # msgspec's way to say that a type has no decoder
+
+
+FIRST_ZONE = "a"
+
+
+def zone_names(count: int) -> tuple[str, ...]:
+    """``a``, ``b``…"""
+    return tuple(chr(ord(FIRST_ZONE) + number) for number in range(count))
 
 
 def default_home() -> Path:
@@ -171,9 +181,13 @@ class Home:
         """Sockets, process ids, published tables."""
         return self.root / "run"
 
+    def zone(self, name: str) -> Path:
+        """Of a zone's host: ``host.sock``, ``host.poke``, ``processes``. The first zone's is ``run`` itself."""
+        return self.run if name == FIRST_ZONE else self.run / f"zone-{name}"
+
     @property
     def processes(self) -> Path:
-        """One state file for each worker and job, which outlives the host."""
+        """One state file for each worker and job of the first zone, which outlives the host."""
         return self.run / "processes"
 
     @property

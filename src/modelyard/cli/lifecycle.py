@@ -47,6 +47,12 @@ def up(
     gateways: Annotated[
         int, typer.Option("--gateways", min=1, max=64, help="Gateway processes.")
     ] = 1,
+    zones: Annotated[
+        int,
+        typer.Option(
+            "--zones", min=1, max=8, help="Zones, each with a host; replicas spread over them."
+        ),
+    ] = 1,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when it is ready.")
     ] = False,
@@ -106,6 +112,7 @@ def up(
         host=host,
         port=port,
         gateways=gateways,
+        zones=zones,
         account=account,
         region=region,
         auth=not no_auth,

@@ -1,6 +1,6 @@
 """The reconciler of endpoints: reads the world, asks ``domain.endpoint_plan``, applies its steps in order."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import msgspec
@@ -29,7 +29,7 @@ from modelyard.domain.endpoint_steps import (
     StopWorker,
     Watch,
 )
-from modelyard.domain.fleet import Capacity, Fleet, Placement, placements, to_json
+from modelyard.domain.fleet import Capacity, Fleet, Placement, heirs, placements, to_json
 from modelyard.domain.rollout import seconds_left
 from modelyard.domain.routes import EndpointRoute
 from modelyard.runtimes.runtime import LogStream
@@ -69,7 +69,9 @@ class EndpointReconciler:
         clock: Clock,
         limits: Limits,
         alarms: AlarmStates | None = None,
+        zones: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
+        self._zones = zones
         self._alarms = alarms or NoAlarms()
         self._watched_since: dict[Key, float] = {}
         self._store = store
@@ -99,6 +101,7 @@ class EndpointReconciler:
         rules = Rules(
             startup_seconds=self._limits.startup_seconds,
             restart_attempts=self._limits.restart_attempts,
+            zones=self._zones(),
         )
         watch = self._watch(resource, memory)
         decided = plan(wished, observed, now=self._clock.now(), rules=rules, watch=watch)
@@ -235,7 +238,8 @@ def worker_ids(memory: Memory) -> set[str]:
     ids = set(memory.retired)
     for fleet in (memory.serving, memory.target):
         if fleet is not None:
-            ids.update(placement.id for placement in placements(fleet, memory.slots))
+            workers = (*placements(fleet, memory.slots), *heirs(fleet, memory.slots))
+            ids.update(placement.id for placement in workers)
     return ids
 
 

@@ -235,6 +235,7 @@ class Fleets:
             caps=_share(placement.variant),
             startup_seconds=placement.variant.startup_seconds,
             network_isolation=container.network_isolation,
+            zone=placement.zone,
             payload={
                 "id": placement.id,
                 "program": msgspec.to_builtins(container.program),

@@ -44,6 +44,7 @@ class Processes:
                     address=process.address,
                     reason=process.reason,
                     takes_arrays=bool(process.progress.get(TAKES_ARRAYS)),
+                    zone=process.zone,
                 )
                 for process in known.values()
             }
@@ -84,6 +85,7 @@ class Processes:
                 pid=0,
                 state=ProcessState.STARTING,
                 address=spec.address,
+                zone=spec.zone,
             )
 
     async def stop(self, process_id: str, *, grace_seconds: float) -> None:

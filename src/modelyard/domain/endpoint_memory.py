@@ -13,6 +13,7 @@ from modelyard.domain.fleet import (
     Resize,
     Slot,
     Slots,
+    heirs,
     placements,
 )
 from modelyard.domain.rollout import Rollout
@@ -41,7 +42,7 @@ def without(memory: Memory, fleet: Fleet | None, **changes: Any) -> Memory:
     """Retire all workers of a fleet and drop their slots."""
     if fleet is None:
         return msgspec.structs.replace(memory, **changes)
-    gone = list(placements(fleet, memory.slots))
+    gone = [*placements(fleet, memory.slots), *heirs(fleet, memory.slots)]
     names = {placement.slot for placement in gone}
     return msgspec.structs.replace(
         memory,
@@ -62,15 +63,15 @@ def cut_to(memory: Memory, whole: Fleet, now: Fleet, observed: Mapping[str, Obse
     needed = {placement.slot for placement in placements(now, memory.slots)}
     gone = [
         placement
-        for placement in placements(whole, memory.slots)
+        for placement in (*placements(whole, memory.slots), *heirs(whole, memory.slots))
         if placement.slot not in needed and placement.id in observed
     ]
     if not gone:
         return memory
     slots = dict(memory.slots)
     for placement in gone:
-        attempt = slots.get(placement.slot, FIRST_ATTEMPT).attempt
-        slots[placement.slot] = Slot(attempt=attempt + 1)
+        slot = memory.slots.get(placement.slot, FIRST_ATTEMPT)
+        slots[placement.slot] = Slot(attempt=slot.attempt + (2 if slot.move else 1))
     retired = merged(memory.retired, [placement.id for placement in gone])
     return msgspec.structs.replace(memory, slots=slots, retired=retired)
 

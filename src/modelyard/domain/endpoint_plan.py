@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from modelyard.domain import endpoint_resize
+from modelyard.domain import endpoint_moves, endpoint_resize
 from modelyard.domain.endpoint_memory import Memory, drop_unseen, remember, without
 from modelyard.domain.endpoint_routes import routes
 from modelyard.domain.endpoint_status import status_step
@@ -127,7 +127,8 @@ def _serve(
         look = examine(fleet, memory, observed, now=now, rules=rules, forgiving=True)
         memory = endpoint_resize.follow(remember(memory, look), look, observed, rules=rules)
         if memory.serving is fleet:
-            return memory, look
+            zones = rules.zones
+            return endpoint_moves.begin(memory, look, observed, zones=zones, now=now), look
 
 
 def _teardown(endpoint: Endpoint, observed: Mapping[str, Observed]) -> Plan:

@@ -53,6 +53,8 @@ class Rules:
 
     startup_seconds: float
     restart_attempts: int
+    zones: tuple[str, ...] = ()
+    """Those that can start workers now; empty where the platform has one only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,6 +115,7 @@ def examine(
         now=now,
         startup_seconds=rules.startup_seconds,
         forgiving=forgiving,
+        zones=rules.zones,
     )
 
 

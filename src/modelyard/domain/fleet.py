@@ -7,12 +7,14 @@ as JSON in a resource's status; everything here is pure.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
 
+from modelyard.domain import zones as zones_of
 from modelyard.domain.images import Program
 
 WorkerState = Literal["starting", "ready", "running", "succeeded", "failed", "dead"]
@@ -20,6 +22,7 @@ DELAY_SECONDS_MAX = 60.0
 REASON_CHARACTERS = 1024
 _STABLE_SECONDS = 60.0
 _NO_STATES: tuple[WorkerState, ...] = ("succeeded", "dead")
+_LIVING: tuple[WorkerState, ...] = ("starting", "ready")
 
 
 class ModelData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,6 +114,10 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int = 0
     deaths: int = 0
     start_at: float = 0.0
+    zone: str = ""
+    """Where this attempt was started; empty before that, and where there is one zone only."""
+    move: str = ""
+    """The zone where the next attempt starts already, to take this one's place when it is ready."""
 
 
 Slots = dict[str, Slot]
@@ -125,6 +132,7 @@ class Observed:
     address: str = ""
     reason: str = ""
     takes_arrays: bool = False
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +144,7 @@ class Placement:
     replica: int
     variant: Variant
     container: Container
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,17 +187,38 @@ def placements(fleet: Fleet, slots: Mapping[str, Slot]) -> Iterator[Placement]:
         for replica in range(variant.count):
             for position, container in enumerate(variant.containers):
                 slot = f"{fleet.generation}/{variant.name}/{replica}/{position}"
-                attempt = slots.get(slot, FIRST_ATTEMPT).attempt
+                known = slots.get(slot, FIRST_ATTEMPT)
                 yield Placement(
-                    id=short_id(fleet.owner, slot, attempt),
+                    id=short_id(fleet.owner, slot, known.attempt),
                     slot=slot,
                     replica=replica,
                     variant=variant,
                     container=container,
+                    zone=known.zone,
                 )
 
 
-def look_at(
+def heirs(fleet: Fleet, slots: Mapping[str, Slot]) -> Iterator[Placement]:
+    """Of each slot that moves, the worker that is to take its place."""
+    for placement in placements(fleet, slots):
+        slot = slots.get(placement.slot, FIRST_ATTEMPT)
+        if slot.move:
+            yield _heir(fleet, placement, slot)
+
+
+def homes_of(
+    fleet: Fleet, slots: Mapping[str, Slot], observed: Mapping[str, Observed]
+) -> zones_of.Homes:
+    """The zone of each replica of which a worker runs."""
+    homes: zones_of.Homes = {}
+    for placement in placements(fleet, slots):
+        worker = observed.get(placement.id)
+        if worker is not None and worker.state in _LIVING:
+            homes.setdefault((placement.variant.name, placement.replica), worker.zone)
+    return homes
+
+
+def look_at(  # noqa: PLR0913 - a fleet, what is known of it, and the bounds
     fleet: Fleet,
     slots: Mapping[str, Slot],
     observed: Mapping[str, Observed],
@@ -196,14 +226,25 @@ def look_at(
     now: float,
     startup_seconds: float,
     forgiving: bool,
+    zones: Sequence[str] = (),
 ) -> Look:
-    """Compare a fleet with what runs. A ``forgiving`` look forgets old deaths of a worker that lived for long."""
+    """Compare a fleet with what runs. A ``forgiving`` look forgets old deaths of a worker that lived for long.
+
+    ``zones`` are those that can start workers; empty: there is nothing to choose from.
+    """
     look = Look(slots=dict(slots))
-    for placement in placements(fleet, slots):
+    homes = homes_of(fleet, slots, observed) if zones else {}
+    for asked in placements(fleet, slots):
         look.size += 1
-        slot = slots.get(placement.slot, FIRST_ATTEMPT)
+        placement, slot = _inherit(look, fleet, asked, observed, now=now, zones=zones)
         worker = observed.get(placement.id)
         if worker is None:
+            if zones:
+                load = Counter(one.zone for one in observed.values())
+                place = (placement.variant.name, placement.replica)
+                zone = zones_of.choose_zone(place, zones, homes, load)
+                slot = msgspec.structs.replace(slot, zone=zone)
+                placement = replace(placement, zone=zone)
             _start(look, placement, slot, now=now)
         elif worker.state == "ready":
             look.ready.append(placement)
@@ -246,6 +287,43 @@ def place_name(variant: str, container: str) -> str:
 def to_json(value: Any) -> Any:
     """These values exactly as they come back from a status, so that "nothing changed" can be seen."""
     return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _heir(fleet: Fleet, placement: Placement, slot: Slot) -> Placement:
+    heir = short_id(fleet.owner, placement.slot, slot.attempt + 1)
+    return replace(placement, id=heir, zone=slot.move)
+
+
+def _inherit(
+    look: Look,
+    fleet: Fleet,
+    placement: Placement,
+    observed: Mapping[str, Observed],
+    *,
+    now: float,
+    zones: Sequence[str],
+) -> tuple[Placement, Slot]:
+    """Who holds the slot. One that moves gives way to its heir when that is ready, or when it has died itself."""
+    slot = look.slots.get(placement.slot, FIRST_ATTEMPT)
+    if not slot.move:
+        return placement, slot
+    heir = _heir(fleet, placement, slot)
+    holder, successor = observed.get(placement.id), observed.get(heir.id)
+    if (successor and successor.state == "ready") or holder is None or holder.state != "ready":
+        look.retired.append(placement.id)
+        taken = Slot(
+            attempt=slot.attempt + 1, deaths=slot.deaths, start_at=slot.start_at, zone=slot.move
+        )
+        look.slots[placement.slot] = taken
+        return heir, taken
+    if successor is None and slot.move in zones:
+        look.start.append(heir)
+    elif successor is None or successor.state not in _LIVING:
+        # It stays where it is; ``start_at`` says since when it is settled.
+        look.retired.append(heir.id)
+        slot = msgspec.structs.replace(slot, move="", start_at=now)
+        look.slots[placement.slot] = slot
+    return placement, slot
 
 
 def _start(look: Look, placement: Placement, slot: Slot, *, now: float) -> None:

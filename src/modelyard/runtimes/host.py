@@ -23,18 +23,26 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.base.clock import Clock
-from modelyard.base.settings import Home, Limits
+from modelyard.base.settings import FIRST_ZONE, Home, Limits
 from modelyard.runtimes import addresses, child
 from modelyard.runtimes.cgroups import Cgroups
 from modelyard.runtimes.clients import Ask, Clients
 from modelyard.runtimes.isolation import NO_ISOLATION, Isolation
 from modelyard.runtimes.output import LogSink, Tail
 from modelyard.runtimes.pokes import Pokes
-from modelyard.runtimes.records import Record, Records, Report, start_time, without_payload
+from modelyard.runtimes.records import (
+    PROCESSES,
+    Record,
+    Records,
+    Report,
+    start_time,
+    without_payload,
+)
 from modelyard.runtimes.runtime import Process, ProcessSpec, ProcessState
 
 logger = logging.getLogger(__name__)
 
+SOCKET = "host.sock"
 BUSY_SECONDS = 0.2
 """Between two looks at what processes print, while they print."""
 IDLE_SECONDS = 1.0
@@ -81,8 +89,11 @@ class Host:
         views: Mapping[str, child.Prepare] | None = None,
         clock: Clock,
         warm: Collection[str] = (),
+        zone: str = FIRST_ZONE,
     ) -> None:
         self._home = home
+        self._run = home.zone(zone)
+        (self._run / PROCESSES).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._limits = limits
         self._mains = mains
         self._sink = sink
@@ -91,7 +102,7 @@ class Host:
         self._views = views or {}
         self._busy_groups: set[str] = set()
         self._clock = clock
-        self._records = Records(home.processes)
+        self._records = Records(self._run / PROCESSES)
         self._watched: dict[str, _Watched] = {}
         self._selector = selectors.DefaultSelector()
         self._stopping: signal.Signals | None = None
@@ -99,7 +110,7 @@ class Host:
         self._warm = frozenset(warm)
         self._is_busy = True
         # Before any state file is looked at, so that no change falls between.
-        self._pokes = Pokes(home.run)
+        self._pokes = Pokes(self._run)
         self._clients: Clients | None = None
 
     def run(self) -> None:
@@ -109,7 +120,7 @@ class Host:
             self._adopt()
             gc.collect()
             gc.freeze()  # Pages that no collection writes to stay shared with the children.
-            self._clients = Clients(self._home.socket("host"), self._selector, self._perform)
+            self._clients = Clients(self._run / SOCKET, self._selector, self._perform)
             while self._stopping is None:
                 self._turn()
             if self._stopping is signal.SIGUSR1:
@@ -209,7 +220,7 @@ class Host:
             records=self._records,
             cgroups=self._cgroups,
             output=self._raw(spec.id),
-            run=self._home.run,
+            run=self._run,
             host=os.getpid(),
         )
         signal.pthread_sigmask(signal.SIG_BLOCK, child.SIGNALS)

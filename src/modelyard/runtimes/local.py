@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.base.settings import Home
-from modelyard.runtimes.records import Records
+from modelyard.runtimes.records import PROCESSES, Records
 from modelyard.runtimes.runtime import Process, ProcessSpec, RuntimeUnavailable
 
 LINE_LIMIT = 64 << 20
@@ -21,7 +20,7 @@ class LocalRuntime:
 
     def __init__(self, socket_path: Path) -> None:
         self._path = str(socket_path)
-        self._records = Records(Home(socket_path.parent.parent).processes)
+        self._records = Records(socket_path.parent / PROCESSES)
         self._lock = asyncio.Lock()
         self._calls: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._watch: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None

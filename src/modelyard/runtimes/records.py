@@ -21,6 +21,8 @@ from modelyard.runtimes.runtime import ProcessSpec, ProcessState
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
+PROCESSES = "processes"
+"""Its folder, beside the host's socket."""
 
 
 class Record(msgspec.Struct, kw_only=True):

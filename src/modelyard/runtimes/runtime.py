@@ -59,6 +59,8 @@ class ProcessSpec:
     """``EnableNetworkIsolation``: no network at all; it fails where that cannot be had."""
     startup_seconds: float = 0.0
     """A worker has so long to become ready; 0 leaves it to the platform's bound."""
+    zone: str = ""
+    """Where it is to run; empty leaves it to the runtime."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ class Process:
     reason: str = ""
     exit_code: int | None = None
     progress: dict[str, Any] = field(default_factory=dict)
+    zone: str = ""
 
 
 class Runtime(Protocol):

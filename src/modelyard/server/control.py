@@ -15,7 +15,7 @@ from modelyard.base.call import Call, Principal
 from modelyard.base.clock import SystemClock
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import SystemRandom
-from modelyard.base.settings import Home
+from modelyard.base.settings import Home, zone_names
 from modelyard.control.alarms import AlarmReconciler, Measured, Ringing
 from modelyard.control.endpoints import EndpointReconciler
 from modelyard.control.exposition import Exposition
@@ -37,6 +37,7 @@ from modelyard.runtimes.addresses import worker_address
 from modelyard.runtimes.engines import Engines
 from modelyard.runtimes.images import LocalImages
 from modelyard.runtimes.local import LocalRuntime
+from modelyard.runtimes.zones import ZonedRuntime
 from modelyard.server import scraping, steering
 from modelyard.server.ai import AiServices
 from modelyard.server.app import Pipeline, Request
@@ -100,7 +101,7 @@ class Control:
         self._keys = KeyPublisher(store=store, publisher=Publisher(home.run, "keys"))
         self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
         self._key_table = key_table(home)
-        self._runtime = LocalRuntime(home.socket("host"))
+        self._runtime = _runtime(start, clock)
         self._processes = Processes(self._runtime)
         self._ai = AiServices(
             store=store, home=home, limits=settings.limits, clock=clock, random=random
@@ -158,6 +159,7 @@ class Control:
             clock=clock,
             limits=settings.limits,
             alarms=Ringing(self._store),
+            zones=self._runtime.zones_up if isinstance(self._runtime, ZonedRuntime) else tuple,
         )
         jobs = TransformJobReconciler(
             store=self._store,
@@ -202,6 +204,8 @@ class Control:
             random=self._random,
         )
         watch(self._store, scaling, loop.wake)
+        if isinstance(self._runtime, ZonedRuntime):
+            self._runtime.subscribe(lambda: _wake_endpoints(self._store, loop))
         return loop
 
     def _readable_objects(self) -> ObjectReader:
@@ -358,6 +362,20 @@ class Control:
         )
         await self._bootstrap()
         return {"state": "empty"}
+
+
+def _wake_endpoints(store: SqliteResourceStore, loop: Loop) -> None:
+    """A zone went away or came back: where replicas belong is another question now."""
+    for endpoint in store.list("endpoint"):
+        loop.wake(endpoint.key)
+
+
+def _runtime(start: Start, clock: SystemClock) -> LocalRuntime | ZonedRuntime:
+    """The one host, or one of each zone."""
+    zones = zone_names(start.settings.zones)
+    if len(zones) == 1:
+        return LocalRuntime(start.home.socket("host"))
+    return ZonedRuntime({zone: start.home.zone(zone) for zone in zones}, clock=clock)
 
 
 async def _ensure_root_key(store: SqliteResourceStore, stored: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.base.clock import SystemClock
-from modelyard.base.settings import Home
+from modelyard.base.settings import FIRST_ZONE, Home
 from modelyard.domain.images import Program
 from modelyard.frameworks.archive import ArtifactError, ArtifactLimits, unpack_once
 from modelyard.runtimes.cgroups import open_cgroups
@@ -123,7 +123,7 @@ def save_protections(home: Home, *, isolation: str, limits: str) -> None:
     for name, reason in (("isolation", isolation), ("limits of CPU and memory", limits)):
         if reason:
             logger.warning("%s: off, %s", name, reason)
-    temporary = home.protections.with_suffix(".tmp")
+    temporary = home.protections.with_suffix(f".{os.getpid()}")
     temporary.write_text(json.dumps({"isolation": isolation, "limits": limits}))
     os.replace(temporary, home.protections)
 
@@ -142,6 +142,7 @@ def main() -> None:
     start = begin("host")
     _allow_many_files()
     clock = SystemClock()
+    zone = start.name.partition("-")[2] or FIRST_ZONE
     for name in WARM:
         try:
             importlib.import_module(name)
@@ -149,7 +150,7 @@ def main() -> None:
             logger.info("%s is not installed", name)
     cgroups = open_cgroups(start.home.root)
     isolation = open_isolation(
-        start.home.root, start.home.run / "sandbox", start.settings.isolation
+        start.home.root, start.home.zone(zone) / "sandbox", start.settings.isolation
     )
     save_protections(start.home, isolation=isolation.reason, limits=cgroups.reason)
     store = LogStore(start.home.logs_database, clock=clock)
@@ -163,6 +164,7 @@ def main() -> None:
         views={"worker": views_of_workers(Preparation(start.home, isolation))},
         clock=clock,
         warm=FRAMEWORKS,
+        zone=zone,
     ).run()
     cgroups.close()
     store.close()

@@ -28,7 +28,7 @@ async def platform_status(
         workers = []
     rows += [
         {
-            "name": f"{one.kind} {one.id}",
+            "name": f"{one.kind} {one.id}" + (f" in {one.zone}" if one.zone else ""),
             "state": one.state.value,
             "pid": one.pid,
             "memory": worker_memory(one.pid),

@@ -23,7 +23,7 @@ from typing import IO
 
 from modelyard.base import log
 from modelyard.base.ids import SystemRandom, access_key_id, secret_access_key
-from modelyard.base.settings import Home, Settings
+from modelyard.base.settings import FIRST_ZONE, Home, Settings, zone_names
 from modelyard.runtimes import keeper
 from modelyard.server.process import adopt_orphans
 from modelyard.wire.sealed import create_or_load_key
@@ -333,10 +333,20 @@ def _children(settings: Settings, listener: int) -> list[Child]:
         )
         for number in range(settings.gateways)
     ]
+    hosts = [
+        Child(name=name, command=command("host", "--name", name))
+        for name in map(host_name, zone_names(settings.zones))
+    ]
     return [
-        *(Child(name=name, command=command(name)) for name in ("host", "objects", "control")),
+        *hosts,
+        *(Child(name=name, command=command(name)) for name in ("objects", "control")),
         *gateways,
     ]
+
+
+def host_name(zone: str) -> str:
+    """How the host of a zone is called in the table of processes: ``host``, ``host-b``…"""
+    return "host" if zone == FIRST_ZONE else f"host-{zone}"
 
 
 def _environment(child: Child) -> dict[str, str] | None:
@@ -356,7 +366,8 @@ def _open_log(home: Home, name: str) -> IO[bytes]:
 def is_ready(settings: Settings) -> bool:
     """Whether every process answers on its socket."""
     home = Home(settings.home)
-    paths: list[Path] = [home.socket(name) for name in ("control", "objects", "host")]
+    paths: list[Path] = [home.socket(name) for name in ("control", "objects")]
+    paths += [home.zone(zone) / "host.sock" for zone in zone_names(settings.zones)]
     return all(_answers(path) for path in paths) and _port_answers(settings)
 
 
