@@ -65,6 +65,8 @@ class Settings:
     """The one port."""
     gateways: int = 1
     """Gateway processes that share the port."""
+    standby: bool = False
+    """A second control process waits to take over."""
     zones: int = 1
     """Zones ``a``, ``b``…: each has a host process of its own, and replicas are spread over them."""
     account: str = "123456789012"
@@ -209,6 +211,11 @@ class Home:
     def lock(self) -> Path:
         """Locked by the supervisor while the platform is up."""
         return self.root / "lock"
+
+    @property
+    def lease(self) -> Path:
+        """Locked by the process that is control; in it, who that is."""
+        return self.run / "control.lease"
 
     @property
     def process_table(self) -> Path:

@@ -53,6 +53,9 @@ def up(
             "--zones", min=1, max=8, help="Zones, each with a host; replicas spread over them."
         ),
     ] = 1,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="A second control process, which takes over.")
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when it is ready.")
     ] = False,
@@ -113,6 +116,7 @@ def up(
         port=port,
         gateways=gateways,
         zones=zones,
+        standby=standby,
         account=account,
         region=region,
         auth=not no_auth,

@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from modelyard.base.call import Call, Principal
 from modelyard.base.clock import SystemClock
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import SystemRandom
-from modelyard.base.settings import Home, zone_names
+from modelyard.base.settings import zone_names
 from modelyard.control.alarms import AlarmReconciler, Measured, Ringing
 from modelyard.control.endpoints import EndpointReconciler
 from modelyard.control.exposition import Exposition
@@ -46,6 +48,7 @@ from modelyard.server.control_app import ControlApp
 from modelyard.server.data_plane import PackedObjects
 from modelyard.server.process import Start, begin
 from modelyard.server.scaling import EndpointCapacity, build_services, watch
+from modelyard.server.standby import take_lease
 from modelyard.server.status import platform_status
 from modelyard.services import registry
 from modelyard.services.cloudwatch.alarms import Alarms
@@ -94,7 +97,7 @@ class Control:
         self._home = home
         self._clock = clock = SystemClock()
         self._random = random = SystemRandom()
-        self._store = store = SqliteResourceStore(home.state, clock=clock)
+        self._store = store = SqliteResourceStore(home.state, clock=clock, deposed=_resign)
         self._logs = LogStore(home.logs_database, clock=clock)
         self._metrics = MetricStore(home.metrics_database)
         self._objects = ObjectStore(home.objects, clock=clock)
@@ -124,6 +127,7 @@ class Control:
         self.app = ControlApp(
             pipeline,
             own={
+                "GET /_modelyard/health": _health,
                 "GET /_modelyard/status": self._status,
                 "POST /_modelyard/reset": self._reset,
                 "GET /_modelyard/rollouts": self._rollout,
@@ -404,6 +408,17 @@ def _die_with(task: asyncio.Task[None]) -> None:
         raise SystemExit(1)
 
 
+def _resign() -> None:
+    """Another control has taken over, by a lease that this one should have had: leave at once."""
+    logger.critical("another control process has taken over")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _health(request: Request) -> Mapping[str, Any]:
+    """A sign of life, for who stands by."""
+    return {"state": "running"}
+
+
 def _allow(call: Call) -> None:
     """The authoriser of today: every verified caller may do everything."""
 
@@ -441,7 +456,9 @@ def serve(app: Any, path: Path, *, keep_alive_seconds: int = 600) -> None:
 def main() -> None:
     """``python -m modelyard.server.control --settings FILE``."""
     start = begin("control")
-    serve(Control(start).app, Home(start.settings.home).socket("control"))
+    lease = take_lease(start)
+    serve(Control(start).app, start.home.socket("control"))
+    lease.close()
 
 
 if __name__ == "__main__":

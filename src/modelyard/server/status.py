@@ -8,6 +8,7 @@ from typing import Any
 from modelyard.base.settings import Home, Settings
 from modelyard.control.processes import Processes
 from modelyard.runtimes.runtime import RuntimeUnavailable
+from modelyard.store.lease import Holder, read_holder
 from modelyard.store.resources import ResourceStore
 
 
@@ -18,8 +19,9 @@ async def platform_status(
     home = Home(settings.home)
     off = protections(home)
     states = Counter(one.status.get("EndpointStatus", "?") for one in store.list("endpoint"))
+    leader = read_holder(home.lease)
     rows = [
-        {"name": name, "state": "running", "pid": pid, "memory": _memory(pid)}
+        {"name": name, "state": _state(name, leader), "pid": pid, "memory": _memory(pid)}
         for name, pid in json.loads(home.process_table.read_text()).items()
     ]
     try:
@@ -49,6 +51,12 @@ async def platform_status(
         },
         "processes": rows,
     }
+
+
+def _state(name: str, leader: Holder | None) -> str:
+    """Of two control processes one stands by."""
+    is_idle = name.startswith("control") and leader is not None and name != leader.name
+    return "standby" if is_idle else "running"
 
 
 def protections(home: Home) -> dict[str, str]:

@@ -337,9 +337,11 @@ def _children(settings: Settings, listener: int) -> list[Child]:
         Child(name=name, command=command("host", "--name", name))
         for name in map(host_name, zone_names(settings.zones))
     ]
+    controls = ("control", "control-2") if settings.standby else ("control",)
     return [
         *hosts,
-        *(Child(name=name, command=command(name)) for name in ("objects", "control")),
+        Child(name="objects", command=command("objects")),
+        *(Child(name=name, command=command("control", "--name", name)) for name in controls),
         *gateways,
     ]
 

@@ -86,6 +86,8 @@ _resources = Table(
 # The highest version ever given, which outlives the resources: a name that is deleted and created again
 # never meets a version that an old reader still holds.
 _counter = Table("counter", _metadata, Column("version", Integer, nullable=False))
+# Raised by each taking of the lease (``lease.py``): who was deposed without knowing it writes no more.
+_leadership = Table("leadership", _metadata, Column("epoch", Integer, nullable=False))
 _COLUMNS = tuple(column for column in _resources.c if column.name != "identity")
 
 # Statements are built once: SQLAlchemy takes longer to build one than SQLite to run it.
@@ -113,16 +115,23 @@ _UPDATE = (
 _DELETE = delete(_resources).where(*_IS_KEY).returning(*_COLUMNS)
 _DELETE_VERSION = delete(_resources).where(*_IS_KEY, _IS_VERSION).returning(*_COLUMNS)
 _DELETE_ALL = delete(_resources).returning(*_COLUMNS)
+_EPOCH = select(_leadership.c.epoch)
+_RAISE_EPOCH = update(_leadership).values(epoch=_leadership.c.epoch + 1)
 _SAVE_COUNTER = update(_counter).values(version=bindparam("new_version"))
 
 
 def _create_tables(connection: Connection) -> None:
-    _metadata.create_all(connection)
+    _metadata.create_all(connection, tables=[_resources, _counter])
     connection.execute(insert(_counter).values(version=0))
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create_tables,)
-"""Format 1 is the first."""
+def _create_leadership(connection: Connection) -> None:
+    _leadership.create(connection)
+    connection.execute(insert(_leadership).values(epoch=0))
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create_tables, _create_leadership)
+"""Format 1 is the first; 2 knows who may write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +155,15 @@ class _Write:
 Outcome = Sequence[Row[Any]] | Exception
 
 
+class Deposed(ServiceError):
+    """Another process has taken the lease since this one opened the store: nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ServiceUnavailable", "Another control process has taken over; try again.", status=503
+        )
+
+
 class SqliteResourceStore:
     """``ResourceStore`` in one file. Reads and ``write`` belong to one event loop.
 
@@ -160,8 +178,15 @@ class SqliteResourceStore:
         case_blind: Collection[str] = CASE_BLIND,
         queue_limit: int = _QUEUE_LIMIT,
         migrations: Sequence[Migration] = MIGRATIONS,
+        deposed: Callable[[], None] | None = None,
     ) -> None:
-        """Open or create. Raises ``FormatTooNew``."""
+        """Open or create. Raises ``FormatTooNew``.
+
+        With ``deposed``, opening takes over: whoever did so before writes no more, and is told by its own ``deposed``, on the
+        writer's thread. Without, it reads and writes whoever leads.
+        """
+        self._deposed = deposed
+        self._epoch = 0
         self._path = path
         self._clock = clock
         self._case_blind = frozenset(case_blind)
@@ -175,6 +200,9 @@ class SqliteResourceStore:
             self._writer = undo.enter_context(_open(path, writes=True).connect())
             with self._writer.begin():
                 migrate(self._writer, migrations)
+                if deposed is not None:
+                    self._writer.execute(_RAISE_EPOCH)
+                    self._epoch = self._writer.execute(_EPOCH).scalar_one()
                 self._version: int = self._writer.execute(select(_counter.c.version)).scalar_one()
             self._reader = _open(path, writes=False).connect()
             undo.pop_all()
@@ -281,10 +309,13 @@ class SqliteResourceStore:
         before = self._version
         try:
             with self._writer.begin():
+                self._check_epoch()
                 outcomes = [self._apply(write) for write in group]
                 if self._version != before:
                     self._writer.execute(_SAVE_COUNTER, {"new_version": self._version})
                 failpoint("store.before-commit")
+        except Deposed as error:
+            return [error] * len(group)
         except (SQLAlchemyError, OSError) as error:
             self._version = before
             return [_failure(str(getattr(error, "orig", None) or error))] * len(group)
@@ -293,6 +324,12 @@ class SqliteResourceStore:
         ):  # what is committed stays committed; only a kill means something here
             failpoint("store.after-commit")
         return outcomes
+
+    def _check_epoch(self) -> None:
+        """Within the transaction of the writes: there is no moment between the question and the commit."""
+        if self._deposed is not None and self._writer.execute(_EPOCH).scalar_one() != self._epoch:
+            self._deposed()
+            raise Deposed
 
     def _apply(self, write: _Write) -> Outcome:
         before = self._version

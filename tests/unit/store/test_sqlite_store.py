@@ -15,7 +15,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.store import sqlite as module
 from modelyard.store.migrations import FormatTooNew
 from modelyard.store.resources import AlreadyExists, Create, Delete, Key, Update
-from modelyard.store.sqlite import MIGRATIONS, SqliteResourceStore
+from modelyard.store.sqlite import MIGRATIONS, Deposed, SqliteResourceStore
 from modelyard.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -212,7 +212,7 @@ async def test_an_older_format_is_brought_up_to_date(path: Path) -> None:
     new.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT text FROM notes").fetchall() == [("churn",)]
-        assert connection.execute("SELECT version FROM format").fetchall() == [(2,)]
+        assert connection.execute("SELECT version FROM format").fetchall() == [(len(MIGRATIONS) + 1,)]
     connection.close()
 
 
@@ -228,7 +228,7 @@ async def test_a_migration_that_fails_leaves_the_old_format(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         assert "half" not in names
-        assert connection.execute("SELECT version FROM format").fetchall() == [(1,)]
+        assert connection.execute("SELECT version FROM format").fetchall() == [(len(MIGRATIONS),)]
     connection.close()
 
 
@@ -236,8 +236,24 @@ def test_a_newer_format_is_refused(path: Path) -> None:
     SqliteResourceStore(
         path, clock=ManualClock(), migrations=[*MIGRATIONS, lambda _connection: None]
     ).close()
-    with pytest.raises(FormatTooNew, match="format 2"):
+    with pytest.raises(FormatTooNew, match=f"format {len(MIGRATIONS) + 1}"):
         SqliteResourceStore(path, clock=ManualClock())
+
+
+async def test_a_store_that_was_taken_over_reads_and_writes_no_more(path: Path) -> None:
+    told: list[str] = []
+    first = SqliteResourceStore(path, clock=ManualClock(), deposed=lambda: told.append("first"))
+    (written,) = await first.write(Create(key=key(), spec={"a": 1}))
+    second = SqliteResourceStore(path, clock=ManualClock(), deposed=lambda: told.append("second"))
+    with pytest.raises(Deposed, match="taken over"):
+        await first.write(Delete(key=key()))
+    assert told == ["first"]
+    assert first.get(key()) == written
+    (updated,) = await second.write(Update(key=key(), version=written.version, spec={"a": 2}))
+    assert updated.version > written.version
+    assert told == ["first"]
+    first.close()
+    second.close()
 
 
 async def test_a_conflict_in_a_group_of_writes_rolls_back_only_its_own(
