@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.base.clock import SystemClock
 from modelyard.base.settings import Home
 from modelyard.runtimes.local import LocalRuntime
 from modelyard.runtimes.runtime import (
@@ -22,6 +23,7 @@ from modelyard.runtimes.runtime import (
     Runtime,
     RuntimeUnavailable,
 )
+from modelyard.runtimes.zones import ZonedRuntime
 from modelyard.testing.fake_runtime import FakeRuntime
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +58,7 @@ HOST = textwrap.dedent(
 
     home = Home(Path(sys.argv[1]))
     Host(home=home, limits=Limits(), mains={"worker": main, "job": main}, sink=lambda *_: None,
-         cgroups=Cgroups({}, 0, "off"), clock=SystemClock()).run()
+         cgroups=Cgroups({}, 0, "off"), clock=SystemClock(), zone=sys.argv[2]).run()
     """
 )
 
@@ -80,13 +82,15 @@ def behave(runtime: FakeRuntime, spec: ProcessSpec) -> None:
 
 
 class RealHost:
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, zone: str = "a") -> None:
         self.home = home
+        self.zone = zone
         self.child: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        self.child = subprocess.Popen([sys.executable, "-c", HOST, str(self.home.root)])
-        runtime = LocalRuntime(self.home.socket("host"))
+        command = [sys.executable, "-c", HOST, str(self.home.root), self.zone]
+        self.child = subprocess.Popen(command)
+        runtime = LocalRuntime(self.home.zone(self.zone) / "host.sock")
         async with asyncio.timeout(30):
             while True:
                 try:
@@ -102,19 +106,25 @@ class RealHost:
         self.child.wait(30)
 
 
-@pytest.fixture(params=["local", "fake"])
+def zoned(home: Home) -> ZonedRuntime:
+    return ZonedRuntime({zone: home.zone(zone) for zone in "ab"}, clock=SystemClock())
+
+
+@pytest.fixture(params=["local", "zoned", "fake"])
 async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Runtime]:
     if request.param == "fake":
         yield FakeRuntime(on_start=behave)
         return
     home = Home(tmp_path)
     home.create()
-    host = RealHost(home)
-    await host.start()
-    local = LocalRuntime(home.socket("host"))
-    yield local
-    await local.close()
-    host.end(signal.SIGUSR1)
+    hosts = [RealHost(home, zone) for zone in ("ab" if request.param == "zoned" else "a")]
+    for host in hosts:
+        await host.start()
+    real = zoned(home) if request.param == "zoned" else LocalRuntime(home.socket("host"))
+    yield real
+    await real.close()
+    for host in hosts:
+        host.end(signal.SIGUSR1)
 
 
 async def until(
@@ -262,3 +272,67 @@ async def test_a_connection_is_made_anew_when_the_host_was_killed(tmp_path: Path
     os.kill(process.pid, 0)  # It lives.
     await runtime.close()
     host.end(signal.SIGUSR1)
+
+
+async def test_a_zone_whose_host_is_away_starts_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    a, b = RealHost(home, "a"), RealHost(home, "b")
+    await a.start()
+    await b.start()
+    runtime = zoned(home)
+    for name, zone in (("a", "a"), ("b", "b"), ("c", "b")):
+        await runtime.start(spec(name, zone=zone))
+
+    def all_ready(found: dict[str, Process]) -> bool:
+        return all(one.state is ProcessState.READY for one in found.values())
+
+    before = await until(runtime, all_ready)
+    assert {name: one.zone for name, one in before.items()} == {"a": "a", "b": "b", "c": "b"}
+    b.end(signal.SIGKILL)
+    await until(runtime, lambda found: found == before and runtime.zones_up() == ("a",))
+    with pytest.raises(RuntimeUnavailable, match="zone b"):
+        await runtime.start(spec("d", zone="b"))
+    await runtime.start(spec("d"))
+
+    os.kill(before["b"].pid, signal.SIGKILL)
+    found = await until(runtime, lambda all_: all_["b"].state is ProcessState.DEAD)
+    assert "host of its zone was away" in found["b"].reason
+    assert found["d"].zone == "a"
+    await runtime.forget("b")
+    await runtime.stop("c", grace_seconds=10)
+    assert "b" not in {one.id for one in await runtime.list()}
+    os.kill(before["c"].pid, 0)  # Nobody can tell it yet.
+
+    told: list[tuple[str, ...]] = []
+    runtime.subscribe(lambda: told.append(runtime.zones_up()))
+    await b.start()
+    found = await until(runtime, lambda all_: all_["c"].state is ProcessState.DEAD)
+    assert found["c"].reason == "it was stopped"
+    assert told == [("a", "b")]
+    assert found.keys() == {"a", "c", "d"}
+    await runtime.close()
+    a.end(signal.SIGUSR1)
+    b.end(signal.SIGUSR1)
+
+
+async def test_a_host_that_hangs_holds_up_no_other_zone(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    a, b = RealHost(home, "a"), RealHost(home, "b")
+    await a.start()
+    await b.start()
+    runtime = zoned(home)
+    await runtime.start(spec("b", zone="b"))
+    await until(runtime, lambda found: found["b"].state is ProcessState.READY)
+    assert b.child is not None
+    b.child.send_signal(signal.SIGSTOP)
+    assert [one.state for one in await runtime.list()] == [ProcessState.READY]
+    assert runtime.zones_up() == ("a",)
+    await runtime.start(spec("a"))
+    await until(runtime, lambda found: found["a"].state is ProcessState.READY)
+    b.child.send_signal(signal.SIGCONT)
+    await until(runtime, lambda _: runtime.zones_up() == ("a", "b"))
+    await runtime.close()
+    a.end(signal.SIGUSR1)
+    b.end(signal.SIGUSR1)

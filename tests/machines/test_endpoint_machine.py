@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from modelyard.base.settings import Home, Limits
 from modelyard.control.endpoints import EndpointReconciler, endpoint_memory
 from modelyard.control.fleets import Fleets
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher
+from modelyard.domain.fleet import Observed, homes_of
 from modelyard.domain.routes import ReplicaRoute, RoutingTable
 from modelyard.runtimes.runtime import (
     Process,
@@ -54,6 +56,8 @@ class World:
         self.knife = knife
         self.time = 1_000.0
         self.available = True
+        self.zones: tuple[str, ...] = ()
+        self.away: set[str] = set()
         self.processes: dict[str, Process] = {}
         self.stopped: set[str] = set()
         self.resource: Resource | None = None
@@ -79,10 +83,21 @@ class World:
     async def start(self, spec: ProcessSpec) -> None:
         self._reach()
         assert self.resource is not None, "a worker of nothing was started"
+        if self.zones and (not spec.zone or spec.zone in self.away):
+            raise RuntimeUnavailable
         if spec.id not in self.processes:
             self.processes[spec.id] = Process(
-                id=spec.id, kind="worker", pid=1, state=ProcessState.STARTING, address=spec.address
+                id=spec.id,
+                kind="worker",
+                pid=1,
+                state=ProcessState.STARTING,
+                address=spec.address,
+                zone=spec.zone,
             )
+        assert self.processes[spec.id].zone == spec.zone, "one id in two zones"
+
+    def zones_up(self) -> tuple[str, ...]:
+        return tuple(zone for zone in self.zones if zone not in self.away)
 
     async def stop(self, process_id: str, *, grace_seconds: float) -> None:
         self._reach()
@@ -296,7 +311,12 @@ class EndpointMachine(RuleBasedStateMachine):
             clock=self.world,
             limits=Limits(),
             alarms=self.alarms,
+            zones=self.world.zones_up,
         )
+
+    @initialize(zones=st.sampled_from(["", "ab", "abc"]))
+    def zones(self, zones: str) -> None:
+        self.world.zones = tuple(zones)
 
     def _run(self, awaitable: Awaitable[Any]) -> Any:
         return self.loop.run_until_complete(awaitable)
@@ -432,6 +452,22 @@ class EndpointMachine(RuleBasedStateMachine):
         self._run(self._pass())
         self.world.available = True
 
+    @precondition(lambda self: self.world.zones)
+    @rule(pick=st.integers(0, 2), takes_all=st.booleans())
+    def a_zone_goes_away(self, pick: int, takes_all: bool) -> None:
+        """Its host alone, or with all that it started."""
+        zone = self.world.zones[pick % len(self.world.zones)]
+        self.world.away.add(zone)
+        for process in list(self.world.processes.values()):
+            if takes_all and process.zone == zone and process.state not in ENDED:
+                self._become(process, ProcessState.DEAD)
+        self._run(self._pass())
+
+    @rule()
+    def all_zones_are_back(self) -> None:
+        self.world.away.clear()
+        self._run(self._pass())
+
     @rule(rings=st.booleans())
     def the_alarm_changes(self, rings: bool) -> None:
         self.alarms.rings = rings
@@ -440,6 +476,9 @@ class EndpointMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 2.0, 60.0, 300.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.time += seconds
+
+    def _seen(self) -> Mapping[str, Observed]:
+        return self._run(self.processes.observed())
 
     def _move(self, pick: int, states: list[ProcessState], to: ProcessState) -> None:
         candidates = [p for p in self.world.processes.values() if p.state in states]
@@ -456,6 +495,7 @@ class EndpointMachine(RuleBasedStateMachine):
             state=state,
             address=process.address,
             reason=reason,
+            zone=process.zone,
         )
 
     @invariant()
@@ -475,6 +515,7 @@ class EndpointMachine(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         self.alarms.rings = False
+        self.world.away.clear()
         for _ in range(90):
             seconds = self._run(self._pass())
             self.all_workers_become_ready()
@@ -502,6 +543,14 @@ class EndpointMachine(RuleBasedStateMachine):
         assert len(routed) == wanted
         workers = {worker.id for replica in routed for worker in replica.workers}
         assert workers == self.world.processes.keys()
+        if self.world.zones:
+            for variant in serving.variants:
+                counts = Counter(dict.fromkeys(self.world.zones, 0))
+                counts.update(
+                    homes_of(serving, memory.slots, self._seen())[variant.name, replica]
+                    for replica in range(variant.count)
+                )
+                assert max(counts.values()) - min(counts.values()) <= 1, "replicas lie unevenly"
         if "FailureReason" not in resource.status:
             rolled = resource.spec.get("rolled", resource.spec["generation"])
             assert wanted == _desired(resource)

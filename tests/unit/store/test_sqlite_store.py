@@ -212,7 +212,9 @@ async def test_an_older_format_is_brought_up_to_date(path: Path) -> None:
     new.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT text FROM notes").fetchall() == [("churn",)]
-        assert connection.execute("SELECT version FROM format").fetchall() == [(len(MIGRATIONS) + 1,)]
+        assert connection.execute("SELECT version FROM format").fetchall() == [
+            (len(MIGRATIONS) + 1,)
+        ]
     connection.close()
 
 
