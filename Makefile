@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup clients demo check format test test-fast docs site lock clean
+.PHONY: help setup clients demo check format test test-fast docs quality site lock clean
 CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed \
   .cache/venvs/frameworks/.installed .cache/javascript/.installed
 TORCH := torch==2.13.0
@@ -70,6 +70,9 @@ test: setup clients .cache/venvs/docs/.installed ## every test, with real proces
 docs: setup ## generate the pages that come from the code
 	$(BIN)/python -m modelyard.server.reference > docs/reference/operations.md
 	for page in commands settings; do $(BIN)/python -m modelyard.cli.reference $$page > docs/reference/$$page.md || exit 1; done
+
+quality: setup ## measure the AI services' models on data that packages carry, and write the page: minutes, and a network
+	$(BIN)/python -m benchmarks.quality
 
 site: .cache/venvs/docs/.installed ## build the documentation into build/site; a dead link fails
 	NO_MKDOCS_2_WARNING=1 .cache/venvs/docs/bin/mkdocs build --strict

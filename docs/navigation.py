@@ -27,6 +27,7 @@ def on_config(config: Any) -> Any:
                 {"Settings and limits": "reference/settings.md"},
                 {"Operations": "reference/operations.md"},
                 {"Clients": "reference/clients.md"},
+                {"Quality": "reference/quality.md"},
                 {"Changes": "reference/changes.md"},
             ]
         },

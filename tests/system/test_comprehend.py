@@ -1,7 +1,10 @@
 """Comprehend through boto3, with a tiny model that is trained here."""
 
 import datetime
+import io
 import json
+import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +137,71 @@ def test_personal_data_needs_a_model_of_names_or_the_choice_to_do_without(
     assert (found["Type"], found["BeginOffset"], found["EndOffset"]) == ("EMAIL", 10, 24)
     (label,) = comprehend.contains_pii_entities(**given)["Labels"]
     assert label["Name"] == "EMAIL"
+
+
+def ended(describe: Any, job_id: str, member: str) -> dict[str, Any]:
+    """The job's properties once it has ended."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        job: dict[str, Any] = describe(JobId=job_id)[member]
+        if job["JobStatus"] in ("COMPLETED", "FAILED", "STOPPED"):
+            return job
+        time.sleep(0.1)
+    raise AssertionError(job)
+
+
+def test_a_folder_of_documents_is_a_job(platform: Platform, comprehend: Any) -> None:
+    s3 = platform.client("s3")
+    s3.create_bucket(Bucket="documents")
+    lines = "I love it\n\nawful\n"
+    s3.put_object(Bucket="documents", Key="in/one.txt", Body=lines.encode())
+    common = {
+        "InputDataConfig": {"S3Uri": "s3://documents/in/", "InputFormat": "ONE_DOC_PER_LINE"},
+        "OutputDataConfig": {"S3Uri": "s3://documents/out/"},
+        "DataAccessRoleArn": "arn:aws:iam::123456789012:role/modelyard",
+        "LanguageCode": "en",
+    }
+    started = comprehend.start_sentiment_detection_job(**common, ClientRequestToken="one")
+    again = comprehend.start_sentiment_detection_job(**common, ClientRequestToken="one")
+    assert again["JobId"] == started["JobId"]
+    describe = comprehend.describe_sentiment_detection_job
+    job = ended(describe, started["JobId"], "SentimentDetectionJobProperties")
+    assert job["JobStatus"] == "COMPLETED", job
+    bucket, _, key = job["OutputDataConfig"]["S3Uri"].removeprefix("s3://").partition("/")
+    packed = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        said = [json.loads(line) for line in archive.extractfile("output") or ()]
+    assert [(one["File"], one["Line"]) for one in said] == [("one.txt", n) for n in range(3)]
+    assert [one.get("Sentiment") for one in said] == ["POSITIVE", None, "NEGATIVE"]
+    assert said[1]["ErrorCode"] == "EMPTY_DOCUMENT"
+    listed = comprehend.list_sentiment_detection_jobs(Filter={"JobStatus": "COMPLETED"})
+    assert [one["JobId"] for one in listed["SentimentDetectionJobPropertiesList"]] == [job["JobId"]]
+
+
+def test_a_job_hides_personal_data(platform: Platform, comprehend: Any) -> None:
+    arguments = ("models", "use", "comprehend", "pii-names", "en", "pii-patterns")
+    assert command(*arguments, home=platform.home.root).returncode == 0
+    s3 = platform.client("s3")
+    s3.create_bucket(Bucket="personal")
+    s3.put_object(Bucket="personal", Key="in/letter.txt", Body=b"Mail to jo@example.com\nThanks\n")
+    started = comprehend.start_pii_entities_detection_job(
+        InputDataConfig={"S3Uri": "s3://personal/in/", "InputFormat": "ONE_DOC_PER_LINE"},
+        OutputDataConfig={"S3Uri": "s3://personal/out/"},
+        DataAccessRoleArn="arn:aws:iam::123456789012:role/modelyard",
+        LanguageCode="en",
+        Mode="ONLY_REDACTION",
+        RedactionConfig={
+            "PiiEntityTypes": ["ALL"],
+            "MaskMode": "REPLACE_WITH_PII_ENTITY_TYPE",
+        },
+    )
+    describe = comprehend.describe_pii_entities_detection_job
+    job = ended(describe, started["JobId"], "PiiEntitiesDetectionJobProperties")
+    assert job["JobStatus"] == "COMPLETED", job
+    bucket, _, folder = job["OutputDataConfig"]["S3Uri"].removeprefix("s3://").partition("/")
+    (found,) = s3.list_objects_v2(Bucket=bucket, Prefix=folder)["Contents"]
+    text = s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
+    assert text == b"Mail to [EMAIL]\nThanks\n"
 
 
 def test_an_unknown_operation_is_refused_by_name(comprehend: Any) -> None:

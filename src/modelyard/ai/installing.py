@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from importlib.resources import as_file
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -203,15 +204,28 @@ def _take(path: Path, package: Package, sources: Path) -> None:
 
 
 def _take_folder(path: Path, inside: str, target: Path) -> None:
-    """All files below a folder of a wheel."""
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.startswith(inside) and not name.endswith("/"):
-                own = (target / name.removeprefix(inside)).resolve()
-                if not own.is_relative_to(target.resolve()):
-                    raise InstallFailed(f"{path.name} holds a file outside of itself: {name}")
-                own.parent.mkdir(parents=True, exist_ok=True)
-                own.write_bytes(_limited(archive.open(name), path.name))
+    """All files below a folder of a package."""
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.startswith(inside) and not name.endswith("/"):
+                    with archive.open(name) as file:
+                        _place(target, name.removeprefix(inside), _limited(file, path.name))
+        return
+    with tarfile.open(path) as packed:
+        for member in packed:
+            if member.name.startswith(inside) and member.isfile():
+                found = packed.extractfile(member)
+                assert found is not None
+                _place(target, member.name.removeprefix(inside), _limited(found, path.name))
+
+
+def _place(target: Path, name: str, data: bytes) -> None:
+    own = (target / name).resolve()
+    if not own.is_relative_to(target.resolve()):
+        raise InstallFailed(f"A package holds a file outside of itself: {name}")
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_bytes(data)
 
 
 def _member(path: Path, inside: str) -> bytes:
@@ -229,9 +243,8 @@ def _member(path: Path, inside: str) -> bytes:
         raise InstallFailed(f"{path.name} has no file {inside}.") from None
 
 
-def _limited(file: object, name: str) -> bytes:
-    assert hasattr(file, "read")
-    data: bytes = file.read(MEMBER_BYTES + 1)
+def _limited(file: IO[bytes], name: str) -> bytes:
+    data = file.read(MEMBER_BYTES + 1)
     if len(data) > MEMBER_BYTES:
         raise InstallFailed(f"A file of {name} is larger than {MEMBER_BYTES} bytes.")
     return data

@@ -51,7 +51,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     _of("URL", r"(?<![@\w.])www\.[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}(?:/[^\s<>\"']{0,500}[^\s<>\"'.,;:!?)])?", _LIKELY),
     _of("AWS_ACCESS_KEY", r"\b(?:AKIA|ASIA|AIDA|AROA)[A-Z2-7]{16}\b", _SURE),
     _of("AWS_SECRET_KEY", r"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])", _LIKELY, r"aws|secret(?:[ _]?access)?[ _]?key|secret"),
-    _of("CREDIT_DEBIT_NUMBER", r"(?<![\d-])(?:\d[ -]?){12,18}\d(?![\d-])", _SURE, check=lambda n: 13 <= len(n) <= 19 and n[0] in "3456" and checksums.luhn(n), strip=" -"),
+    _of("CREDIT_DEBIT_NUMBER", r"(?<![\d-])(?:\d[ -]?){12,18}\d(?![\d-])", _SURE, check=lambda n: 13 <= len(n) <= 19 and n[0] in "23456" and checksums.luhn(n), strip=" -"),
     _of("CREDIT_DEBIT_CVV", r"\b\d{3,4}\b", _LIKELY, r"cvv2?|cvc2?|security code|card verification(?: value| code)?"),
     _of("CREDIT_DEBIT_EXPIRY", r"\b(?:0[1-9]|1[0-2])\s?[/-]\s?(?:20)?\d{2}\b", _LIKELY, r"exp(?:iry|ires|iration)?(?: date)?|valid (?:thru|until)|caduca"),
     _of("INTERNATIONAL_BANK_ACCOUNT_NUMBER", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", _SURE, check=checksums.iban, strip=" "),

@@ -1,14 +1,27 @@
 """What the AI services are built of: the packs, the models that the platform hosts for itself, and the façades over them."""
 
+import asyncio
+
 from modelyard.ai.catalogue import Catalogue
 from modelyard.base.clock import Clock
 from modelyard.base.ids import RandomSource
-from modelyard.base.settings import Home, Limits
+from modelyard.base.settings import Home, Settings
 from modelyard.server.data_plane import LocalDataPlane
 from modelyard.services.comprehend.detection import Detection
+from modelyard.services.comprehend.documents import Objects
+from modelyard.services.comprehend.job_operations import (
+    DominantLanguageJobs,
+    EntitiesJobs,
+    KeyPhrasesJobs,
+    PiiEntitiesJobs,
+    SentimentJobs,
+)
+from modelyard.services.comprehend.job_runner import JobRunner
+from modelyard.services.comprehend.jobs import Jobs
 from modelyard.services.cost_explorer import CostExplorer
 from modelyard.services.hosted_models import HostedModels
 from modelyard.services.metering import Metering, read_prices
+from modelyard.services.sagemaker.resources import Roles
 from modelyard.store.resources import ResourceStore
 from modelyard.store.usage import UsageStore
 
@@ -21,11 +34,14 @@ class AiServices:
         *,
         store: ResourceStore,
         home: Home,
-        limits: Limits,
+        settings: Settings,
         clock: Clock,
         random: RandomSource,
+        objects: Objects,
     ) -> None:
-        self._data_plane = LocalDataPlane(home=home, limits=limits, clock=clock, random=random)
+        self._data_plane = LocalDataPlane(
+            home=home, limits=settings.limits, clock=clock, random=random
+        )
         self.models = HostedModels(
             store=store,
             catalogue=Catalogue(home.packs),
@@ -34,14 +50,31 @@ class AiServices:
         )
         self._usage = UsageStore(home.usage_database)
         self.metering = Metering(usage=self._usage, clock=clock)
+        roles = Roles(store=store, strict=settings.strict_roles)
+        jobs = Jobs(store=store, clock=clock, random=random, roles=roles)
+        self._runner = JobRunner(
+            store=store,
+            objects=objects,
+            models=self.models,
+            metering=self.metering,
+            clock=clock,
+            scratch=home.root,
+        )
         self.facades: tuple[object, ...] = (
+            DominantLanguageJobs(jobs=jobs),
+            EntitiesJobs(jobs=jobs),
+            KeyPhrasesJobs(jobs=jobs),
+            SentimentJobs(jobs=jobs),
+            PiiEntitiesJobs(jobs=jobs),
             Detection(models=self.models, metering=self.metering),
             CostExplorer(usage=self._usage, prices=lambda: read_prices(home.prices), clock=clock),
         )
 
     async def run(self) -> None:
         """What has to run while the process does."""
-        await self._data_plane.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._data_plane.run(), name="ai.data-plane")
+            tasks.create_task(self._runner.run(), name="ai.comprehend-jobs")
 
     def clear(self) -> None:
         """Forget what was used."""

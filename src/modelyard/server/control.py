@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from botocore.model import ServiceModel
@@ -82,6 +82,9 @@ from modelyard.store.sqlite import SqliteResourceStore
 from modelyard.wire import sealed, sigv4
 from modelyard.wire.models import protocol_of
 
+if TYPE_CHECKING:
+    from modelyard.store.external_objects import ExternalObjects
+
 logger = logging.getLogger(__name__)
 _READS = ("Describe", "List", "Get")
 OWN_SERVICE = "modelyard"
@@ -107,7 +110,12 @@ class Control:
         self._runtime = _runtime(start, clock)
         self._processes = Processes(self._runtime)
         self._ai = AiServices(
-            store=store, home=home, limits=settings.limits, clock=clock, random=random
+            store=store,
+            home=home,
+            settings=settings,
+            clock=clock,
+            random=random,
+            objects=self._data_objects(),
         )
         self._exposition = Exposition(store)
         self._measuring = Measuring(
@@ -214,8 +222,11 @@ class Control:
 
     def _readable_objects(self) -> ObjectReader:
         """Where models lie."""
-        external = open_external(self._home.external_s3, self._home.fetched)
-        return PackedObjects(external or self._objects, self._home.packs)
+        return PackedObjects(self._data_objects(), self._home.packs)
+
+    def _data_objects(self) -> "ObjectStore | ExternalObjects":
+        """Where inputs and outputs lie."""
+        return open_external(self._home.external_s3, self._home.fetched) or self._objects
 
     def _build_services(self) -> Mapping[type, object]:
         store, clock, random = self._store, self._clock, self._random

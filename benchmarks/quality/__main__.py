@@ -1,0 +1,38 @@
+"""``python -m benchmarks.quality [PAGE]``: fetch what is measured on, measure, write the page."""
+
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from benchmarks.quality import language, pii, sentiment
+from benchmarks.quality.tables import page
+from modelyard.ai import installing
+from modelyard.ai.catalogue import ARCHIVE, read_pack
+
+FOLDER = Path(__file__).parent
+CACHE = FOLDER.parents[1] / ".cache" / "quality"
+PAGE = FOLDER.parents[1] / "docs" / "reference" / "quality.md"
+MEASURES = (language.measure, sentiment.measure, pii.measure)
+
+
+def main() -> None:
+    """All sections, in their order."""
+    pack = read_pack((FOLDER / "evaluation.toml").read_bytes())
+    if installing.verify(pack, CACHE):
+        installing.install(pack, CACHE, accept_licence=False, say=print)
+    with tempfile.TemporaryDirectory() as folder:
+        data, work = Path(folder, "data"), Path(folder, "work")
+        work.mkdir()
+        with tarfile.open(CACHE / pack.name / ARCHIVE) as archive:
+            archive.extractall(data, filter="data")
+        sections = []
+        for measure in MEASURES:
+            sections.append(measure(data, work))
+            print(sections[-1].title)
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
+    target.write_text(page(sections))
+
+
+if __name__ == "__main__":
+    main()

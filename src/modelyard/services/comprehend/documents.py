@@ -1,0 +1,179 @@
+"""The documents of a job, from objects; and what is said of them, to objects. Blocking, for threads."""
+
+import gzip
+import io
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Protocol
+
+import msgspec
+
+from modelyard.store.object_info import BucketMissing, parse_s3_uri
+from modelyard.store.resources import Json
+
+PER_LINE, PER_FILE = "ONE_DOC_PER_LINE", "ONE_DOC_PER_FILE"
+EMPTY = "EMPTY_DOCUMENT"
+FILES_MAX = 1_000_000
+_CHUNK = 1 << 20
+
+
+class Objects(Protocol):
+    """``store.objects.ObjectStore``, or another S3, as far as it matters here."""
+
+    def page(self, bucket: str, prefix: str, *, after: str) -> Sequence[Any]: ...
+    def open_object(self, bucket: str, key: str) -> tuple[Any, BinaryIO] | None: ...
+    def writer(self, bucket: str, key: str, *, content_type: str = "") -> Any: ...
+
+
+class JobFailed(Exception):
+    """The job ends as FAILED, with this ``Message``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """``line`` is None where a file is one document; ``error`` says why there is no text."""
+
+    file: str
+    line: int | None
+    text: str = ""
+    error: tuple[str, str] | None = None
+
+    @property
+    def place(self) -> Json:
+        """File and line, as results name them."""
+        return {"File": self.file} if self.line is None else {"File": self.file, "Line": self.line}
+
+
+def documents(objects: Objects, uri: str, *, form: str, limit: int) -> Iterator[Document]:
+    """Every document below an address, file by file. Raises ``JobFailed`` where there is none."""
+    bucket, prefix = parse_s3_uri(uri)
+    after, files = "", 0
+    while found := objects.page(bucket, prefix, after=after):
+        for info in found:
+            after = info.key
+            if info.key.endswith("/"):
+                continue
+            files += 1
+            if files > FILES_MAX:
+                raise JobFailed(
+                    f"FILE_COUNT_LIMIT_EXCEEDED: There are more than {FILES_MAX} files."
+                )
+            opened = objects.open_object(bucket, info.key)
+            if opened is not None:
+                with opened[1] as file:
+                    yield from _of_file(file, _name(info.key, prefix), form, limit)
+    if not files:
+        raise JobFailed(f"NO_READ_ACCESS_TO_INPUT: There are no objects at {uri}.")
+
+
+def _name(key: str, prefix: str) -> str:
+    """Of a file within the input."""
+    folder = prefix[: prefix.rfind("/") + 1]
+    return key.removeprefix(folder)
+
+
+def _of_file(file: IO[bytes], name: str, form: str, limit: int) -> Iterator[Document]:
+    if form == PER_FILE:
+        yield _document(file.read(limit + 1), name, None, limit)
+        return
+    number = 0
+    while line := file.readline(limit + 2):
+        is_whole = line.endswith(b"\n")
+        if not is_whole and len(line) > limit:
+            _skip_line(file)
+        yield _document(line.rstrip(b"\r\n"), name, number, limit)
+        number += 1
+
+
+def _skip_line(file: IO[bytes]) -> None:
+    while (rest := file.readline(_CHUNK)) and not rest.endswith(b"\n"):
+        pass
+
+
+def _document(data: bytes, name: str, line: int | None, limit: int) -> Document:
+    if len(data) > limit:
+        error = "DOCUMENT_SIZE_EXCEEDED", f"Document size exceeds limit {limit} bytes."
+        return Document(file=name, line=line, error=error)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        error = "INVALID_ENCODING", "The document is not UTF-8."
+        return Document(file=name, line=line, error=error)
+    if not text.strip():
+        return Document(file=name, line=line, error=(EMPTY, "The document is empty."))
+    return Document(file=name, line=line, text=text)
+
+
+class Archive:
+    """``output.tar.gz`` with one file ``output``: a line of JSON a document."""
+
+    def __init__(self, objects: Objects, uri: str, scratch: Path) -> None:
+        self._objects, self._uri, self._scratch = objects, uri, scratch
+        self._lines = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - closed by ``close``
+
+    def add(self, document: Document, said: Json | str) -> None:
+        """One line."""
+        self._lines.write(msgspec.json.encode(said) + b"\n")
+
+    def finish(self) -> None:
+        """Write the object, whole. Raises ``JobFailed``."""
+        size = self._lines.tell()
+        self._lines.seek(0)
+        with tempfile.TemporaryFile(dir=self._scratch) as packed:
+            with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as squeezed:
+                about = tarfile.TarInfo("output")
+                about.size = size
+                with tarfile.open(fileobj=squeezed, mode="w") as archive:
+                    archive.addfile(about, self._lines)
+            packed.seek(0)
+            _write(self._objects, self._uri, packed, "application/gzip")
+
+    def close(self) -> None:
+        """Let go of the lines."""
+        self._lines.close()
+
+
+class FileByFile:
+    """``FILE.out`` beside each other below the output's address: what is said of the file's documents, line by line."""
+
+    def __init__(self, objects: Objects, uri: str) -> None:
+        self._objects, self._uri = objects, uri
+        self._file: str | None = None
+        self._text = io.BytesIO()
+
+    def add(self, document: Document, said: Json | str) -> None:
+        """One line, of the file that the last one was of, or of the next."""
+        if document.file != self._file:
+            self._put()
+            self._file = document.file
+        self._text.write(said.encode() if isinstance(said, str) else msgspec.json.encode(said))
+        if document.line is not None or not isinstance(said, str):
+            self._text.write(b"\n")
+
+    def finish(self) -> None:
+        """Write the last file. Raises ``JobFailed``."""
+        self._put()
+
+    def _put(self) -> None:
+        if self._file is not None:
+            self._text.seek(0)
+            _write(self._objects, f"{self._uri}{self._file}.out", self._text, "text/plain")
+        self._text = io.BytesIO()
+
+    def close(self) -> None:
+        """Let go of what was not written."""
+        self._text.close()
+
+
+def _write(objects: Objects, uri: str, file: IO[bytes], content_type: str) -> None:
+    bucket, key = parse_s3_uri(uri)
+    try:
+        with objects.writer(bucket, key, content_type=content_type) as writer:
+            while chunk := file.read(_CHUNK):
+                writer.write(chunk)
+            writer.commit()
+    except BucketMissing:
+        raise JobFailed(f"NO_WRITE_ACCESS_TO_OUTPUT: There is no bucket {bucket}.") from None

@@ -1,0 +1,199 @@
+"""Comprehend's asynchronous jobs as resources: start, describe, list, stop. ``job_runner`` does what they ask for."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from modelyard.base.arns import Arn
+from modelyard.base.call import Call
+from modelyard.base.clock import Clock
+from modelyard.base.errors import ServiceError
+from modelyard.base.ids import RandomSource
+from modelyard.domain.listing import Entry, Query, page
+from modelyard.services.changes import change
+from modelyard.services.comprehend.job_kinds import KINDS, JobKind
+from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, only, present
+from modelyard.services.sagemaker.resources import Roles, seconds
+from modelyard.store.resources import (
+    AlreadyExists,
+    Create,
+    Json,
+    Key,
+    Resource,
+    ResourceStore,
+    Update,
+)
+
+KIND = "comprehend-job"
+RESULTS_DEFAULT, RESULTS_MAX = 100, 500
+_DATA: Members = {"S3Uri": EXECUTED, "InputFormat": EXECUTED, "DocumentReaderConfig": REFUSED}
+_COMMON: Members = {
+    "InputDataConfig": _DATA,
+    "OutputDataConfig": {"S3Uri": EXECUTED, "KmsKeyId": REFUSED},
+    "DataAccessRoleArn": RECORDED,
+    "JobName": EXECUTED,
+    "ClientRequestToken": EXECUTED,
+    "Tags": RECORDED,
+}  # fmt: skip
+_VOLUME: Members = {"VolumeKmsKeyId": REFUSED, "VpcConfig": REFUSED}
+_REDACTION: Members = {
+    "PiiEntityTypes": EXECUTED, "MaskMode": EXECUTED, "MaskCharacter": EXECUTED
+}  # fmt: skip
+_OF_TEXT: Members = {**_COMMON, **_VOLUME, "LanguageCode": EXECUTED}
+START: Mapping[str, Members] = {
+    "StartDominantLanguageDetectionJob": {**_COMMON, **_VOLUME},
+    "StartEntitiesDetectionJob": {
+        **_OF_TEXT, "EntityRecognizerArn": REFUSED, "FlywheelArn": REFUSED
+    },
+    "StartKeyPhrasesDetectionJob": _OF_TEXT,
+    "StartSentimentDetectionJob": _OF_TEXT,
+    "StartPiiEntitiesDetectionJob": {
+        **_COMMON,
+        "LanguageCode": EXECUTED,
+        "Mode": only("ONLY_OFFSETS", "ONLY_REDACTION"),
+        "RedactionConfig": _REDACTION,
+    },
+}  # fmt: skip
+_SHOWN = (
+    "JobName",
+    "InputDataConfig",
+    "LanguageCode",
+    "DataAccessRoleArn",
+    "Mode",
+    "RedactionConfig",
+)
+_ENDED = ("COMPLETED", "FAILED", "STOPPED")
+
+
+class Jobs:
+    """What the operations of every kind of job share."""
+
+    def __init__(
+        self, *, store: ResourceStore, clock: Clock, random: RandomSource, roles: Roles
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._roles = roles
+
+    async def start(self, kind: JobKind, call: Call, given: Mapping[str, Any]) -> Json:
+        """The same token with the same input is the same job. Raises ``ServiceError``."""
+        members = present(given)
+        operation = f"Start{kind.name}Job"
+        check(operation, START[operation], members)
+        self._roles.check(call, members.get("DataAccessRoleArn"))
+        token = members.pop("ClientRequestToken", "") or self._random.hex(32)
+        asked = "/".join((call.account, call.region, kind.name, token))
+        job_id = hashlib.sha256(asked.encode()).hexdigest()[:32]
+        key = Key(kind=KIND, account=call.account, region=call.region, name=job_id)
+        spec = {"Job": kind.name, **members}
+        status = {"JobStatus": "SUBMITTED"}
+        try:
+            await self._store.write(Create(key=key, spec=spec, status=status))
+        except AlreadyExists:
+            found = self._store.get(key)
+            if found is not None and found.spec != spec:
+                raise ServiceError(
+                    "ResourceInUseException",
+                    "The ClientRequestToken was used for another job; use another one.",
+                ) from None
+            status = found.status if found is not None else status
+        return {"JobId": job_id, "JobArn": _arn(key, kind), "JobStatus": status["JobStatus"]}
+
+    def describe(self, kind: JobKind, call: Call, job_id: str) -> Json:
+        """Raises ``JobNotFoundException``."""
+        return {kind.properties: _properties(self._find(kind, call, job_id), kind)}
+
+    def list(  # one for each filter that there is
+        self,
+        kind: JobKind,
+        call: Call,
+        filter: Json | None,
+        next_token: str | None,
+        max_results: int | None,
+    ) -> Json:
+        """The newest first."""
+        wanted = present(filter or {})
+        if len(wanted) > 1:
+            raise ServiceError("InvalidFilterException", "A filter has one member only.")
+        known = {
+            one.key.name: one
+            for one in self._store.list(KIND, account=call.account, region=call.region)
+            if one.spec["Job"] == kind.name
+            and wanted.get("JobName") in (None, one.spec.get("JobName"))
+        }
+        query = Query(
+            scope=f"{call.action}/{call.account}/{call.region}",
+            sort_by="CreationTime",
+            descending=True,
+            created_after=seconds(wanted.get("SubmitTimeAfter")),
+            created_before=seconds(wanted.get("SubmitTimeBefore")),
+            status=wanted.get("JobStatus"),
+            max_results=min(max_results or RESULTS_DEFAULT, RESULTS_MAX),
+            next_token=next_token,
+        )
+        entries = (
+            Entry(name=name, created_at=one.created_at, status=one.status["JobStatus"])
+            for name, one in known.items()
+        )
+        found = page(entries, query)
+        shown = [_properties(known[name], kind) for name in found.names]
+        return present({f"{kind.properties}List": shown, "NextToken": found.next_token})
+
+    async def stop(self, kind: JobKind, call: Call, job_id: str) -> Json:
+        """A job that has ended stays as it is. Raises ``JobNotFoundException``."""
+        key = self._find(kind, call, job_id).key
+
+        def decide(resource: Resource | None) -> Update:
+            found = resource if resource is not None else self._find(kind, call, job_id)
+            status = dict(found.status)
+            if status["JobStatus"] not in _ENDED:
+                status["JobStatus"] = "STOP_REQUESTED"
+            return Update(key=key, version=found.version, status=status)
+
+        written = await change(self._store, key, decide)
+        return {"JobId": job_id, "JobStatus": written.status["JobStatus"]}
+
+    def _find(self, kind: JobKind, call: Call, job_id: str) -> Resource:
+        key = Key(kind=KIND, account=call.account, region=call.region, name=job_id)
+        found = self._store.get(key)
+        if found is None or found.spec["Job"] != kind.name:
+            raise ServiceError(
+                "JobNotFoundException", f"The specified job was not found: {job_id}."
+            )
+        return found
+
+
+def output_uri(key: Key, spec: Json) -> str:
+    """Where the output of a job is: an archive, or the folder of a job about personal data."""
+    kind = KINDS[spec["Job"]]
+    folder = spec["OutputDataConfig"]["S3Uri"].rstrip("/")
+    place = f"{folder}/{key.account}-{kind.label}-{key.name}/output/"
+    return place if kind.task is None else f"{place}output.tar.gz"
+
+
+def _properties(resource: Resource, kind: JobKind) -> Json:
+    spec, status = resource.spec, resource.status
+    return present(
+        {
+            "JobId": resource.key.name,
+            "JobArn": _arn(resource.key, kind),
+            "SubmitTime": resource.created_at,
+            **{name: spec.get(name) for name in _SHOWN},
+            "OutputDataConfig": {"S3Uri": output_uri(resource.key, spec)},
+            "JobStatus": status["JobStatus"],
+            "Message": status.get("Message"),
+            "EndTime": status.get("EndTime"),
+        }
+    )
+
+
+def _arn(key: Key, kind: JobKind) -> str:
+    return str(
+        Arn(
+            service="comprehend",
+            region=key.region,
+            account=key.account,
+            resource=f"{kind.arn_type}/{key.name}",
+        )
+    )
