@@ -29,7 +29,15 @@ from modelyard.domain.endpoint_steps import (
     StopWorker,
     Watch,
 )
-from modelyard.domain.fleet import Capacity, Fleet, Placement, heirs, placements, to_json
+from modelyard.domain.fleet import (
+    Capacity,
+    Fleet,
+    Placement,
+    heirs,
+    placements,
+    to_json,
+    with_shadows,
+)
 from modelyard.domain.rollout import seconds_left
 from modelyard.domain.routes import EndpointRoute
 from modelyard.runtimes.runtime import LogStream
@@ -138,14 +146,16 @@ class EndpointReconciler:
         if spec.get("deleting") or not wants_rollout(generation, memory):
             return None
         try:
-            return await self._fleets.plan(
+            shadows = spec["config"].get("ShadowProductionVariants") or []
+            fleet = await self._fleets.plan(
                 owner=fleet_owner(resource),
                 generation=generation,
                 now=self._clock.now(),
                 config_name=spec["EndpointConfigName"],
-                variants=spec["config"]["ProductionVariants"],
+                variants=[*spec["config"]["ProductionVariants"], *shadows],
                 models=spec["models"],
             )
+            return with_shadows(fleet, {one["VariantName"] for one in shadows})
         except CannotPlan as error:
             return str(error)
 
@@ -161,7 +171,8 @@ class EndpointReconciler:
                         arn=_arn(key),
                         account=key.account,
                         region=key.region,
-                        variants=variants,
+                        variants=tuple(one for one in variants if not one.shadow),
+                        shadows=tuple(one for one in variants if one.shadow),
                         log_group=_log_group(key),
                         capture=rule_of(resource.spec["config"].get("DataCaptureConfig")),
                     )
@@ -195,6 +206,7 @@ class EndpointReconciler:
             "EndpointStatus": step.endpoint_status,
             "generation": step.generation,
             "variants": step.variants,
+            "shadows": step.shadows,
             "config_name": step.config_name
             or before.get("config_name")
             or resource.spec["EndpointConfigName"],

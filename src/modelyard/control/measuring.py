@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from modelyard.base.clock import Clock
-from modelyard.domain.endpoint_metrics import NAMESPACE, Counted, summaries, together
+from modelyard.domain.endpoint_metrics import (
+    NAMESPACE,
+    SHADOW_NAMESPACE,
+    Counted,
+    shadow_summaries,
+    summaries,
+    together,
+)
 from modelyard.store.metrics import Datum, Metric, MetricsNotKept, MetricStore
 
 logger = logging.getLogger(__name__)
@@ -109,13 +116,15 @@ def data_of(*reports: ReportLike) -> Iterator[Datum]:
     for (at, account, region, endpoint, variant, config), counted in found.items():
         of_variant = (("EndpointName", endpoint), ("VariantName", variant))
         of_fleet = (("EndpointConfigName", config), *of_variant)
-        for name, unit, summary in summaries(counted):
+        told = [(NAMESPACE, *one) for one in summaries(counted)]
+        told += [(SHADOW_NAMESPACE, *one) for one in shadow_summaries(counted)]
+        for namespace, name, unit, summary in told:
             for dimensions in (of_variant, of_fleet):
                 yield Datum(
                     metric=Metric(
                         account=account,
                         region=region,
-                        namespace=NAMESPACE,
+                        namespace=namespace,
                         name=name,
                         dimensions=tuple(sorted(dimensions)),
                     ),
@@ -138,6 +147,13 @@ def _counted(cell: Any) -> Counted:
         overhead=cell.overhead,
         instances=cell.instances,
         in_flight=cell.in_flight,
+        compared=cell.compared,
+        disagreed=cell.disagreed,
+        drifts=cell.drifts,
+        drift_sum=cell.drift_sum,
+        drift_low=cell.drift_low,
+        drift_high=cell.drift_high,
+        dropped=cell.dropped,
     )
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from modelyard.domain.metrics import BUCKET_WIDTH, Summary
 
 NAMESPACE = "AWS/SageMaker"
+SHADOW_NAMESPACE = "Modelyard/Shadow"
+"""What AWS has no metrics for: how a shadow's answers compare with the production variant's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,13 @@ class Counted:
     overhead: Mapping[int, int]
     instances: int
     in_flight: int
+    compared: int = 0
+    disagreed: int = 0
+    drifts: int = 0
+    drift_sum: float = 0.0
+    drift_low: float = 0.0
+    drift_high: float = 0.0
+    dropped: int = 0
 
 
 def together(one: Counted, other: Counted) -> Counted:
@@ -41,6 +50,13 @@ def together(one: Counted, other: Counted) -> Counted:
         overhead=_added(one.overhead, other.overhead),
         instances=max(one.instances, other.instances),
         in_flight=one.in_flight + other.in_flight,
+        compared=one.compared + other.compared,
+        disagreed=one.disagreed + other.disagreed,
+        drifts=one.drifts + other.drifts,
+        drift_sum=one.drift_sum + other.drift_sum,
+        drift_low=min((x.drift_low for x in (one, other) if x.drifts), default=0.0),
+        drift_high=max(one.drift_high, other.drift_high),
+        dropped=one.dropped + other.dropped,
     )
 
 
@@ -63,6 +79,25 @@ def summaries(counted: Counted) -> Iterator[tuple[str, str, Summary]]:
     yield "InvocationModelErrors", "None", _share_of(requests, counted.model_errors)
     yield "ModelLatency", "Microseconds", _latency(counted.model, counted.model_sum)
     yield "OverheadLatency", "Microseconds", _latency(counted.overhead, counted.overhead_sum)
+
+
+def shadow_summaries(counted: Counted) -> Iterator[tuple[str, str, Summary]]:
+    """Name, unit and summary of what is compared; nothing of a variant that is no shadow, or had no copies."""
+    if counted.compared:
+        yield "ComparedAnswers", "Count", _sum_of(counted.compared, float(counted.compared))
+        yield "Disagreements", "Count", _share_of(counted.compared, counted.disagreed)
+    if counted.compared or counted.dropped:
+        copies = counted.requests + counted.dropped
+        yield "DroppedCopies", "Count", _share_of(max(copies, counted.dropped), counted.dropped)
+    if counted.drifts:
+        drift = Summary()
+        drift.add_set(
+            count=counted.drifts,
+            total=counted.drift_sum,
+            low=counted.drift_low,
+            high=counted.drift_high,
+        )
+        yield "NumericDrift", "None", drift
 
 
 def _sum_of(requests: int, total: float) -> Summary:

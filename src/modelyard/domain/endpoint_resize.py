@@ -47,7 +47,18 @@ def follow(memory: Memory, look: Look, observed: Mapping[str, Observed], *, rule
         resize = msgspec.structs.replace(resize, back=reason)
         memory = msgspec.structs.replace(memory, resize=resize, failure=reason)
         return _sized(memory, serving, resize.before, observed)
-    return msgspec.structs.replace(memory, resize=None) if look.is_ready else memory
+    is_there = _is_there(memory, serving, look, resize)
+    return msgspec.structs.replace(memory, resize=None) if is_there else memory
+
+
+def _is_there(memory: Memory, serving: Fleet, look: Look, resize: Resize) -> bool:
+    """Every replica is ready, but for those of a shadow that was not resized: its death holds up nothing."""
+    ready = {placement.id for placement in look.ready}
+    return all(
+        place.id in ready
+        or (place.variant.shadow and resize.before[place.variant.name].count == place.variant.count)
+        for place in placements(serving, memory.slots)
+    )
 
 
 def capacities(fleet: Fleet) -> dict[str, Capacity]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from modelyard.domain import rollout as rollouts
-from modelyard.domain.fleet import Fleet, Observed, Placement, short_id
+from modelyard.domain.fleet import Fleet, Observed, Placement, Variant, short_id
 from modelyard.domain.rollout import Extent
 from modelyard.domain.routes import ReplicaRoute, VariantRoute, WorkerRoute
 
@@ -20,13 +20,17 @@ def routes(
     chains: dict[tuple[str, int], list[Placement]] = {}
     for placement in ready:
         chains.setdefault((placement.variant.name, placement.replica), []).append(placement)
+    production = sum(variant.weight for variant in fleet.variants if not variant.shadow)
     return tuple(
         VariantRoute(
             name=variant.name,
             weight=variant.weight,
+            share=_copied(variant, production) if variant.shadow else 1.0,
+            shadow=variant.shadow,
+            tolerance=variant.tolerance if variant.shadow else 0.0,
             retry=variant.retry,
             config=fleet.config_name,
-            fleet=fleet.generation,
+            fleet=-fleet.generation if variant.shadow else fleet.generation,
             containers=tuple(container.name for container in variant.containers),
             direct=variant.direct,
             multi_model=variant.multi_model,
@@ -38,6 +42,13 @@ def routes(
         )
         for variant in fleet.variants
     )
+
+
+def _copied(shadow: Variant, production: float) -> float:
+    """The share of the production variant's requests that a shadow gets: its weight as a part of that one's."""
+    if production <= 0:
+        return 1.0 if shadow.weight > 0 else 0.0
+    return min(1.0, shadow.weight / production)
 
 
 def _replica_route(chain: Sequence[Placement], observed: Mapping[str, Observed]) -> ReplicaRoute:
@@ -67,20 +78,28 @@ def shared_routes(
     for (fleet, ready), on, place in ((blue, extent.blue_on, 0), (green, extent.green_on, 1)):
         part = routes(resized(fleet, on), ready, observed) or ()
         for route in part:
+            if route.shadow:
+                if any(on.values()):
+                    found.append(route)
+                continue
             share = rollouts.shares(extent, route.name)[place]
             if share > 0:
                 found.append(
                     msgspec.structs.replace(route, share=share, weight=route.weight * share)
                 )
     # A part whose replicas are all down would make its share of the requests wait: the other takes them.
-    names = {route.name for route in found if route.replicas}
-    return tuple(route for route in found if route.replicas or route.name not in names)
+    names = {(route.name, route.shadow) for route in found if route.replicas}
+    return tuple(
+        route for route in found if route.replicas or (route.name, route.shadow) not in names
+    )
 
 
 def resized(fleet: Fleet, counts: Mapping[str, int]) -> Fleet:
-    """The fleet as far as it is needed now: of each variant the first instances."""
+    """The fleet as far as it is needed now: of each variant the first instances; a shadow while there is anything else."""
     resized = [
         msgspec.structs.replace(variant, count=counts.get(variant.name, 0))
+        if not variant.shadow or not any(counts.values())
+        else variant
         for variant in fleet.variants
     ]
     return msgspec.structs.replace(fleet, variants=tuple(resized))

@@ -23,17 +23,21 @@ def status_step(
         status = "RollingBack" if memory.resize.back else "Updating"
     else:
         status = "InService" if memory.serving else "Failed"
+    summaries = (
+        [
+            (variant, _summary(variant, shown, ready, status) | _resizing(variant, memory.resize))
+            for variant in shown.variants
+        ]
+        if shown
+        else []
+    )
     return SaveStatus(
         endpoint_status=status,
         failure_reason=memory.failure,
         generation=memory.serving.generation if memory.serving else 0,
         config_name=shown.config_name if shown else "",
-        variants=[
-            _summary(variant, shown, ready, status) | _resizing(variant, memory.resize)
-            for variant in shown.variants
-        ]
-        if shown
-        else [],
+        variants=[summary for variant, summary in summaries if not variant.shadow],
+        shadows=[summary for variant, summary in summaries if variant.shadow],
         memory=memory,
         pending=_pending(memory, green_ready),
     )
@@ -57,21 +61,25 @@ def _pending(memory: Memory, ready: Sequence[Placement]) -> dict[str, Any] | Non
     rollout, green = memory.rollout, memory.target
     if rollout is None or green is None:
         return None
-    variants = []
+    variants: list[dict[str, Any]] = []
+    shadows: list[dict[str, Any]] = []
     for variant in green.variants:
         summary = _summary(variant, green, ready, "Updating")
         summary["VariantStatus"] = [_stage_status(rollout, variant, green)]
-        variants.append(summary)
-    return {
+        (shadows if variant.shadow else variants).append(summary)
+    pending = {
         "EndpointConfigName": green.config_name,
         "ProductionVariants": variants,
         "StartTime": green.created_at,
     }
+    return {**pending, "ShadowProductionVariants": shadows} if shadows else pending
 
 
 def _stage_status(rollout: Rollout, variant: Variant, green: Fleet) -> dict[str, Any]:
     """``VariantStatus``, in the words that AWS uses (rollouts.md, section 5)."""
     extent = rollouts.extent(rollout)
+    if variant.shadow:
+        return _shadow_status(rollout, variant, green)
     name = variant.name
     if rollout.back:
         status, text = "Deleting", f"Terminating {extent.green.get(name, 0)} instance(s)."
@@ -93,6 +101,17 @@ def _stage_status(rollout: Rollout, variant: Variant, green: Fleet) -> dict[str,
             f"Baking for {stage.bake:g} seconds ({named}) with traffic enabled on {part} "
             f"capacity of {on} instance(s)."
         )
+    return {"Status": status, "StatusMessage": text, "StartTime": green.created_at}
+
+
+def _shadow_status(rollout: Rollout, variant: Variant, green: Fleet) -> dict[str, Any]:
+    """A shadow takes no traffic of its own: it starts, gets copies, or ends."""
+    if rollout.back:
+        status, text = "Deleting", f"Terminating {variant.count} instance(s)."
+    elif rollout.shifted or rollout.stage:
+        status, text = "Baking", f"Copying requests to {variant.count} instance(s)."
+    else:
+        status, text = "Creating", f"Launching {variant.count} instance(s)."
     return {"Status": status, "StatusMessage": text, "StartTime": green.created_at}
 
 

@@ -75,6 +75,7 @@ class SaveStatus:
     variants: list[dict[str, Any]]
     memory: Memory
     pending: dict[str, Any] | None = None
+    shadows: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

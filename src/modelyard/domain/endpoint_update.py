@@ -42,11 +42,11 @@ def update(
     memory = remember(memory, old)
     facts = rollouts.Facts(
         watched=watch.seconds,
-        green_ready=whole_replicas(look.ready),
+        green_ready=_ready(rollout, green_now, look),
         blue_ready=whole_replicas(old.ready),
         ringing=watch.ringing,
-        failure=final_loss(look, rules),
-        blue_failure=final_loss(old, rules),
+        failure=final_loss(look, rules, shadows=not _has_shifted(rollout)),
+        blue_failure=final_loss(old, rules, shadows=False),
         hold=watch.hold,
         go=watch.go,
         abort=watch.abort,
@@ -95,8 +95,22 @@ def _decided(memory: Memory, after: Rollout, outcome: Outcome, blue_failure: str
             return msgspec.structs.replace(memory, rollout=after, failure=failure)
 
 
+def _has_shifted(rollout: Rollout) -> bool:
+    return rollout.shifted or rollout.stage > 0
+
+
+def _ready(rollout: Rollout, green: Fleet, look: Look) -> dict[str, int]:
+    """Green's whole replicas; none before its shadow is ready too. Once it takes traffic, its shadow may come and go."""
+    ready = whole_replicas(look.ready)
+    shadows = {variant.name: variant.count for variant in green.variants if variant.shadow}
+    if not _has_shifted(rollout) and any(ready.get(n, 0) < count for n, count in shadows.items()):
+        return {}
+    return ready
+
+
 def instance_counts(fleet: Fleet) -> dict[str, int]:
-    return {variant.name: variant.count for variant in fleet.variants}
+    """Of what takes traffic: a shadow is there whole, or not at all."""
+    return {variant.name: variant.count for variant in fleet.variants if not variant.shadow}
 
 
 def examine(
@@ -119,8 +133,11 @@ def examine(
     )
 
 
-def final_loss(look: Look, rules: Rules) -> str:
+def final_loss(look: Look, rules: Rules, *, shadows: bool = True) -> str:
+    """Why the fleet cannot be; without ``shadows`` nothing that a shadow suffers counts."""
     for loss in look.losses:
+        if loss.placement.variant.shadow and not shadows:
+            continue
         if loss.deterministic or loss.deaths >= rules.restart_attempts:
             return describe_loss(loss)
     return ""

@@ -8,7 +8,7 @@ as JSON in a resource's status; everything here is pure.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from modelyard.domain.images import Program
 WorkerState = Literal["starting", "ready", "running", "succeeded", "failed", "dead"]
 DELAY_SECONDS_MAX = 60.0
 REASON_CHARACTERS = 1024
+TOLERANCE = "MODELYARD_SHADOW_TOLERANCE"
+TOLERANCE_DEFAULT = 0.001
 _STABLE_SECONDS = 60.0
 _NO_STATES: tuple[WorkerState, ...] = ("succeeded", "dead")
 _LIVING: tuple[WorkerState, ...] = ("starting", "ready")
@@ -68,6 +70,20 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     containers: tuple[Container, ...]
     startup_seconds: float = 0.0
     direct: bool = False
+    shadow: bool = False
+    """Whether it gets copies of the production variant's requests, and answers nobody."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far, relatively, a shadow's numbers may be from production's and still agree with them."""
+        return next(
+            (
+                found
+                for container in self.containers
+                if (found := _positive(container.environment.get(TOLERANCE, ""))) is not None
+            ),
+            TOLERANCE_DEFAULT,
+        )
 
     @property
     def multi_model(self) -> bool:
@@ -173,6 +189,14 @@ class Look:
     def is_ready(self) -> bool:
         """Whether every worker of the fleet is ready."""
         return len(self.ready) == self.size
+
+
+def with_shadows(fleet: Fleet, names: Collection[str]) -> Fleet:
+    """The fleet, with these of its variants as shadows."""
+    if not names:
+        return fleet
+    variants = [msgspec.structs.replace(one, shadow=one.name in names) for one in fleet.variants]
+    return msgspec.structs.replace(fleet, variants=tuple(variants))
 
 
 def short_id(*parts: object) -> str:
@@ -324,6 +348,15 @@ def _inherit(
         slot = msgspec.structs.replace(slot, move="", start_at=now)
         look.slots[placement.slot] = slot
     return placement, slot
+
+
+def _positive(text: str) -> float | None:
+    """The number, if it is one that can be a tolerance."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0.0 <= number < float("inf") else None
 
 
 def _start(look: Look, placement: Placement, slot: Slot, *, now: float) -> None:

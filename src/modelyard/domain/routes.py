@@ -27,7 +27,8 @@ class ReplicaRoute(msgspec.Struct, frozen=True, kw_only=True):
 class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A variant, or during a rollout one fleet's part of it: then two bear the same name.
 
-    ``replicas`` may be empty while all of them are being restarted: then requests wait. ``fleet`` tells fleets apart,
+    ``replicas`` may be empty while all of them are being restarted: then requests wait. ``fleet`` tells fleets apart (a shadow's
+    is that of its production variant, negative: one never stands in for the other),
     ``config`` is the endpoint config that this one came from, ``share`` its part of the variant's traffic; ``weight`` is
     that part of the variant's weight.
     """
@@ -45,6 +46,10 @@ class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a request names the model that answers it (``TargetModel``)."""
     retry: bool = True
     """Whether a request may be executed again after its worker died (``MODELYARD_RETRY=false`` disables it)."""
+    shadow: bool = False
+    """Whether it gets copies: then ``share`` of the requests to the production variant of the same fleet."""
+    tolerance: float = 0.0
+    """How far, relatively, a shadow's numbers may be from production's."""
 
 
 class EndpointRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +62,7 @@ class EndpointRoute(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[VariantRoute, ...]
     log_group: str = ""
     capture: CaptureRule | None = None
+    shadows: tuple[VariantRoute, ...] = ()
 
 
 class RoutingTable(msgspec.Struct, frozen=True, kw_only=True):

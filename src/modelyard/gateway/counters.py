@@ -46,6 +46,16 @@ class Cell(msgspec.Struct, array_like=True):
     overhead: dict[int, int] = {}
     instances: int = 0
     in_flight: int = 0
+    compared: int = 0
+    """Answers of a shadow that were held against the production variant's; from here on a shadow's alone."""
+    disagreed: int = 0
+    drifts: int = 0
+    """Comparisons in which every number had its counterpart: of these the sum, the smallest and the largest drift."""
+    drift_sum: float = 0.0
+    drift_low: float = 0.0
+    drift_high: float = 0.0
+    dropped: int = 0
+    """Copies that there was no room for."""
 
 
 class Report(msgspec.Struct, array_like=True):
@@ -100,6 +110,26 @@ class Counters:
             place = _bucket(overhead)
         buckets = cell.overhead
         buckets[place] = buckets.get(place, 0) + 1
+
+    def compare(self, key: CellKey, agrees: bool, drift: float | None) -> None:
+        """A shadow's answer, held against the production variant's."""
+        cell = self._cell(key)
+        cell.compared += 1
+        cell.disagreed += not agrees
+        if drift is not None:
+            cell.drift_low = min(cell.drift_low, drift) if cell.drifts else drift
+            cell.drift_high = max(cell.drift_high, drift)
+            cell.drift_sum += drift
+            cell.drifts += 1
+
+    def drop(self, key: CellKey) -> None:
+        """A copy for a shadow that there was no room for."""
+        self._cell(key).dropped += 1
+
+    def _cell(self, key: CellKey) -> Cell:
+        if key not in self._cells:
+            self._cells[key] = Cell(*key)
+        return self._cells[key]
 
     def note(self, at: int, gauges: Iterable[tuple[CellKey, int, int]]) -> None:
         """Instances and requests in flight of each fleet, before a telling."""

@@ -104,7 +104,9 @@ class Dispatcher:
     def update(self, endpoints: tuple[EndpointRoute, ...]) -> None:
         """Take the routes of a new table: connect to new workers, let go of old ones when they are idle."""
         wanted: dict[VariantKey, VariantRoute] = {
-            (e.account, e.region, e.name, v.name, v.fleet): v for e in endpoints for v in e.variants
+            (e.account, e.region, e.name, v.name, v.fleet): v
+            for e in endpoints
+            for v in (*e.variants, *e.shadows)
         }
         gone = {key: pool for key, pool in self._pools.items() if key not in wanted}
         for key, route in wanted.items():
@@ -136,8 +138,16 @@ class Dispatcher:
             pool.again(invocation)
 
     def _other_fleet(self, key: VariantKey) -> "_Pool | None":
-        """Another fleet's part of the same variant."""
-        return next((pool for other, pool in self._pools.items() if other[:4] == key[:4]), None)
+        """Another fleet's part of the same variant; a shadow's for a shadow only."""
+        is_shadow = key[4] < 0
+        return next(
+            (
+                pool
+                for other, pool in self._pools.items()
+                if other[:4] == key[:4] and (other[4] < 0) == is_shadow
+            ),
+            None,
+        )
 
     def cancel(self, invocation: Invocation) -> None:
         """The caller has left: whatever happens to the invocation, nobody is told."""

@@ -19,10 +19,12 @@ from modelyard.domain.capture import Side, is_sampled
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.routing import choose_variant
+from modelyard.domain.shadow import Answer
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher, Invocation
 from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.gateway.shadows import Copied, Shadows
 from modelyard.gateway.shelves import Shelves
 from modelyard.transport.frames import RequestMeta
 
@@ -95,6 +97,7 @@ class Invocations:
     counters: Counters
     capture: Capture
     shelves: Shelves
+    shadows: Shadows
 
     def begin(self, head: Head, client: ClientConnection) -> "Invoke":
         """The exchange of one invocation."""
@@ -117,6 +120,7 @@ class Invoke:
         self._fleet = 0
         self._config = ""
         self._is_captured = False
+        self._shadow: VariantRoute | None = None
         self._request_id = shared.request_id()
         asked: Asked = head.memo or _ask(head)
         self._asked = head.memo = asked
@@ -216,6 +220,8 @@ class Invoke:
             draw = self._shared.random.uniform()
             variant = choose_variant(endpoint, target=asked.target_variant, draw=draw)
         self._variant, self._fleet, self._config = variant.name, variant.fleet, variant.config
+        if endpoint.shadows:
+            self._shadow = self._shared.shadows.choose(endpoint, variant.fleet)
         invocation = Invocation(body, asked.meta, call.deadline, self._finish)
         if variant.direct or asked.container:
             invocation.container = _container(variant, asked.container, name)
@@ -256,6 +262,8 @@ class Invoke:
         self._count(outcome)
         if self._is_captured and isinstance(outcome, Final) and outcome.status == _OK:
             self._capture(outcome)
+        if self._shadow is not None:
+            self._copy(self._shadow, outcome)
         self._invocation = None
         if isinstance(outcome, ServiceError):
             self._fail(outcome)
@@ -294,6 +302,22 @@ class Invoke:
             request=Side(self._asked.meta.content_type, invocation.body),
             answer=Side(outcome.content_type, outcome.body),
         )
+
+    def _copy(self, shadow: VariantRoute, outcome: Final | ServiceError) -> None:
+        endpoint, invocation = self._endpoint, self._invocation
+        if endpoint is None or invocation is None:
+            return
+        is_final = isinstance(outcome, Final)
+        copied = Copied(
+            body=invocation.body,
+            meta=self._asked.meta,
+            answer=Answer(outcome.status, outcome.content_type, outcome.body)
+            if isinstance(outcome, Final)
+            else Answer(outcome.status, "", b""),
+            event_id=self._request_id if self._is_captured and is_final else "",
+            inference_id=self._asked.inference_id,
+        )
+        self._shared.shadows.copy(endpoint, shadow, copied)
 
     def _headers(self, outcome: Final) -> bytes:
         lines = b"%bx-amzn-RequestId: %b\r\n" % (

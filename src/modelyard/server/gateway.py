@@ -32,6 +32,7 @@ from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
 from modelyard.gateway.invocations import Invocations, error_answer, is_invocation
 from modelyard.gateway.relay import Relay, Upstream
+from modelyard.gateway.shadows import Shadows
 from modelyard.gateway.shelves import Shelves
 from modelyard.server.authentication import Authentication, anonymous, make_verifier
 from modelyard.server.process import Start, begin
@@ -132,6 +133,14 @@ class Gateway:
             counters=counters,
             shelves=self._shelves,
             capture=self._capture,
+            shadows=Shadows(
+                dispatcher=self._dispatcher,
+                counters=counters,
+                capture=self._capture,
+                random=FastRandom(),
+                now=clock.monotonic,
+                seconds=limits.invocation_seconds,
+            ),
         )
         self._control = Upstream(str(home.socket("control")))
         self._objects = Upstream(str(home.socket("objects")))

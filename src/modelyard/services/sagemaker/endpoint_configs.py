@@ -31,35 +31,36 @@ from modelyard.store.resources import Create, Delete, Json, Resource, ResourceSt
 
 KIND = "endpoint-config"
 
+_VARIANT: Members = {
+    "VariantName": EXECUTED,
+    "ModelName": EXECUTED,
+    "InitialInstanceCount": EXECUTED,
+    "InstanceType": EXECUTED,
+    "InstancePools": REFUSED,
+    "VariantInstanceProvisionTimeoutInSeconds": RECORDED,
+    "InitialVariantWeight": EXECUTED,
+    "AcceleratorType": REFUSED,
+    "CoreDumpConfig": REFUSED,
+    "ServerlessConfig": REFUSED,
+    "VolumeSizeInGB": RECORDED,
+    "ModelDataDownloadTimeoutInSeconds": RECORDED,
+    "ContainerStartupHealthCheckTimeoutInSeconds": EXECUTED,
+    "EnableSSMAccess": REFUSED,
+    "ManagedInstanceScaling": refused_unless(
+        lambda scaling: scaling.get("Status") == "DISABLED", "Status DISABLED"
+    ),
+    "RoutingConfig": {
+        "RoutingStrategy": only("LEAST_OUTSTANDING_REQUESTS"),
+        "PrefixAwareRoutingConfig": REFUSED,
+    },
+    "InferenceAmiVersion": RECORDED,
+    "CapacityReservationConfig": REFUSED,
+    "AcceleratorPartitionLayouts": REFUSED,
+}
 MEMBERS: Mapping[str, Members] = {
     "CreateEndpointConfig": {
         "EndpointConfigName": EXECUTED,
-        "ProductionVariants": {
-            "VariantName": EXECUTED,
-            "ModelName": EXECUTED,
-            "InitialInstanceCount": EXECUTED,
-            "InstanceType": EXECUTED,
-            "InstancePools": REFUSED,
-            "VariantInstanceProvisionTimeoutInSeconds": RECORDED,
-            "InitialVariantWeight": EXECUTED,
-            "AcceleratorType": REFUSED,
-            "CoreDumpConfig": REFUSED,
-            "ServerlessConfig": REFUSED,
-            "VolumeSizeInGB": RECORDED,
-            "ModelDataDownloadTimeoutInSeconds": RECORDED,
-            "ContainerStartupHealthCheckTimeoutInSeconds": EXECUTED,
-            "EnableSSMAccess": REFUSED,
-            "ManagedInstanceScaling": refused_unless(
-                lambda scaling: scaling.get("Status") == "DISABLED", "Status DISABLED"
-            ),
-            "RoutingConfig": {
-                "RoutingStrategy": only("LEAST_OUTSTANDING_REQUESTS"),
-                "PrefixAwareRoutingConfig": REFUSED,
-            },
-            "InferenceAmiVersion": RECORDED,
-            "CapacityReservationConfig": REFUSED,
-            "AcceleratorPartitionLayouts": REFUSED,
-        },
+        "ProductionVariants": _VARIANT,
         "DataCaptureConfig": {
             "EnableCapture": EXECUTED,
             "InitialSamplingPercentage": EXECUTED,
@@ -75,7 +76,7 @@ MEMBERS: Mapping[str, Members] = {
         "KmsKeyId": REFUSED,
         "AsyncInferenceConfig": REFUSED,
         "ExplainerConfig": REFUSED,
-        "ShadowProductionVariants": REFUSED,
+        "ShadowProductionVariants": _VARIANT,
         "ExecutionRoleArn": RECORDED,
         "VpcConfig": REFUSED,
         "EnableNetworkIsolation": REFUSED,
@@ -128,7 +129,10 @@ class EndpointConfigs:
             }
         )
         check("CreateEndpointConfig", MEMBERS["CreateEndpointConfig"], spec)
-        self._check_variants(call, spec["ProductionVariants"])
+        shadows = spec.get("ShadowProductionVariants") or []
+        self._check_variants(call, [*spec["ProductionVariants"], *shadows])
+        if shadows:
+            self._check_shadow(call, spec)
         self._roles.check(call, execution_role_arn)
         change = Create(key=key_of(call, KIND, endpoint_config_name), spec=spec)
         return {"EndpointConfigArn": await create(self._store, change)}
@@ -136,12 +140,15 @@ class EndpointConfigs:
     async def describe_endpoint_config(self, call: Call, *, endpoint_config_name: str) -> Json:
         resource = find(self._store, key_of(call, KIND, endpoint_config_name))
         spec = {name: value for name, value in resource.spec.items() if name != "Tags"}
+        lists = ("ProductionVariants", "ShadowProductionVariants")
         return {
             "EnableNetworkIsolation": False,
             **spec,
-            "ProductionVariants": [
-                {"InitialVariantWeight": 1.0, **variant} for variant in spec["ProductionVariants"]
-            ],
+            **{
+                name: [{"InitialVariantWeight": 1.0, **variant} for variant in spec[name]]
+                for name in lists
+                if name in spec
+            },
             "EndpointConfigArn": arn_of(resource.key),
             "CreationTime": resource.created_at,
         }
@@ -182,9 +189,9 @@ class EndpointConfigs:
     def _check_variants(self, call: Call, variants: Sequence[Json]) -> None:
         names = [variant["VariantName"] for variant in variants]
         if len(set(names)) < len(names):
-            raise ValidationError("Production variants must have different names.")
+            raise ValidationError("Variants must have different names.")
         for variant in variants:
-            where = f"production variant {variant['VariantName']}"
+            where = f"variant {variant['VariantName']}"
             if "ModelName" not in variant:
                 raise Unsupported(
                     f"Modelyard does not execute inference components yet: {where} names no model."
@@ -193,6 +200,30 @@ class EndpointConfigs:
                 if member not in variant:
                     raise ValidationError(f"{member} is required for {where}.")
             find(self._store, key_of(call, "model", variant["ModelName"]))
+
+    def _check_shadow(self, call: Call, spec: Json) -> None:
+        """AWS's rules: one of each, and nothing whose requests another model could not answer as they are."""
+        production, shadows = spec["ProductionVariants"], spec["ShadowProductionVariants"]
+        if len(production) != 1 or len(shadows) != 1:
+            raise ValidationError(
+                "With ShadowProductionVariants an endpoint configuration has exactly one production variant and "
+                f"one shadow variant, not {len(production)} and {len(shadows)}."
+            )
+        if spec.get("AsyncInferenceConfig"):
+            raise ValidationError(
+                "Shadow variants are for real-time endpoints: leave out AsyncInferenceConfig."
+            )
+        for variant in (*production, *shadows):
+            name = variant["VariantName"]
+            if variant.get("ServerlessConfig"):
+                raise ValidationError(f"Variant {name} is serverless: it cannot have a shadow.")
+            model = find(self._store, key_of(call, "model", variant["ModelName"])).spec
+            containers = [model["PrimaryContainer"]] if model.get("PrimaryContainer") else []
+            containers += model.get("Containers") or []
+            if len(containers) > 1 or containers[0].get("Mode") == "MultiModel":
+                raise ValidationError(
+                    f"Variant {name} has several containers or models: with a shadow variant each model has one."
+                )
 
 
 def _summary(resource: Resource) -> Json:

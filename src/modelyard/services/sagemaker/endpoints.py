@@ -143,6 +143,7 @@ class Endpoints:
                 "EndpointArn": arn_of(resource.key),
                 "EndpointConfigName": status.get("config_name") or spec["EndpointConfigName"],
                 "ProductionVariants": status.get("variants") or None,
+                "ShadowProductionVariants": status.get("shadows") or None,
                 "EndpointStatus": status["EndpointStatus"],
                 "FailureReason": status.get("FailureReason"),
                 "CreationTime": resource.created_at,
@@ -242,6 +243,7 @@ class Endpoints:
         def spec_of(resource: Resource) -> Json:
             before = resource.spec
             capacity = _desired(_capacities(resource), desired_weights_and_capacities)
+            _check_weights(resource, capacity)
             return {
                 **before,
                 "config": _sized(before["config"], capacity),
@@ -307,7 +309,7 @@ class Endpoints:
     def _copies(self, call: Call, config_name: str) -> tuple[Json, dict[str, Json]]:
         """The config and its models as they are now. Raises ``ValidationError`` for a missing one."""
         config = find(self._store, key_of(call, "endpoint-config", config_name)).spec
-        names = {variant["ModelName"] for variant in config["ProductionVariants"]}
+        names = {variant["ModelName"] for variant in _variants(config)}
         models = {name: find(self._store, key_of(call, "model", name)).spec for name in names}
         return config, models
 
@@ -369,7 +371,7 @@ def _counts(config: Json) -> dict[str, int]:
 
 def _capacities(resource: Resource) -> dict[str, Json]:
     """Count and weight of each variant that serves, as they were last asked for."""
-    shown = resource.status.get("variants")
+    shown = [*resource.status.get("variants", ()), *resource.status.get("shadows", ())]
     if shown:
         return {
             one["VariantName"]: {
@@ -383,18 +385,25 @@ def _capacities(resource: Resource) -> dict[str, Json]:
             "count": one.get("InitialInstanceCount") or 1,
             "weight": one.get("InitialVariantWeight", 1.0),
         }
-        for one in resource.spec["config"]["ProductionVariants"]
+        for one in _variants(resource.spec["config"])
     }
+
+
+def _variants(config: Json) -> list[Json]:
+    """All that an endpoint config starts."""
+    return [*config["ProductionVariants"], *(config.get("ShadowProductionVariants") or ())]
 
 
 def _sized(config: Json, capacities: Mapping[str, Json]) -> Json:
     """The config with these counts and weights for those of its variants that they name."""
-    variants = []
-    for variant in config["ProductionVariants"]:
+
+    def sized(variant: Json) -> Json:
         given = capacities.get(variant["VariantName"], {})
-        changes = {_MEMBER_OF[name]: value for name, value in given.items()}
-        variants.append({**variant, **changes})
-    return {**config, "ProductionVariants": variants}
+        return {**variant, **{_MEMBER_OF[name]: value for name, value in given.items()}}
+
+    members = ("ProductionVariants", "ShadowProductionVariants")
+    found = {name: [sized(one) for one in config[name]] for name in members if config.get(name)}
+    return {**config, **found}
 
 
 def _retained(config: Json, serving: Mapping[str, Json], excluded: set[str]) -> Json:
@@ -425,8 +434,13 @@ def _desired(serving: Mapping[str, Json], desires: Sequence[Json]) -> dict[str, 
         raise ValidationError(
             f"One call changes the capacity of one variant, not of {', '.join(resized)}: call once for each."
         )
-    if sum(size["weight"] for size in wanted.values()) <= 0:
+    return wanted
+
+
+def _check_weights(resource: Resource, wanted: Mapping[str, Json]) -> None:
+    """A shadow's weight is no help: it answers nobody."""
+    shadows = {one["VariantName"] for one in resource.status.get("shadows", ())}
+    if sum(size["weight"] for name, size in wanted.items() if name not in shadows) <= 0:
         raise ValidationError(
             "At least one variant needs a weight above 0, or no request could be answered."
         )
-    return wanted
