@@ -30,7 +30,8 @@ async def platform_status(
         workers = []
     rows += [
         {
-            "name": f"{one.kind} {one.id}" + (f" in {one.zone}" if one.zone else ""),
+            "name": f"{one.kind} {one.id}" + (f" in zone {one.zone}" if one.zone else ""),
+            "zone": one.zone,
             "state": one.state.value,
             "pid": one.pid,
             "memory": worker_memory(one.pid),
