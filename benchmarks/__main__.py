@@ -1,6 +1,7 @@
-"""``python -m benchmarks online|batch``: ours, the peers and the limits, interleaved, on this machine."""
+"""``python -m benchmarks online|batch|failover``: ours, the peers and the limits, interleaved, on this machine."""
 
 import itertools
+import json
 import sys
 import tempfile
 import time
@@ -14,6 +15,7 @@ from rich.progress import Progress
 
 from benchmarks import batch as batch_systems
 from benchmarks import environments, results
+from benchmarks import failover as losses
 from benchmarks.load import measure
 from benchmarks.models import load_case
 from benchmarks.results import Row
@@ -120,6 +122,19 @@ def batch(
     console.print(batch_systems.table(found))
     output.mkdir(parents=True, exist_ok=True)
     batch_systems.write_json(output / "batch.json", found)
+
+
+@app.command()
+def failover(
+    rounds: Annotated[int, typer.Option(help="Of each loss; the worst is shown.")] = 3,
+    plain: Annotated[bool, typer.Option("--plain", help="One process of each kind.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
+) -> None:
+    """Every kind of process, and a whole zone, lost under load."""
+    rows = losses.measure(rounds, console, plain=plain)
+    console.print(losses.table(rows))
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "failover.json").write_text(json.dumps(rows, indent=2))
 
 
 if __name__ == "__main__":
