@@ -90,3 +90,19 @@ def test_models_with_scripts_are_served_through_sdk_2(
         *(str(tmp_path), str(archive), str(booster.archive), ROLE),
     )
     assert "SDK 2: scripts for scikit-learn, XGBoost and PyTorch" in said
+
+
+@pytest.mark.timeout(240)
+def test_four_projects_go_from_script_to_endpoint_to_transform_to_their_end_through_sdk_2(
+    torch_platform: Platform, projects: Any, clients_folder: Path, tmp_path: Path
+) -> None:
+    for project in projects:
+        project.write(tmp_path / project.name)
+    said = _run(
+        torch_platform,
+        clients_folder,
+        tmp_path,
+        "sagemaker_sdk_2_projects.py",
+        *(str(tmp_path), str(projects[0].sources.parent), ROLE),
+    )
+    assert "SDK 2: four projects, from script to endpoint, batch job and end" in said

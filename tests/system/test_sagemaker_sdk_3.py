@@ -57,3 +57,19 @@ def test_the_model_builder_of_sdk_3_builds_deploys_and_transforms(
         *(str(booster.archive), str(booster.csv), ROLE, str(tmp_path / "sources")),
     )
     assert "ModelBuilder: built, deployed, asked, transformed, with a script too" in said
+
+
+@pytest.mark.timeout(240)
+def test_four_projects_go_from_script_to_endpoint_to_transform_to_their_end_through_sdk_3(
+    torch_platform: Platform, projects: Any, clients_folder: Path, tmp_path: Path
+) -> None:
+    for project in projects:
+        project.write(tmp_path / project.name)
+    said = _run(
+        torch_platform,
+        clients_folder,
+        tmp_path,
+        "sagemaker_sdk_3_projects.py",
+        *(str(tmp_path), str(projects[0].sources.parent), ROLE),
+    )
+    assert "SDK 3: four projects, from script to endpoint, batch job and end" in said

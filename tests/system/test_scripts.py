@@ -1,120 +1,23 @@
-"""Four projects, each from a script to an endpoint, an invocation, a transform and its end; and the SDK's SKLearnModel.
+"""Four projects (``projects/``), each from a script to an endpoint, an invocation, a transform and its end, by boto3.
 
 Booster, text and image run on the platform of this folder; the deep one on a platform that has torch, which `make clients`
 installs.
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from modelyard.base.settings import Home
-from modelyard.cli.platform import Platform, connect
+from modelyard.cli.platform import Platform
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
 FAST = {"Delay": 1, "MaxAttempts": 90}
 REGISTRY = "683313688378.dkr.ecr.us-east-1.amazonaws.com"
-FRAMEWORKS = Path(__file__).parents[2] / ".cache" / "venvs" / "frameworks" / "bin" / "python"
-
-BOOSTER_SCRIPT = b"""
-import os
-import xgboost
-
-def model_fn(model_dir):
-    booster = xgboost.Booster()
-    booster.load_model(os.path.join(model_dir, "model.json"))
-    return booster
-"""
-TEXT_SCRIPT = b"""
-import os
-import joblib
-from cleaning import clean
-
-def model_fn(model_dir):
-    return joblib.load(os.path.join(model_dir, "model.joblib"))
-
-def input_fn(body, content_type):
-    if content_type != "text/plain":
-        raise ValueError("send text/plain, a text a line")
-    return clean(body.decode().splitlines())
-
-def output_fn(prediction, accept):
-    return "".join(f"{one}\\n" for one in prediction), "text/plain"
-"""
-CLEANING = b"""
-from shouting import LOUD, SEEN  # of requirements.txt
-
-print("its installation saw", SEEN)
-
-def clean(lines):
-    return [line.lower().replace(LOUD, "") for line in lines]
-"""
-IMAGE_SCRIPT = b"""
-import json
-
-def model_fn(model_dir):
-    with open("threshold.json") as file:
-        return json.load(file)["threshold"]
-
-def transform_fn(model, body, content_type, accept, context):
-    kind, size, depth, pixels = body.split(None, 3)
-    assert kind == b"P5" and content_type == "image/x-portable-graymap", content_type
-    bright = sum(pixels[1:]) / len(pixels[1:])
-    context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", "seen=1")
-    return json.dumps({"bright": bright > model}), "application/json"
-"""
-DEEP_SCRIPT = b"""
-import os
-import torch
-
-class Net(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inner = torch.nn.Linear(4, 3)
-
-    def forward(self, rows):
-        return torch.softmax(self.inner(rows), dim=1)
-
-def model_fn(model_dir):
-    net = Net()
-    net.load_state_dict(torch.load(os.path.join(model_dir, "weights.pth"), weights_only=True))
-    return net.eval()
-"""
-
-
-SDK_SCRIPT = """
-import io
-import json
-import os
-import joblib
-import numpy
-
-def model_fn(model_dir):
-    return joblib.load(os.path.join(model_dir, "model.joblib"))
-
-def input_fn(body, content_type):
-    if content_type == "application/x-npy":
-        return numpy.load(io.BytesIO(body))
-    return numpy.array([[float(cell) for cell in line.split(",")] for line in body.splitlines()])
-
-def predict_fn(data, model):
-    return model.predict(data)
-
-def output_fn(prediction, accept):
-    if accept == "application/x-npy":
-        buffer = io.BytesIO()
-        numpy.save(buffer, prediction)
-        return buffer.getvalue()
-    return ",".join(map(str, prediction)) if accept == "text/csv" else json.dumps(prediction.tolist())
-"""
 
 
 class Project:
@@ -208,42 +111,13 @@ def packed(files: Mapping[str, bytes], tmp_path: Path) -> bytes:
     return archive(tmp_path / "model.tar.gz", files=files).read_bytes()
 
 
-def source_package(name: str, home: Path) -> dict[str, bytes]:
-    """A package whose build runs its own code, and tells what of the platform's home it saw. It needs no network."""
-    backend = f"""
-import os, zipfile
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    seen = sorted(os.listdir({str(home)!r})) if os.path.isdir({str(home)!r}) else []
-    information = "{name}-1.0.dist-info"
-    with zipfile.ZipFile(os.path.join(folder, "{name}-1.0-py3-none-any.whl"), "w") as archive:
-        archive.writestr("{name}.py", f"LOUD, SEEN = '!', {{seen!r}}")
-        archive.writestr(information + "/METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n")
-        archive.writestr(information + "/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        archive.writestr(information + "/RECORD", "")
-    return "{name}-1.0-py3-none-any.whl"
-"""
-    project = b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    return {
-        f"code/{name}/backend.py": backend.encode(),
-        f"code/{name}/pyproject.toml": project,
-        "code/requirements.txt": f"--no-index\n./{name}\n".encode(),
-    }
-
-
-def test_a_booster_with_a_script(platform: Platform, booster: Any, tmp_path: Path) -> None:
-    import xgboost
-
-    model = tmp_path / "model.json"
-    trained = xgboost.train(
-        {"max_depth": 2, "nthread": 1}, xgboost.DMatrix(booster.rows, label=booster.expected), 5
-    )
-    trained.save_model(model)
-    expected = trained.predict(xgboost.DMatrix(booster.rows))
+def test_a_booster_with_a_script(platform: Platform, booster_project: Any, tmp_path: Path) -> None:
+    rows, expected = booster_project.body, booster_project.expected
     project = Project(platform, "script-booster")
-    files = {"model.json": model.read_bytes(), "code/inference.py": BOOSTER_SCRIPT}
-    project.deploy(f"{REGISTRY}/sagemaker-xgboost:1.7-1", packed(files, tmp_path))
+    project.deploy(
+        f"{REGISTRY}/sagemaker-xgboost:1.7-1", packed(booster_project.archive(), tmp_path)
+    )
     project.wait()
-    rows = booster.csv.read_bytes().strip()
     answer = project.invoke(rows, ContentType="text/csv")
     found = json.load(answer["Body"])
     assert isinstance(found, list), "AWS's container answers a bare array"
@@ -255,28 +129,14 @@ def test_a_booster_with_a_script(platform: Platform, booster: Any, tmp_path: Pat
     project.delete()
 
 
-def test_a_text_pipeline_with_requirements_of_its_own(platform: Platform, tmp_path: Path) -> None:
-    import joblib
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    texts = ["good great fine", "great plot", "bad dull", "dull dull plot", "fine good", "bad"]
-    labels = ["up", "up", "down", "down", "up", "down"]
-    joblib.dump(
-        make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, labels),
-        tmp_path / "model.joblib",
-    )
-    files = {
-        "model.joblib": (tmp_path / "model.joblib").read_bytes(),
-        "code/inference.py": TEXT_SCRIPT,
-        "code/cleaning.py": CLEANING,
-        **source_package("shouting", platform.home.root),
-    }
+def test_a_text_pipeline_with_requirements_of_its_own(
+    platform: Platform, text_project: Any, tmp_path: Path
+) -> None:
+    files = {**text_project.archive(), "code/shouting/look": str(platform.home.root).encode()}
     project = Project(platform, "script-text")
     project.deploy(f"{REGISTRY}/sagemaker-scikit-learn:1.2-1-cpu-py3", packed(files, tmp_path))
     project.wait()
-    body = b"GREAT!\nso dull\n"
+    body = text_project.body
     assert project.invoke(body, ContentType="text/plain")["Body"].read() == b"up\ndown\n"
     with pytest.raises(project.runtime.exceptions.ModelError, match="ValueError: send text/plain"):
         project.invoke(b"x", ContentType="text/html")
@@ -290,13 +150,15 @@ def test_a_text_pipeline_with_requirements_of_its_own(platform: Platform, tmp_pa
     project.delete()
 
 
-def test_images_reach_a_script_as_bytes(platform: Platform, tmp_path: Path) -> None:
+def test_images_reach_a_script_as_bytes(
+    platform: Platform, image_project: Any, tmp_path: Path
+) -> None:
     project = Project(platform, "script-image")
-    files = {"threshold.json": b'{"threshold": 100}', "code/inference.py": IMAGE_SCRIPT}
-    project.deploy("modelyard/python", packed(files, tmp_path))
+    project.deploy("modelyard/python", packed(image_project.archive(), tmp_path))
     project.wait()
     kind = "image/x-portable-graymap"
-    light, dark = (b"P5 4 255\n" + bytes([value] * 4) for value in (200, 50))
+    light = image_project.body
+    dark = light.replace(bytes([200]), bytes([50]))
     answer = project.invoke(light, ContentType=kind)
     assert json.load(answer["Body"]) == {"bright": True}
     assert answer["CustomAttributes"] == "seen=1"
@@ -346,75 +208,19 @@ def test_what_fails_says_why(platform: Platform, tmp_path: Path) -> None:
         assert re.search(words, reasons[name]), (name, reasons[name])
 
 
-@pytest.fixture(scope="module")
-def torch_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform that runs on the Python of the heavy frameworks."""
-    if not FRAMEWORKS.exists():
-        pytest.skip("torch is not installed: make clients")
-    home = tmp_path_factory.mktemp("torch") / "home"
-    environment = {**os.environ, "MODELYARD_HOME": str(home), "NO_COLOR": "1"}
-
-    def command(*arguments: str) -> None:
-        finished = subprocess.run(
-            [str(FRAMEWORKS), "-m", "modelyard.cli.main", *arguments],
-            env=environment, capture_output=True, text=True, timeout=110, check=False,
-        )  # fmt: skip
-        assert finished.returncode == 0, finished.stderr
-
-    command("up", "--detach", "--port", "0")
-    try:
-        yield connect(Home(home).root)
-    finally:
-        command("down")
-
-
 @pytest.mark.timeout(300)
-def test_a_deep_model_with_a_script(torch_platform: Platform, tmp_path: Path) -> None:
-    weights = tmp_path / "weights.pth"
-    rows = [[0.1, 0.2, 0.3, 0.4], [1.0, -1.0, 0.5, 0.0]]
-    training = DEEP_SCRIPT.decode() + (
-        "\nimport json, sys\ntorch.manual_seed(1)\nnet = Net().eval()\ntorch.save(net.state_dict(), sys.argv[1])\n"
-        "print(json.dumps(net(torch.tensor(json.loads(sys.argv[2]))).tolist()))\n"
-    )
-    finished = subprocess.run(
-        [str(FRAMEWORKS), "-c", training, str(weights), json.dumps(rows)],
-        capture_output=True, text=True, timeout=100, check=True,
-    )  # fmt: skip
-    expected = json.loads(finished.stdout)
+def test_a_deep_model_with_a_script(
+    torch_platform: Platform, deep_project: Any, tmp_path: Path
+) -> None:
+    expected, lines = deep_project.expected, deep_project.body
     project = Project(torch_platform, "script-deep")
-    files = {"weights.pth": weights.read_bytes(), "code/inference.py": DEEP_SCRIPT}
     image = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.0-cpu-py310"
-    project.deploy(image, packed(files, tmp_path))
+    project.deploy(image, packed(deep_project.archive(), tmp_path))
     project.wait()
+    rows = [[float(cell) for cell in line.split(b",")] for line in lines.split()]
     answer = project.invoke(json.dumps(rows).encode(), ContentType="application/json")
     np.testing.assert_allclose(json.load(answer["Body"]), expected, rtol=1e-5)
-    lines = "\n".join(",".join(map(str, row)) for row in rows).encode()
     scored = project.transform(lines, "text/csv", "text/csv", SplitType="Line")
     found = [[float(cell) for cell in line.split(b",")] for line in scored.split()]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     project.delete()
-
-
-@pytest.mark.timeout(300)
-def test_the_sdk_deploys_models_with_an_entry_point(
-    platform: Platform, clients_folder: Path, tmp_path: Path
-) -> None:
-    import joblib
-    from sklearn.linear_model import LinearRegression
-
-    rows = np.array([[1.0, 2.0], [3.0, 5.0], [4.0, 4.0]])
-    joblib.dump(LinearRegression().fit(rows, rows.sum(axis=1)), tmp_path / "model.joblib")
-    archive = tmp_path / "model.tar.gz"
-    archive.write_bytes(
-        packed({"model.joblib": (tmp_path / "model.joblib").read_bytes()}, tmp_path)
-    )
-    (tmp_path / "serve.py").write_text(SDK_SCRIPT)
-    script = Path(__file__).parent / "scripts" / "sagemaker_sdk_2_script_mode.py"
-    finished = subprocess.run(
-        [sys.executable, "-m", "modelyard.cli.main", "run", "--home", str(platform.home.root), "--",
-         str(clients_folder / "sagemaker-2/bin/python"), str(script), str(archive), str(tmp_path / "serve.py"), ROLE],
-        env={**os.environ, "HOME": str(tmp_path)},
-        capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]
-    assert "SDK: scripts were deployed, asked, deleted" in finished.stdout
