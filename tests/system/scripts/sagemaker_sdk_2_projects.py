@@ -92,7 +92,7 @@ for name, options in jobs.items():
     transformers[name].transform(upload(folder / name / "body"), wait=False, **options)
 scored = {}
 for name, transformer in transformers.items():
-    transformer.wait(logs=False)
+    session.wait_for_transform_job(transformer.latest_transform_job.name, poll=1)
     scored[name] = session.read_s3_file(bucket, f"sdk-2-{name}/body.out")
 assert np.allclose([float(one) for one in scored["booster"].split()], expected("booster"))
 assert np.allclose(
