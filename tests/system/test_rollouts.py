@@ -134,6 +134,25 @@ class Load:
                 self.answers[found] += 1
 
 
+def ledger(platform: Platform, name: str) -> Any:
+    """Of the endpoint's last rollout, once its last request has ended."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < end:
+        told = command("rollout", "report", name, "--json", home=platform.home.root)
+        found = json.loads(told.stdout)["rollouts"][-1]
+        if found["closed"]:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not closed: {found}")
+
+
+def balanced(totals: Any) -> bool:
+    """Whether every request that was accepted is accounted for."""
+    ended = sum(totals[fleet]["answered"] for fleet in ("blue", "green"))
+    ended += sum(totals["refused"].values()) + totals["left"] + totals["cut"]
+    return bool(totals["accepted"] == ended > 0)
+
+
 def size(percent: int) -> dict[str, Any]:
     return {"Type": "CAPACITY_PERCENT", "Value": percent}
 
@@ -169,6 +188,13 @@ def test_a_rollout_loses_nothing_and_ends_on_the_new_version(
         )
         seen: list[Any] = []
         last = settled(sagemaker, name, seen)
+        told = ledger(versions, name)
+    assert (told["outcome"], told["from_config"], told["to_config"]) == ("promoted", "v1", "v2")
+    assert [one["act"] for one in told["decisions"]][:2] == ["begun", "traffic moved"]
+    totals = told["totals"]
+    assert balanced(totals)
+    assert (totals["lost"], totals["twice"], totals["crossed"]) == (0, 0, 0)
+    assert totals["green"]["answered"] > 0
     assert last["EndpointStatus"] == "InService"
     assert last["EndpointConfigName"] == "v2"
     assert "PendingDeploymentSummary" not in last
@@ -206,11 +232,17 @@ def test_a_rollout_goes_on_when_control_is_killed_while_it_bakes(versions: Platf
         os.kill(processes["control"], signal.SIGKILL)
         seen: list[Any] = []
         last = settled(sagemaker, "killed", seen)
+        told = ledger(versions, "killed")
+    acts = [one["act"] for one in told["decisions"]]
+    assert acts == ["begun", "traffic moved", "bake over", "traffic moved", "promoted"]
+    assert balanced(told["totals"]), "the gateways' books outlived control"
     assert (last["EndpointStatus"], last["EndpointConfigName"]) == ("InService", "v2")
     assert set(load.answers) == {1.0, 2.0}, load.answers
 
 
-def test_an_alarm_sends_a_rollout_back(versions: Platform) -> None:
+def test_an_alarm_sends_a_rollout_back_and_the_report_says_why(
+    versions: Platform, tmp_path: Path
+) -> None:
     cloudwatch = versions.client("cloudwatch")
     cloudwatch.put_metric_alarm(
         AlarmName="too-many-errors",
@@ -234,6 +266,18 @@ def test_an_alarm_sends_a_rollout_back(versions: Platform) -> None:
             AlarmName="too-many-errors", StateValue="ALARM", StateReason="a drill"
         )
         last = settled(sagemaker, "alarmed")
+        told = ledger(versions, "alarmed")
+        page = tmp_path / "report.html"
+        told_page = command(
+            "rollout", "report", "alarmed", "--html", str(page), home=versions.home.root
+        )
+        table = command("rollout", "report", "alarmed", home=versions.home.root).stdout
+    assert told_page.returncode == 0, told_page.stderr
+    assert "a drill" in page.read_text(), "the page says what the alarm said"
+    assert "rolled back" in table
+    decision = told["decisions"][-1]
+    assert (decision["act"], decision["alarms"][0]["state"]) == ("rolled back", "ALARM")
+    assert decision["totals"]["green"]["answered"] > 0
     assert (last["EndpointStatus"], last["EndpointConfigName"]) == ("InService", "v1")
     assert "Alarm too-many-errors was in ALARM" in last["FailureReason"]
     assert set(load.answers) == {1.0, 2.0}, load.answers

@@ -188,6 +188,11 @@ class Home:
         return self.run if name == FIRST_ZONE else self.run / f"zone-{name}"
 
     @property
+    def ledgers(self) -> Path:
+        """What gateways enter of requests during rollouts: a book of each, mapped into its memory."""
+        return self.run / "ledgers"
+
+    @property
     def processes(self) -> Path:
         """One state file for each worker and job of the first zone, which outlives the host."""
         return self.run / "processes"

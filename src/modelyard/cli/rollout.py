@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
 
-from modelyard.cli import output
+from modelyard.cli import output, rollout_report
 from modelyard.cli.options import HomeOption, JsonOption, RegionOption
 from modelyard.cli.platform import connect
 
@@ -52,6 +53,34 @@ def _print(rollout: Mapping[str, Any]) -> None:
     if rollout["why_back"]:
         rows.append(("goes back", rollout["why_back"]))
     output.print_table(("", ""), rows, empty="")
+
+
+@app.command()
+def report(
+    endpoint: Endpoint,
+    home: HomeOption = None,
+    region: RegionOption = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every rollout that is kept, not the last alone.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write it as a page that needs no other file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what became of every request of a rollout, and why each step of it was taken."""
+    platform = connect(home, region=region)
+    query = urlencode({"endpoint": endpoint, "region": platform.region})
+    found = json.loads(platform.own_call("GET", f"/_modelyard/rollouts/report?{query}"))
+    if not every:
+        found["rollouts"] = found["rollouts"][-1:]
+    if html is not None:
+        html.write_text(rollout_report.page(found), encoding="utf-8")
+        output.notes.print(f"Written: {html}")
+    if as_json:
+        output.print_json(found)
+    elif html is None:
+        rollout_report.show(found)
 
 
 @app.command()

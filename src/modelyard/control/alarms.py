@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from modelyard.base.clock import Clock
 from modelyard.domain.alarms import Rule, Verdict, evaluate, reason_data
+from modelyard.domain.ledger import AlarmSeen
 from modelyard.domain.metric_math import Series, evaluate_all
 from modelyard.store.alarms import ALARM, moved, period_of
 from modelyard.store.metrics import HistoryItem, Metric, MetricStore
@@ -18,6 +19,8 @@ from modelyard.store.resources import Json, Key, Resource, ResourceStore, Update
 SETTLE_SECONDS = 2.0
 """Gateways tell of their requests at the ends of periods: a period is closed for good a moment after its end."""
 _EVALUATION_SECONDS_MAX = 60
+REASON_MAX = 400
+"""So much of an alarm's reason goes into a rollout's ledger."""
 
 
 class AlarmReconciler:
@@ -153,6 +156,18 @@ class Ringing:
             alarm = self._store.get(Key(kind=ALARM, account=account, region=region, name=name))
             if alarm is not None and alarm.status["StateValue"] == "ALARM":
                 found.append(name)
+        return tuple(found)
+
+    def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
+        """Their states and reasons, in which the data points stand."""
+        found = []
+        for name in sorted(set(names)):
+            alarm = self._store.get(Key(kind=ALARM, account=account, region=region, name=name))
+            if alarm is None:
+                found.append(AlarmSeen(name=name, state="(deleted)", reason=""))
+                continue
+            reason = alarm.status.get("StateReason", "")[:REASON_MAX]
+            found.append(AlarmSeen(name=name, state=alarm.status["StateValue"], reason=reason))
         return tuple(found)
 
 

@@ -1,5 +1,6 @@
 """The reconciler of endpoints: reads the world, asks ``domain.endpoint_plan``, applies its steps in order."""
 
+import asyncio
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -10,6 +11,13 @@ from modelyard.base.clock import Clock
 from modelyard.base.failpoint import failpoint
 from modelyard.base.settings import Limits
 from modelyard.control.fleets import CannotPlan, Fleets, instance_id
+from modelyard.control.ledgers import (
+    BookReader,
+    close_drained,
+    ledgers_of,
+    open_rollouts,
+    with_ledgers,
+)
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher
 from modelyard.domain.capture import rule_of
@@ -29,6 +37,7 @@ from modelyard.domain.endpoint_steps import (
     StopWorker,
     Watch,
 )
+from modelyard.domain.endpoint_update import rollout_id
 from modelyard.domain.fleet import (
     Capacity,
     Fleet,
@@ -38,7 +47,8 @@ from modelyard.domain.fleet import (
     to_json,
     with_shadows,
 )
-from modelyard.domain.rollout import seconds_left
+from modelyard.domain.ledger import AlarmSeen, Ledger, Now, follow, totals_of
+from modelyard.domain.rollout import Rollout, seconds_left
 from modelyard.domain.routes import EndpointRoute
 from modelyard.runtimes.runtime import LogStream
 from modelyard.store.resources import Delete, Json, Key, Resource, ResourceStore, Update
@@ -46,6 +56,8 @@ from modelyard.store.resources import Delete, Json, Key, Resource, ResourceStore
 _MEMORY = "control"
 _WATCH_SECONDS = 1.0
 """An update is looked at so often: its alarms may have rung."""
+_DRAIN_SECONDS = 0.5
+"""So often it is looked whether the last request of a rollout has ended."""
 _SAVE_SECONDS = 5.0
 """So much of a bake may be watched again after control was killed."""
 
@@ -56,11 +68,17 @@ class AlarmStates(Protocol):
     def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
         """Those of the alarms that are in ALARM, sorted."""
 
+    def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
+        """Their states and reasons."""
+
 
 class NoAlarms:
     """Where there are none."""
 
     def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
+        return ()
+
+    def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
         return ()
 
 
@@ -78,7 +96,10 @@ class EndpointReconciler:
         limits: Limits,
         alarms: AlarmStates | None = None,
         zones: Callable[[], tuple[str, ...]] = tuple,
+        books: BookReader | None = None,
     ) -> None:
+        self._books = books
+        self._draining_since: dict[Key, float] = {}
         self._zones = zones
         self._alarms = alarms or NoAlarms()
         self._watched_since: dict[Key, float] = {}
@@ -115,7 +136,47 @@ class EndpointReconciler:
         decided = plan(wished, observed, now=self._clock.now(), rules=rules, watch=watch)
         for step in decided.steps:
             resource = await self._apply(step, resource)
+        if not wished.deleting and not await self._close_ledgers(resource):
+            return min(decided.seconds, _DRAIN_SECONDS)
         return min(decided.seconds, _WATCH_SECONDS) if memory.rollout else decided.seconds
+
+    async def _close_ledgers(self, resource: Resource) -> bool:
+        """Whether no ledger waits for the last requests of its rollout; those that need not any more are closed."""
+        ledgers, key = ledgers_of(resource.status), resource.key
+        if self._books is None or all(one.closed or one.outcome == "running" for one in ledgers):
+            self._draining_since.pop(key, None)
+            return True
+        now = self._clock.monotonic()
+        since = self._draining_since.setdefault(key, now)
+        is_late = now - since > self._limits.invocation_seconds + _WATCH_SECONDS
+        found = await asyncio.to_thread(close_drained, ledgers, self._books, is_late=is_late)
+        if found is None:
+            return False
+        status = with_ledgers(resource.status, found)
+        await self._store.write(Update(key=key, version=resource.version, status=status))
+        await asyncio.to_thread(self._books.sweep, open_rollouts(self._store))
+        return all(one.closed or one.outcome == "running" for one in found)
+
+    async def _followed(self, resource: Resource, after: Memory) -> list[Ledger]:
+        """The endpoint's ledgers with what the next status decides, and with what that was decided from."""
+        key, memory = resource.key, endpoint_memory(resource)
+        ledgers = ledgers_of(resource.status)
+        rollout = memory.rollout or after.rollout
+        if self._books is None or rollout is None:
+            return ledgers
+        at = self._clock.now()
+        if follow(ledgers, memory, after, Now(at=at)) == ledgers:
+            return ledgers
+        target = memory.target if memory.rollout else after.target
+        assert target is not None
+        counts = await asyncio.to_thread(self._books.counts, rollout_id(target))
+        now = Now(
+            at=at,
+            alarms=self._alarms.seen(key.account, key.region, rollout.policy.alarms),
+            totals=totals_of(counts),
+            by_hand=_is_hurried(resource, memory.rollout),
+        )
+        return follow(ledgers, memory, after, now)
 
     def _watch(self, resource: Resource, memory: Memory) -> Watch:
         """What an update is watched by. Its time is added up in steps, so that not each look is a write."""
@@ -136,7 +197,7 @@ class EndpointReconciler:
             seconds=seconds,
             ringing=ringing,
             hold=word.get("hold", False),
-            go=word.get("go") == rollout.stage and rollout.shifted,
+            go=_is_hurried(resource, rollout),
             abort=word.get("abort", False),
         )
 
@@ -163,7 +224,7 @@ class EndpointReconciler:
         """Apply one step; the resource as it is after it."""
         key = resource.key
         match step:
-            case PublishRoutes(variants=variants):
+            case PublishRoutes(variants=variants, rollout=rollout):
                 route = None
                 if variants is not None:
                     route = EndpointRoute(
@@ -173,6 +234,7 @@ class EndpointReconciler:
                         region=key.region,
                         variants=tuple(one for one in variants if not one.shadow),
                         shadows=tuple(one for one in variants if one.shadow),
+                        rollout=rollout,
                         log_group=_log_group(key),
                         capture=rule_of(resource.spec["config"].get("DataCaptureConfig")),
                     )
@@ -218,6 +280,7 @@ class EndpointReconciler:
         status.pop("FailureReason", None)
         if step.failure_reason:
             status["FailureReason"] = step.failure_reason
+        status = with_ledgers(status, await self._followed(resource, step.memory))
         if status == before:
             return resource
         if status["EndpointStatus"] != before.get("EndpointStatus"):
@@ -225,6 +288,12 @@ class EndpointReconciler:
         update = Update(key=resource.key, version=resource.version, status=status)
         (written,) = await self._store.write(update)
         return written
+
+
+def _is_hurried(resource: Resource, rollout: Rollout | None) -> bool:
+    """Whether a person has ended this stage's bake."""
+    word = resource.spec.get("steering") or {}
+    return rollout is not None and rollout.shifted and word.get("go") == rollout.stage
 
 
 def _fleet_generation(spec: Json) -> int:

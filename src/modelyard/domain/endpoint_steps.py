@@ -7,7 +7,7 @@ from typing import Any
 from modelyard.domain.endpoint_memory import Memory
 from modelyard.domain.fleet import Capacity, Fleet, Observed, Placement
 from modelyard.domain.rollout import Policy
-from modelyard.domain.routes import VariantRoute
+from modelyard.domain.routes import RolloutRoute, VariantRoute
 
 _STOP_POLL_SECONDS = 5.0
 ALL_AT_ONCE = Policy()
@@ -62,6 +62,7 @@ class PublishRoutes:
     """Requests of the endpoint go to these; None: it is not invocable."""
 
     variants: tuple[VariantRoute, ...] | None
+    rollout: RolloutRoute | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

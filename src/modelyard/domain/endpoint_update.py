@@ -16,8 +16,17 @@ from modelyard.domain.endpoint_steps import (
     Watch,
     add_retirement,
 )
-from modelyard.domain.fleet import Fleet, Look, Observed, describe_loss, limited_reason, look_at
+from modelyard.domain.fleet import (
+    Fleet,
+    Look,
+    Observed,
+    describe_loss,
+    limited_reason,
+    look_at,
+    short_id,
+)
 from modelyard.domain.rollout import Outcome, Rollout
+from modelyard.domain.routes import RolloutRoute
 
 
 def update(
@@ -67,12 +76,24 @@ def update(
     moved = msgspec.structs.replace(after, elapsed=rollout.elapsed, baked=rollout.baked) != rollout
     wake_at = min(look.wake_at, old.wake_at, now + rollouts.seconds_left(after))
     result = Plan(seconds=0.0 if moved else max(0.0, wake_at - now))
-    result.steps.append(PublishRoutes(variants=variants))
+    result.steps.append(PublishRoutes(variants=variants, rollout=_entered(memory)))
     memory = drop_unseen(memory, observed)
     result.steps.append(status_step(memory, old.ready, look.ready))
     result.steps += [StartWorker(placement=placement) for placement in starts]
     add_retirement(result, memory, observed)
     return result
+
+
+def _entered(memory: Memory) -> RolloutRoute | None:
+    green = memory.target
+    if green is None or memory.rollout is None:
+        return None
+    return RolloutRoute(id=rollout_id(green), green=green.generation)
+
+
+def rollout_id(green: Fleet) -> str:
+    """No two rollouts have the same, not even those of endpoints that bear the same name one after the other."""
+    return short_id("rollout", green.owner, green.generation)
 
 
 def _decided(memory: Memory, after: Rollout, outcome: Outcome, blue_failure: str) -> Memory:

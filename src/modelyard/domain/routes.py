@@ -52,6 +52,13 @@ class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
     """How far, relatively, a shadow's numbers may be from production's."""
 
 
+class RolloutRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """The rollout that requests are entered for: its id, and which fleet is the new one."""
+
+    id: str
+    green: int
+
+
 class EndpointRoute(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint that is invocable. ``log_group`` goes into a ModelError's text."""
 
@@ -63,6 +70,7 @@ class EndpointRoute(msgspec.Struct, frozen=True, kw_only=True):
     log_group: str = ""
     capture: CaptureRule | None = None
     shadows: tuple[VariantRoute, ...] = ()
+    rollout: RolloutRoute | None = None
 
 
 class RoutingTable(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,6 +63,11 @@ class Invocation(msgspec.Struct, eq=False):
     replica: "_Replica | None" = None
     sent_as: int = 0
 
+    @property
+    def served_by(self) -> int:
+        """The fleet whose replica has it, or had it last; 0 where none had."""
+        return self.replica.fleet if self.replica is not None else 0
+
     def end(self, outcome: Final | ServiceError) -> None:
         """The one answer; a second is a bug of the caller's and does nothing."""
         if not self.is_over:
@@ -366,6 +371,10 @@ class _Pool:
         return self._route.config
 
     @property
+    def fleet(self) -> int:
+        return self._route.fleet
+
+    @property
     def instances(self) -> int:
         return len(self._replicas)
 
@@ -379,6 +388,7 @@ class _Replica:
 
     def __init__(self, pool: _Pool, route: ReplicaRoute) -> None:
         self._pool = pool
+        self.fleet = pool.fleet
         self.containers = tuple(worker.container for worker in route.workers)
         self._takes_arrays = tuple(worker.takes_arrays for worker in route.workers)
         self._dispatcher = pool.dispatcher

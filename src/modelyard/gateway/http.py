@@ -327,6 +327,10 @@ class ClientConnection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    def awaits(self, exchange: Exchange) -> bool:
+        """Whether this is the request that is answered next."""
+        return self._exchange is exchange
+
     def expect_more(self) -> None:
         """Answer ``Expect: 100-continue``: the body is welcome."""
         self.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -20,6 +20,7 @@ from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.routing import choose_variant
 from modelyard.domain.shadow import Answer
+from modelyard.gateway.books import Books, Entry
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher, Invocation
@@ -98,6 +99,7 @@ class Invocations:
     capture: Capture
     shelves: Shelves
     shadows: Shadows
+    books: Books
 
     def begin(self, head: Head, client: ClientConnection) -> "Invoke":
         """The exchange of one invocation."""
@@ -121,6 +123,7 @@ class Invoke:
         self._config = ""
         self._is_captured = False
         self._shadow: VariantRoute | None = None
+        self._entry: Entry | None = None
         self._request_id = shared.request_id()
         asked: Asked = head.memo or _ask(head)
         self._asked = head.memo = asked
@@ -212,6 +215,8 @@ class Invoke:
                 "ValidationError", f"Endpoint {name} of account {call.account} not found."
             )
         self._endpoint = endpoint
+        if endpoint.rollout is not None:
+            self._entry = self._shared.books.accept(endpoint.rollout)
         rule = endpoint.capture
         self._is_captured = rule is not None and is_sampled(rule, self._shared.random.uniform())
         if len(endpoint.variants) == 1 and not asked.target_variant:
@@ -250,6 +255,8 @@ class Invoke:
 
     def client_gone(self) -> None:
         self._release()
+        if self._entry is not None:
+            self._entry.leave()
         if self._invocation is not None:
             self._shared.dispatcher.cancel(self._invocation)
 
@@ -264,6 +271,8 @@ class Invoke:
             self._capture(outcome)
         if self._shadow is not None:
             self._copy(self._shadow, outcome)
+        if self._entry is not None:
+            self._enter(self._entry, outcome)
         self._invocation = None
         if isinstance(outcome, ServiceError):
             self._fail(outcome)
@@ -302,6 +311,16 @@ class Invoke:
             request=Side(self._asked.meta.content_type, invocation.body),
             answer=Side(outcome.content_type, outcome.body),
         )
+
+    def _enter(self, entry: Entry, outcome: Final | ServiceError) -> None:
+        """Strike the request off its rollout's book."""
+        invocation = self._invocation
+        if invocation is None:
+            return
+        seconds = self._shared.now() - invocation.sent_at if invocation.sent_at else 0.0
+        if not self._client.awaits(self):
+            entry.cross()
+        entry.end(outcome, invocation, fleet=self._fleet, seconds=seconds)
 
     def _copy(self, shadow: VariantRoute, outcome: Final | ServiceError) -> None:
         endpoint, invocation = self._endpoint, self._invocation
@@ -352,6 +371,8 @@ class Invoke:
             return
         self._refused = True
         self._release()
+        if self._entry is not None:
+            self._entry.refuse(error.code)
         self._client.respond(error.status, *error_answer(error, self._request_id))
 
     def _refuse_size(self) -> None:

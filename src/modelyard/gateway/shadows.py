@@ -17,7 +17,8 @@ from modelyard.base.ids import RandomSource
 from modelyard.domain.capture import Side
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, VariantRoute
-from modelyard.domain.shadow import Answer, Comparison, compare
+from modelyard.domain.shadow import Answer, compare
+from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import CellKey, Counters
 from modelyard.gateway.dispatcher import Invocation, VariantKey
@@ -59,7 +60,7 @@ class Shadows:
         random: RandomSource,
         now: Callable[[], float],
         seconds: float,
-        heard: Callable[[EndpointRoute, VariantRoute, Comparison | None], None] | None = None,
+        books: Books,
     ) -> None:
         self._dispatcher = dispatcher
         self._counters = counters
@@ -67,7 +68,7 @@ class Shadows:
         self._random = random
         self._now = now
         self._seconds = seconds
-        self._heard = heard
+        self._books = books
         self._waiting: deque[_Copy] = deque()
         self._held: Counter[VariantKey] = Counter()
         self._bytes = 0
@@ -122,8 +123,8 @@ class Shadows:
         found = compare(copied.answer, answer, tolerance=copy.shadow.tolerance)
         if found is not None:
             self._counters.compare(copy.cell, found.agrees, found.drift)
-        if self._heard is not None:
-            self._heard(copy.endpoint, copy.shadow, found)
+        if copy.endpoint.rollout is not None:
+            self._books.compared(copy.endpoint.rollout, -copy.shadow.fleet, found)
         rule = copy.endpoint.capture
         if copied.event_id and rule is not None and is_answer and answer.status == _OK:
             self._capture.add(

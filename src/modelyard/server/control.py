@@ -24,6 +24,7 @@ from modelyard.control.exposition import Exposition
 from modelyard.control.fleets import Fleets, ObjectReader
 from modelyard.control.garbage import GarbageCollector
 from modelyard.control.keys import KeyPublisher
+from modelyard.control.ledgers import BookReader
 from modelyard.control.loop import GARBAGE, Loop
 from modelyard.control.measuring import Measuring
 from modelyard.control.processes import Processes
@@ -139,6 +140,7 @@ class Control:
                 "GET /_modelyard/status": self._status,
                 "POST /_modelyard/reset": self._reset,
                 "GET /_modelyard/rollouts": self._rollout,
+                "GET /_modelyard/rollouts/report": self._report,
                 "POST /_modelyard/rollouts": self._steer,
                 f"GET {scraping.PATH}": scraping.Scraping(
                     page=self._metrics_page, keys=self._key_table, require_root=self._require_root
@@ -171,6 +173,7 @@ class Control:
             clock=clock,
             limits=settings.limits,
             alarms=Ringing(self._store),
+            books=BookReader(home.ledgers),
             zones=self._runtime.zones_up if isinstance(self._runtime, ZonedRuntime) else tuple,
         )
         jobs = TransformJobReconciler(
@@ -343,6 +346,11 @@ class Control:
     async def _rollout(self, request: Request) -> Mapping[str, Any]:
         self._require_root(request)
         return steering.state(self._store, self._settings.account, request.target)
+
+    async def _report(self, request: Request) -> Mapping[str, Any]:
+        self._require_root(request)
+        books = BookReader(self._home.ledgers)
+        return await steering.report(self._store, books, self._settings.account, request.target)
 
     async def _steer(self, request: Request) -> Mapping[str, Any]:
         self._require_root(request)

@@ -26,6 +26,7 @@ from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
 from modelyard.base.settings import Home, Settings
 from modelyard.domain.routes import EndpointRoute, RoutingTable
 from modelyard.domain.shelf import SOCKET as SHELVES
+from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import CellKey, Counters, Teller, Telling
 from modelyard.gateway.dispatcher import Dispatcher
@@ -120,6 +121,7 @@ class Gateway:
             own=home.socket(f"{SHELVES}-{start.name}"),
             now=clock.monotonic,
         )
+        self._books = Books(home.ledgers, f"{start.name}-{SystemRandom().hex(12)}")
         self._invocations = Invocations(
             gate=self._gate,
             dispatcher=self._dispatcher,
@@ -140,7 +142,9 @@ class Gateway:
                 random=FastRandom(),
                 now=clock.monotonic,
                 seconds=limits.invocation_seconds,
+                books=self._books,
             ),
+            books=self._books,
         )
         self._control = Upstream(str(home.socket("control")))
         self._objects = Upstream(str(home.socket("objects")))

@@ -3,13 +3,18 @@
 AWS has no such verbs: these are the platform's own calls, signed by the account's root, in the caller's account.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
+import msgspec
+
 from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.control.endpoints import endpoint_memory
+from modelyard.control.ledgers import BookReader, ledgers_of
 from modelyard.domain import rollout as rollouts
+from modelyard.domain.ledger import totals_of
 from modelyard.domain.rollout import Rollout
 from modelyard.services.changes import change
 from modelyard.store.resources import Json, Key, Resource, ResourceStore, Update
@@ -72,6 +77,24 @@ def state(store: ResourceStore, account: str, target: str) -> Mapping[str, Any]:
             "shares": {name: rollouts.shares(extent, name)[1] for name in sorted(rollout.green)},
         },
     }
+
+
+async def report(
+    store: ResourceStore, books: BookReader, account: str, target: str
+) -> Mapping[str, Any]:
+    """``/_modelyard/rollouts/report?endpoint=NAME&region=REGION``: the endpoint's ledgers, oldest first.
+
+    One that is open shows what its gateways have entered by now.
+    """
+    key, _ = _asked(account, target)
+    resource = _found(key, store.get(key))
+    shown = []
+    for ledger in ledgers_of(resource.status):
+        if not ledger.closed:
+            counts = await asyncio.to_thread(books.counts, ledger.id)
+            ledger = msgspec.structs.replace(ledger, totals=totals_of(counts))  # noqa: PLW2901 - the same, as of now
+        shown.append(msgspec.to_builtins(ledger))
+    return {"endpoint": key.name, "status": resource.status["EndpointStatus"], "rollouts": shown}
 
 
 def _told(word: str, rollout: Rollout) -> Json:

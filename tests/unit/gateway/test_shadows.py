@@ -13,6 +13,7 @@ from modelyard.domain.capture import CaptureRule
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.shadow import Answer
+from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Cell, Counters, decode_report
 from modelyard.gateway.dispatcher import Invocation, VariantKey
@@ -70,6 +71,7 @@ class Bench:
             random=SeededRandom(7),
             now=self.clock.monotonic,
             seconds=60.0,
+            books=Books(tmp_path / "ledgers", "gateway"),
         )
 
     def cell(self) -> Cell:

@@ -1,0 +1,147 @@
+"""Versions of a model that behave as they are told, and callers who know whose answer they got; for tests of rollouts.
+
+A version answers each number with itself, after five milliseconds, so that an answer that went astray shows. The container's
+environment says how it behaves: ``good``, ``errors`` (every third request fails), ``slow`` (400 ms), ``crash`` (it cannot
+start), ``wrong`` (a number too large by a half).
+"""
+
+import http.client
+import io
+import select
+import tarfile
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+SLOW_SECONDS = 0.4
+USUAL_SECONDS = 0.005
+"""Enough that there is something in flight whenever a process is killed."""
+_SCRIPT = f"""
+import os, time
+BEHAVIOUR = os.environ.get("BEHAVIOUR", "good")
+def model_fn(folder):
+    if BEHAVIOUR == "crash":
+        raise RuntimeError("this version cannot start")
+def predict_fn(rows, model):
+    time.sleep({SLOW_SECONDS} if BEHAVIOUR == "slow" else {USUAL_SECONDS})
+    if BEHAVIOUR == "errors" and int(rows[0][0]) % 3 == 0:
+        raise RuntimeError("this version fails now and then")
+    return rows + 0.5 if BEHAVIOUR == "wrong" else rows
+"""
+ANSWER_SECONDS = 90.0
+"""A caller asks again for so long; then its request is lost."""
+
+
+def archive() -> bytes:
+    """The ``model.tar.gz`` of all of them."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        member = tarfile.TarInfo("code/inference.py")
+        member.size = len(_SCRIPT)
+        tar.addfile(member, io.BytesIO(_SCRIPT.encode()))
+    return packed.getvalue()
+
+
+class Callers:
+    """Threads that ask an endpoint of a platform without signatures, each with numbers of its own.
+
+    ``outcomes`` counts answers by what they were; a caller whose connection broke, or who was refused with 429 or 503, asks
+    the same again, which ``asked_again`` counts. An answer that is not the caller's own, or more bytes than one answer, is
+    ``crossed`` or ``twice``.
+    """
+
+    def __init__(self, port: int, endpoint: str, *, count: int, pause: float = 0.0) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.asked_again: Counter[str] = Counter()
+        self.crossed: list[tuple[int, Any]] = []
+        self.twice = 0
+        self.lost: list[int] = []
+        self.slowest = 0.0
+        self._port = port
+        self._path = f"/endpoints/{endpoint}/invocations"
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(place, count)) for place in range(count)
+        ]
+
+    def __enter__(self) -> "Callers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def requests(self) -> int:
+        """All that ended."""
+        return sum(self.outcomes.values()) + len(self.lost)
+
+    def _run(self, place: int, count: int) -> None:
+        connection = self._connect()
+        number = place
+        while not self._stop.is_set():
+            number += count
+            begun = time.monotonic()
+            while not self._ask(connection, number):
+                connection.close()
+                if time.monotonic() - begun > ANSWER_SECONDS:
+                    with self._lock:
+                        self.lost.append(number)
+                    break
+                time.sleep(0.05)
+                connection = self._connect()
+            with self._lock:
+                self.slowest = max(self.slowest, time.monotonic() - begun)
+            self._stop.wait(self._pause)
+        connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=75.0)
+
+    def _ask(self, connection: http.client.HTTPConnection, number: int) -> bool:
+        """Whether it was answered."""
+        headers = {"Content-Type": "text/csv", "Accept": "text/csv"}
+        try:
+            connection.request("POST", self._path, body=f"{number}\n", headers=headers)
+            answer = connection.getresponse()
+            said = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            return self._again(f"the connection broke ({type(error).__name__})")
+        if answer.status in (429, 503):
+            return self._again(f"refused with {answer.status}")
+        self._judge(number, answer.status, said)
+        if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
+            self._look_behind(connection)
+        return True
+
+    def _again(self, why: str) -> bool:
+        with self._lock:
+            self.asked_again[why] += 1
+        return False
+
+    def _judge(self, number: int, status: int, said: bytes) -> None:
+        with self._lock:
+            if status != 200:
+                self.outcomes[f"error {status}"] += 1
+                return
+            value = float(said)
+            outcome = "own answer" if value == number else "wrong answer"
+            if value not in (number, number + 0.5):
+                outcome = "crossed"
+                self.crossed.append((number, value))
+            self.outcomes[outcome] += 1
+
+    def _look_behind(self, connection: http.client.HTTPConnection) -> None:
+        """Nothing may follow an answer but the connection's end."""
+        try:
+            more = connection.sock.recv(1)
+        except OSError:
+            return
+        with self._lock:
+            self.twice += bool(more)
