@@ -2,14 +2,17 @@
 
 ``MODELYARD_FAILPOINTS="store.before-commit=2,objects.after-rename=1"`` kills the process with SIGKILL on
 the second visit of the first and the first visit of the second. ``NAME=error:1`` raises ``OSError``
-(ENOSPC) instead, which is how a full disk is rehearsed. Without the variable a failpoint costs one
+(ENOSPC) instead, which is how a full disk is rehearsed; ``NAME=slow:1`` makes every visit from the first on
+take two seconds, as a slow disk does. Without the variable a failpoint costs one
 attribute test.
 """
 
 import errno
 import os
 import signal
+import time
 
+SLOW_SECONDS = 2.0
 _VARIABLE = "MODELYARD_FAILPOINTS"
 
 
@@ -37,6 +40,9 @@ def _visit(name: str) -> None:
     kind, visits = _armed[name]
     if visits > 1:
         _armed[name] = (kind, visits - 1)
+        return
+    if kind == "slow":
+        time.sleep(SLOW_SECONDS)
         return
     if kind == "error":
         del _armed[name]

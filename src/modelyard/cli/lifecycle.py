@@ -22,7 +22,7 @@ from modelyard.cli.options import HomeOption, JsonOption
 from modelyard.cli.platform import CommandFailed, Platform, connect, describe
 from modelyard.server import backup as copies
 from modelyard.server import supervisor
-from modelyard.server.status import protections
+from modelyard.server.status import disk, protections
 from modelyard.store.external_objects import from_environment
 
 START_SECONDS = 60.0
@@ -299,8 +299,10 @@ def _health(platform: Platform) -> dict[str, Any]:
     except BotoCoreError as error:
         raise CommandFailed(
             f"The platform runs, but its control process does not answer: {error}",
-            f"Logs: {platform.home.logs}",
+            f"Disk: {disk(platform.home)}. Logs: {platform.home.logs}",
         ) from error
+    except CommandFailed as failure:
+        raise CommandFailed(failure.message, f"Disk: {disk(platform.home)}.") from failure
     return health
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from modelyard.base.arns import sagemaker_arn
-from modelyard.base.clock import Clock
+from modelyard.base.clock import Clock, SteadyTime
 from modelyard.base.failpoint import failpoint
 from modelyard.base.settings import Limits
 from modelyard.control.fleets import CannotPlan, Fleets, instance_id
@@ -108,6 +108,7 @@ class EndpointReconciler:
         self._routes = routes
         self._fleets = fleets
         self._clock = clock
+        self._steady = SteadyTime(clock)
         self._limits = limits
 
     async def reconcile(self, key: Key) -> float:
@@ -133,7 +134,7 @@ class EndpointReconciler:
             zones=self._zones(),
         )
         watch = self._watch(resource, memory)
-        decided = plan(wished, observed, now=self._clock.now(), rules=rules, watch=watch)
+        decided = plan(wished, observed, now=self._steady.now(), rules=rules, watch=watch)
         for step in decided.steps:
             resource = await self._apply(step, resource)
         if not wished.deleting and not await self._close_ledgers(resource):
@@ -211,7 +212,7 @@ class EndpointReconciler:
             fleet = await self._fleets.plan(
                 owner=fleet_owner(resource),
                 generation=generation,
-                now=self._clock.now(),
+                now=self._steady.now(),
                 config_name=spec["EndpointConfigName"],
                 variants=[*spec["config"]["ProductionVariants"], *shadows],
                 models=spec["models"],
@@ -284,7 +285,9 @@ class EndpointReconciler:
         if status == before:
             return resource
         if status["EndpointStatus"] != before.get("EndpointStatus"):
-            status["last_modified"] = self._clock.now()
+            status["last_modified"] = max(
+                self._clock.now(), before.get("last_modified", resource.created_at)
+            )
         update = Update(key=resource.key, version=resource.version, status=status)
         (written,) = await self._store.write(update)
         return written

@@ -8,13 +8,13 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from modelyard.base.clock import Clock
+from modelyard.base.clock import Clock, SteadyTime
 from modelyard.base.errors import ServiceError
 from modelyard.domain.scaling.activities import KEPT_MAX, KEPT_SECONDS, Activity
 from modelyard.domain.scaling.planner import decide, refused
 from modelyard.domain.scaling.policies import Policy
 from modelyard.domain.scaling.proposals import Alarm
-from modelyard.domain.scaling.state import Outcome, Scaled
+from modelyard.domain.scaling.state import Outcome, Scaled, shifted
 from modelyard.domain.scaling.targets import CONCURRENCY, Place
 from modelyard.store.resources import (
     Change,
@@ -70,6 +70,7 @@ class ScalingReconciler:
         self._alarms = alarms
         self._capacity = capacity
         self._clock = clock
+        self._steady: dict[Key, SteadyTime] = {}
         self._targets: dict[Key, set[Key]] = {}
 
     async def reconcile(self, key: Key) -> float:
@@ -81,6 +82,7 @@ class ScalingReconciler:
         )
         if target is None:
             self._targets.get(endpoint_key, set()).discard(key)
+            self._steady.pop(key, None)
             return float("inf")
         self._targets.setdefault(endpoint_key, set()).add(key)
         endpoint = self._store.get(endpoint_key)
@@ -95,6 +97,7 @@ class ScalingReconciler:
         return tuple(self._targets.get(key, ()))
 
     async def _scale(self, target: Resource, endpoint: Resource, place: Place) -> float:
+        steady = self._steady.setdefault(target.key, SteadyTime(self._clock))
         asked = target_of(
             target, owned(self._store, target, POLICY), owned(self._store, target, ACTION)
         )
@@ -102,10 +105,12 @@ class ScalingReconciler:
             asked,
             scaled_of(endpoint, place),
             await self._alarms.read(target.key, asked.policies),
-            memory_of(target),
+            shifted(memory_of(target), steady.set_by()),
             now=self._clock.now(),
         )
         target = await self._save(target, endpoint, outcome)
+        if steady.set_by():
+            self._steady[target.key] = SteadyTime(self._clock)
         if outcome.capacity is not None:
             try:
                 await self._capacity.set_capacity(endpoint.key, place, outcome.capacity)

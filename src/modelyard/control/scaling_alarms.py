@@ -69,6 +69,8 @@ class PolicyAlarms:
         interval = min(period, _EVALUATION_SECONDS_MAX)
         evaluated_at = now // interval * interval
         changed_at = float(status.get("StateUpdatedTimestamp", 0.0))
+        if changed_at > self._clock.now():
+            changed_at = 0.0  # The clock was set back since.
         points: Sequence[Point] = ()
         if status["StateValue"] == "ALARM":
             if changed_at >= evaluated_at:

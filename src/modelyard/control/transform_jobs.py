@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from modelyard.base.arns import sagemaker_arn
-from modelyard.base.clock import Clock
+from modelyard.base.clock import Clock, SteadyTime
 from modelyard.base.failpoint import failpoint
 from modelyard.base.settings import Home, Limits
 from modelyard.control.data_logs import Logs, bring_data_log
@@ -65,6 +65,7 @@ class TransformJobReconciler:
         self._processes = processes
         self._fleets = fleets
         self._clock = clock
+        self._steady = SteadyTime(clock)
         self._home = home
         self._limits = limits
         self._logs = logs
@@ -86,7 +87,7 @@ class TransformJobReconciler:
         decided = plan_job(
             job,
             await self._processes.observed(),
-            now=self._clock.now(),
+            now=self._steady.now(),
             startup_seconds=self._limits.startup_seconds,
             restart_attempts=self._limits.restart_attempts,
             objects_done=progress.get("objects_done", 0),
@@ -126,7 +127,7 @@ class TransformJobReconciler:
             return await self._fleets.plan(
                 owner=fleet_owner(resource),
                 generation=1,
-                now=self._clock.now(),
+                now=self._steady.now(),
                 config_name="",
                 variants=[variant],
                 models={spec["ModelName"]: spec["model"]},
@@ -239,7 +240,8 @@ class TransformJobReconciler:
         status: Json = {**before, "progress": progress, _MEMORY: to_json(memory)}
         if memory.outcome:
             status["TransformJobStatus"] = memory.outcome
-            status.setdefault("TransformEndTime", self._clock.now())
+            began = status.get("TransformStartTime", 0.0)
+            status.setdefault("TransformEndTime", max(self._clock.now(), began))
         elif resource.spec.get("stopping"):
             status["TransformJobStatus"] = "Stopping"
         if memory.process is not None:

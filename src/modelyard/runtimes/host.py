@@ -35,6 +35,7 @@ from modelyard.runtimes.records import (
     Record,
     Records,
     Report,
+    age_seconds,
     start_time,
     without_payload,
 )
@@ -284,7 +285,8 @@ class Host:
             watched.kill_at = now + self._limits.drain_seconds
             _signal(watched, signal.SIGTERM)
         elif record.spec.kind == "worker" and watched.is_starting:
-            age = max(0.0, self._clock.now() - record.started_at)
+            assert watched.report is not None, "what was adopted has reported"
+            age = age_seconds(watched.report.start)
             watched.ready_by = now + max(0.0, self._startup_seconds(record.spec) - age)
 
     def _watch(self, watched: _Watched, pid: int) -> None:

@@ -10,6 +10,7 @@ containers above all, never enters the host's memory, which every later process 
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -117,6 +118,11 @@ def start_time(pid: int) -> int | None:
         return None
     fields = text.rpartition(")")[2].split()
     return None if fields[0] == "Z" else int(fields[19])
+
+
+def age_seconds(start: int) -> float:
+    """Of a process by the kernel's start time, whatever was done to the machine's clock."""
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK"))
 
 
 def without_payload(spec: ProcessSpec) -> ProcessSpec:

@@ -341,7 +341,9 @@ class Control:
 
     async def _status(self, request: Request) -> Mapping[str, Any]:
         self._require_root(request)
-        return await platform_status(self._settings, self._store, self._processes)
+        runtime = self._runtime
+        up = runtime.zones_up() if isinstance(runtime, ZonedRuntime) else ()
+        return await platform_status(self._settings, self._store, self._processes, up)
 
     async def _rollout(self, request: Request) -> Mapping[str, Any]:
         self._require_root(request)

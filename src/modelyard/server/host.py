@@ -124,8 +124,11 @@ def save_protections(home: Home, *, isolation: str, limits: str) -> None:
         if reason:
             logger.warning("%s: off, %s", name, reason)
     temporary = home.protections.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps({"isolation": isolation, "limits": limits}))
-    os.replace(temporary, home.protections)
+    try:
+        temporary.write_text(json.dumps({"isolation": isolation, "limits": limits}))
+        os.replace(temporary, home.protections)
+    except OSError as error:  # A full disk: what an earlier host found is likely still true.
+        logger.warning("the protections are not on disk: %s", error)
 
 
 def _allow_many_files() -> None:

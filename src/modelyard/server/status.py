@@ -1,24 +1,48 @@
 """What ``modelyard status`` shows: who runs, what it uses, which protections are on."""
 
 import json
+import shutil
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from modelyard.base.settings import Home, Settings
+from modelyard.base.settings import MIB, Home, Settings, zone_names
 from modelyard.control.processes import Processes
 from modelyard.runtimes.runtime import RuntimeUnavailable
 from modelyard.store.lease import Holder, read_holder
 from modelyard.store.resources import ResourceStore
 
+FULL_BYTES = 16 * MIB
+"""With less free space than this the disk counts as full."""
+SLOW_SECONDS = 1.0
+GIB = 1 << 30
+
+
+class Store(ResourceStore, Protocol):
+    """``store.sqlite.SqliteResourceStore``."""
+
+    def slowest_write(self) -> float:
+        """Seconds, in the last minute."""
+
 
 async def platform_status(
-    settings: Settings, store: ResourceStore, processes: Processes
+    settings: Settings,
+    store: Store,
+    processes: Processes,
+    zones_up: Collection[str] = (),
 ) -> dict[str, Any]:
-    """``facts`` for a table, and a row a process with its memory in bytes (PSS)."""
+    """``facts`` for a table, and a row a process with its memory in bytes (PSS).
+
+    ``zones_up`` are the zones whose host answers; empty where there is one zone only.
+    """
     home = Home(settings.home)
     off = protections(home)
     states = Counter(one.status.get("EndpointStatus", "?") for one in store.list("endpoint"))
+    zones = {}
+    if settings.zones > 1:
+        found = {zone: "up" if zone in zones_up else "away" for zone in zone_names(settings.zones)}
+        zones["Zones"] = ", ".join(f"{zone} {state}" for zone, state in found.items())
     leader = read_holder(home.lease)
     rows = [
         {"name": name, "state": _state(name, leader), "pid": pid, "memory": _memory(pid)}
@@ -49,6 +73,8 @@ async def platform_status(
             if off["isolation"]
             else "on: each model sees its own files and processes only",
             "Memory in all": f"{sum(row['memory'] for row in rows) >> 20} MiB",
+            "Disk": disk(home, slowest_write=store.slowest_write()),
+            **zones,
         },
         "processes": rows,
     }
@@ -58,6 +84,23 @@ def _state(name: str, leader: Holder | None) -> str:
     """Of two control processes one stands by."""
     is_idle = name.startswith("control") and leader is not None and name != leader.name
     return "standby" if is_idle else "running"
+
+
+def disk(home: Home, *, slowest_write: float = 0.0) -> str:
+    """How the disk of the home is, in words; ``slowest_write`` in seconds, of the last minute."""
+    try:
+        free = shutil.disk_usage(home.root).free
+    except OSError as error:
+        return f"cannot be looked at: {error}"
+    text = f"{free / GIB:.1f} GiB free"
+    if free < FULL_BYTES:
+        text = (
+            f"full, {free >> 10} KiB free: what would be saved is refused, what runs goes on; "
+            f"free some space in {home.root}"
+        )
+    if slowest_write >= SLOW_SECONDS:
+        text += f"; slow, a write took {slowest_write:.1f} s in the last minute"
+    return text
 
 
 def protections(home: Home) -> dict[str, str]:

@@ -36,6 +36,8 @@ STABLE_SECONDS = 10.0
 """A process that lived so long starts its back-off anew."""
 LOG_BYTES = 20 << 20
 """A process's log is set aside as ``.1`` at a start when it is larger."""
+TABLE_SECONDS = 1.0
+"""A table of processes that could not be written is tried again after this."""
 STOP_ORDER = ("gateway", "control", "host", "objects")
 """Requests end first, then those who start work, then the work, then what it writes to."""
 
@@ -193,6 +195,7 @@ class Supervisor:
         self._home = Home(settings.home)
         self._children = _children(settings, listener.fileno())
         self._stopping = False
+        self._write_table_at: float | None = None
 
     def serve(self, on_ready: Callable[[Settings], None] | None) -> None:
         """Start all and keep them; returns when all have stopped."""
@@ -242,12 +245,16 @@ class Supervisor:
 
     def _seconds_to_next(self, announced: bool) -> float | None:
         due = [child.restart_at for child in self._children if child.restart_at is not None]
+        if self._write_table_at is not None:
+            due.append(self._write_table_at)
         waits = [max(0.0, at - time.monotonic()) for at in due]
         if not announced:
             waits.append(0.05)
         return min(waits, default=None)
 
     def _start_due(self) -> None:
+        if self._write_table_at is not None and self._write_table_at <= time.monotonic():
+            self._write_process_table()
         for child in self._children:
             if child.restart_at is not None and child.restart_at <= time.monotonic():
                 self._start(child)
@@ -273,8 +280,15 @@ class Supervisor:
         running = [c for c in self._children if c.process is not None]
         table = {c.name: c.process.pid for c in running if c.process is not None}
         temporary = self._home.process_table.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"supervisor": os.getpid(), **table}))
-        os.replace(temporary, self._home.process_table)
+        try:
+            temporary.write_text(json.dumps({"supervisor": os.getpid(), **table}))
+            os.replace(temporary, self._home.process_table)
+        except OSError as error:  # A full disk: what runs matters more than who reads of it.
+            if self._write_table_at is None:
+                logger.warning("the table of processes cannot be written: %s", error)
+            self._write_table_at = time.monotonic() + TABLE_SECONDS
+        else:
+            self._write_table_at = None
 
     def _reap(self) -> None:
         """Collect whatever ended: children of ours, and workers that were orphaned by a dead host."""
@@ -360,9 +374,13 @@ def _environment(child: Child) -> dict[str, str] | None:
 
 def _open_log(home: Home, name: str) -> IO[bytes]:
     path = home.logs / f"{name}.log"
-    if path.exists() and path.stat().st_size > LOG_BYTES:
-        path.replace(path.with_suffix(".log.1"))
-    return path.open("ab")
+    try:
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        return path.open("ab")
+    except OSError as error:  # A full disk: it runs without a log rather than not at all.
+        logger.warning("%s starts without a log: %s", name, error)
+        return Path(os.devnull).open("ab")
 
 
 def is_ready(settings: Settings) -> bool:

@@ -16,6 +16,7 @@ import os
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ from modelyard.store.resources import (
 _QUEUE_LIMIT = 10_000
 _GROUP_LIMIT = 512
 _BUSY_MILLISECONDS = 10_000
+_REMEMBERED_SECONDS = 60.0
+_REMEMBERED_COMMITS = 1_000
 
 _metadata = MetaData()
 _resources = Table(
@@ -193,6 +196,8 @@ class SqliteResourceStore:
         self._listeners: list[Callable[[Key], None]] = []
         self._queue: queue.Queue[_Write | None] = queue.Queue(maxsize=queue_limit)
         self._closed = False
+        self._commits: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED_COMMITS)
+        self._commit_began: float | None = None
         if not path.exists():
             # It holds secrets of access keys; SQLite gives its companions (-wal, -shm) the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -254,6 +259,13 @@ class SqliteResourceStore:
         ):
             source.backup(copy)
 
+    def slowest_write(self) -> float:
+        """Seconds that the slowest commit of the last minute took, the one under way included."""
+        now = self._clock.monotonic()
+        began = self._commit_began
+        times = [took for at, took in tuple(self._commits) if now - at < _REMEMBERED_SECONDS]
+        return max([*times, now - began if began is not None else 0.0])
+
     def close(self) -> None:
         """Finish the writes that wait, and close; idempotent."""
         if self._closed:
@@ -299,7 +311,12 @@ class SqliteResourceStore:
                     ending = True
                 else:
                     group.append(more)
-            for write, outcome in zip(group, self._commit(group), strict=True):
+            self._commit_began = began = self._clock.monotonic()
+            outcomes = self._commit(group)
+            self._commit_began = None
+            now = self._clock.monotonic()
+            self._commits.append((now, now - began))
+            for write, outcome in zip(group, outcomes, strict=True):
                 with suppress(RuntimeError):  # the loop was closed: nobody waits any more
                     write.loop.call_soon_threadsafe(self._deliver, write, outcome)
             if ending:

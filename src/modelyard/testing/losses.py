@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import BotoCoreError
+
 from modelyard.base.settings import Home, zone_names
-from modelyard.cli.platform import Platform
+from modelyard.cli.platform import CommandFailed, Platform
 from modelyard.store.lease import read_holder
 
 ANSWERED, BROKEN, WRONG = "answered", "broken", "wrong"
@@ -167,6 +169,15 @@ def wait_for(condition: Callable[[], bool], what: str) -> float:
         assert time.monotonic() - began < SETTLED_SECONDS, f"{what} did not happen"
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def is_answered(platform: Platform) -> bool:
+    """Whether control answers."""
+    try:
+        platform.own_call("GET", "/_modelyard/status")
+    except (CommandFailed, BotoCoreError):
+        return False
+    return True
 
 
 def is_whole(platform: Platform, replicas: int) -> bool:

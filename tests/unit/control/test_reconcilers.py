@@ -574,3 +574,38 @@ async def test_keys_are_published_with_their_state() -> None:
     await store.write(Create(key=key, spec=spec))
     await KeyPublisher(store=store, publisher=Tables()).publish_keys()
     assert tables == [{"keys": {"AKIA1": {"secret": "s", "principal": principal, "active": False}}}]
+
+
+@pytest.mark.parametrize("seconds", [3_600.0, -3_600.0])
+async def test_a_clock_that_is_set_makes_no_worker_late_and_no_attempt_wait(
+    control: Control, seconds: float
+) -> None:
+    await control.create_endpoint()
+    await control.until(lambda: len(control.runtime.ids("worker", STARTING)) == 2)
+    control.clock.step_wall_time(seconds)
+    control.clock.advance(1.0)
+    control.loop.wake(ENDPOINT)
+    await control.quiet()
+    assert control.status(ENDPOINT)["EndpointStatus"] == "Creating"
+    assert len(control.runtime.ids("worker", STARTING)) == 2
+
+    control.runtime.all_become("worker", READY)
+    await control.until(lambda: control.status(ENDPOINT)["EndpointStatus"] == "InService")
+    (first, _) = control.runtime.ids("worker", READY)
+    control.runtime.become(first, DEAD)
+    await control.until(lambda: control.runtime.ids("worker", STARTING))
+    control.runtime.become(control.runtime.ids("worker", STARTING)[0], DEAD)
+    await control.quiet()
+    control.clock.step_wall_time(seconds)
+    control.clock.advance(1.1)
+    await control.until(lambda: control.runtime.ids("worker", STARTING))
+
+
+async def test_an_endpoint_was_never_modified_before_it_was_made(control: Control) -> None:
+    await control.create_endpoint()
+    await control.until(lambda: len(control.runtime.ids("worker", STARTING)) == 2)
+    before = control.status(ENDPOINT).get("last_modified", control.clock.now())
+    control.clock.step_wall_time(-86_400.0)
+    control.runtime.all_become("worker", READY)
+    await control.until(lambda: control.status(ENDPOINT)["EndpointStatus"] == "InService")
+    assert control.status(ENDPOINT)["last_modified"] >= before

@@ -49,6 +49,32 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     not_scaled: NotScaled | None = None
 
 
+def shifted(memory: Memory, seconds: float) -> Memory:
+    """The same memory after the clock was set forward by ``seconds``: cool-downs last as long as they would have.
+
+    Scheduled runs stay: they mean the time of day.
+    """
+    if not seconds:
+        return memory
+    change = memory.change
+    if change is not None:
+        activity = change.activity
+        began = activity.started_at + seconds
+        change = msgspec.structs.replace(
+            change, activity=msgspec.structs.replace(activity, started_at=began)
+        )
+    return msgspec.structs.replace(
+        memory,
+        change=change,
+        retry_at=memory.retry_at + seconds if memory.retry_at else 0.0,
+        acted={name: at + seconds for name, at in memory.acted.items()},
+        history=tuple((at + seconds, count) for at, count in memory.history),
+        in_until=memory.in_until + seconds if memory.in_until else 0.0,
+        out_until=memory.out_until + seconds if memory.out_until else 0.0,
+        not_scaled=None,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledAction:
     """``start`` is where it begins to count: its StartTime, or when it was put; None of a bound keeps it."""
