@@ -3,7 +3,7 @@
 ``MODELYARD_FAILPOINTS="store.before-commit=2,objects.after-rename=1"`` kills the process with SIGKILL on
 the second visit of the first and the first visit of the second. ``NAME=error:1`` raises ``OSError``
 (ENOSPC) instead, which is how a full disk is rehearsed; ``NAME=slow:1`` makes every visit from the first on
-take two seconds, as a slow disk does. Without the variable a failpoint costs one
+take a second, as a slow disk does. Without the variable a failpoint costs one
 attribute test.
 """
 
@@ -12,7 +12,7 @@ import os
 import signal
 import time
 
-SLOW_SECONDS = 2.0
+SLOW_SECONDS = 1.0
 _VARIABLE = "MODELYARD_FAILPOINTS"
 
 

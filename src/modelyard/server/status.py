@@ -15,7 +15,7 @@ from modelyard.store.resources import ResourceStore
 
 FULL_BYTES = 16 * MIB
 """With less free space than this the disk counts as full."""
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 0.5
 GIB = 1 << 30
 
 
