@@ -64,7 +64,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """A program of the machine, and the command that installs it."""
+    """A program of the machine, or the absolute path of a file that comes with one, and the command that installs it."""
 
     name: str
     command: str
@@ -106,7 +106,8 @@ class Pack(
 
     @property
     def has_files(self) -> bool:
-        return bool(self.packages or self.libraries or self.build)
+        """Or has to be installed though it has none, so that somebody accepts its licence."""
+        return bool(self.packages or self.libraries or self.build or self.licence.accept)
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -266,8 +267,13 @@ class Catalogue:
 def missing_libraries(pack: Pack) -> list[str]:
     """Commands that install what the machine lacks for this pack."""
     modules = [one.command for one in pack.modules if importlib.util.find_spec(one.name) is None]
-    programs = [one.command for one in pack.programs if shutil.which(one.name) is None]
+    programs = [one.command for one in pack.programs if not _is_there(one.name)]
     return list(dict.fromkeys([*modules, *programs]))
+
+
+def _is_there(program: str) -> bool:
+    path = Path(program)
+    return path.exists() if path.is_absolute() else shutil.which(program) is not None
 
 
 def mending(pack: Pack) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from modelyard.ai.questions import Finding, Item
 
 ENGINES: Mapping[str, str] = {
+    "apertium": "modelyard.ai.apertium",
     "language": "modelyard.ai.language",
     "pii": "modelyard.ai.pii",
     "sentiment": "modelyard.ai.sentiment",

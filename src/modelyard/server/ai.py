@@ -7,6 +7,7 @@ from modelyard.base.clock import Clock
 from modelyard.base.ids import RandomSource
 from modelyard.base.settings import Home, Settings
 from modelyard.server.data_plane import LocalDataPlane
+from modelyard.server.presigning import presigner
 from modelyard.services.comprehend.detection import Detection
 from modelyard.services.comprehend.documents import Objects
 from modelyard.services.comprehend.job_operations import (
@@ -22,6 +23,9 @@ from modelyard.services.cost_explorer import CostExplorer
 from modelyard.services.hosted_models import HostedModels
 from modelyard.services.metering import Metering, read_prices
 from modelyard.services.sagemaker.resources import Roles
+from modelyard.services.translate.terminologies import OWNER, Shelf, Terminologies
+from modelyard.services.translate.translation import Translation
+from modelyard.services.translate.translator import Translator
 from modelyard.store.resources import ResourceStore
 from modelyard.store.usage import UsageStore
 
@@ -33,12 +37,14 @@ class AiServices:
         self,
         *,
         store: ResourceStore,
-        home: Home,
         settings: Settings,
         clock: Clock,
         random: RandomSource,
         objects: Objects,
+        shelf: Shelf,
     ) -> None:
+        """``objects`` are where users' data lies; ``shelf`` is the platform's own."""
+        home = Home(settings.home)
         self._data_plane = LocalDataPlane(
             home=home, limits=settings.limits, clock=clock, random=random
         )
@@ -60,7 +66,15 @@ class AiServices:
             clock=clock,
             scratch=home.root,
         )
+        terminologies = Terminologies(
+            store=store,
+            shelf=shelf,
+            locate=presigner(settings, account=OWNER, clock=clock, random=random),
+        )
+        translator = Translator(models=self.models, terminologies=terminologies)
         self.facades: tuple[object, ...] = (
+            Translation(translator=translator, metering=self.metering),
+            terminologies,
             DominantLanguageJobs(jobs=jobs),
             EntitiesJobs(jobs=jobs),
             KeyPhrasesJobs(jobs=jobs),

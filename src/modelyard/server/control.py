@@ -112,11 +112,11 @@ class Control:
         self._processes = Processes(self._runtime)
         self._ai = AiServices(
             store=store,
-            home=home,
             settings=settings,
             clock=clock,
             random=random,
             objects=self._data_objects(),
+            shelf=self._objects,
         )
         self._exposition = Exposition(store)
         self._measuring = Measuring(

@@ -105,6 +105,14 @@ class HostedModels:
         except PackMissing as missing:
             raise PackNotInstalled(missing) from None
 
+    def is_ready(self, service: str, task: str, language: str) -> bool:
+        """Whether a pack serves, and is installed."""
+        try:
+            self._catalogue.find(service, task, language)
+        except (PackMissing, NotServed):
+            return False
+        return True
+
     def languages(self, service: str, task: str) -> list[str]:
         """Every language that some pack serves."""
         return self._catalogue.languages(service, task)

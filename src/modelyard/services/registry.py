@@ -36,6 +36,8 @@ from modelyard.services.sagemaker.models import Models
 from modelyard.services.sagemaker.tags import Tags
 from modelyard.services.sagemaker.transform_jobs import TransformJobs
 from modelyard.services.sts import Sts
+from modelyard.services.translate.terminologies import Terminologies
+from modelyard.services.translate.translation import Translation
 
 Operation = Callable[..., Awaitable[Mapping[str, Any] | None]]
 
@@ -149,6 +151,12 @@ COMPREHEND: dict[type, tuple[str, ...]] = {
         "StopPiiEntitiesDetectionJob",
     ),
 }  # fmt: skip
+TRANSLATE: dict[type, tuple[str, ...]] = {
+    Translation: ("TranslateText", "ListLanguages"),
+    Terminologies: (
+        "ImportTerminology", "GetTerminology", "ListTerminologies", "DeleteTerminology",
+    ),
+}  # fmt: skip
 COST_EXPLORER: dict[type, tuple[str, ...]] = {CostExplorer: ("GetCostAndUsage",)}
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
@@ -158,6 +166,7 @@ SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "application-autoscaling": AUTOSCALING,
     "cloudwatch": CLOUDWATCH,
     "comprehend": COMPREHEND,
+    "translate": TRANSLATE,
     "ce": COST_EXPLORER,
 }
 

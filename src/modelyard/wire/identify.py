@@ -24,6 +24,7 @@ _BY_TARGET = {
     "GraniteServiceVersion20100801": "cloudwatch",
     "AnyScaleFrontendService": "application-autoscaling",
     "Comprehend_20171127": "comprehend",
+    "AWSShineFrontendService_20170701": "translate",
     "AWSInsightsIndexService": "ce",
 }
 _HOST = re.compile(

@@ -1,0 +1,1 @@
+"""Amazon Translate: texts and documents in another language, with terms of the user's own."""

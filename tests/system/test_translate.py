@@ -1,0 +1,72 @@
+"""Translate through boto3, with Apertium's own English and Spanish where the machine has them."""
+
+import shutil
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from modelyard.ai.apertium import MODES
+from modelyard.cli.platform import Platform
+from modelyard.testing.platform import command
+
+PACK = "apertium-en-es"
+PAIR = {"SourceLanguageCode": "en", "TargetLanguageCode": "es"}
+
+
+@pytest.fixture(scope="module")
+def translate(platform: Platform) -> Any:
+    if shutil.which("apertium") is None or not Path(MODES, "eng-spa.mode").exists():
+        pytest.skip("Apertium's English and Spanish are not installed")
+    refused = command("models", "install", PACK, home=platform.home.root)
+    assert refused.returncode == 1 and "--accept-license" in refused.stderr
+    installed = command("models", "install", PACK, "--accept-license", home=platform.home.root)
+    assert installed.returncode == 0, installed.stderr
+    return platform.client("translate")
+
+
+def test_a_pack_that_is_not_installed_is_named(platform: Platform) -> None:
+    with pytest.raises(ClientError) as caught:
+        platform.client("translate").translate_text(
+            Text="Det røde hus", SourceLanguageCode="da", TargetLanguageCode="sv"
+        )
+    assert "modelyard models install apertium-sv-da --accept-license" in str(caught.value)
+
+
+def test_texts_are_translated_with_terms_of_ones_own(translate: Any) -> None:
+    auto = {**PAIR, "SourceLanguageCode": "auto"}
+    said = translate.translate_text(Text="The red house of my brother is big.", **auto)
+    assert said["TranslatedText"] == "La casa roja de mi hermano es grande."
+    assert said["SourceLanguageCode"] == "en"
+    file = b"en,es\nAmazon Photos,Fotos Amazon\nAmazon,El Amazonas\n"
+    translate.import_terminology(
+        Name="brand", MergeStrategy="OVERWRITE", TerminologyData={"File": file, "Format": "CSV"}
+    )
+    given = {"Text": "I like Amazon Photos and Amazon.", "TerminologyNames": ["brand"]}
+    assert (
+        "Fotos Amazon y El Amazonas." in translate.translate_text(**given, **PAIR)["TranslatedText"]
+    )
+    got = translate.get_terminology(Name="brand")
+    with urllib.request.urlopen(got["TerminologyDataLocation"]["Location"], timeout=10) as answer:
+        assert answer.read() == file
+    codes = [one["LanguageCode"] for one in translate.list_languages()["Languages"]]
+    assert {"auto", "en", "es"} <= set(codes)
+    translate.delete_terminology(Name="brand")
+    with pytest.raises(translate.exceptions.ResourceNotFoundException):
+        translate.get_terminology(Name="brand")
+
+
+def test_the_services_own_errors_are_answered(translate: Any) -> None:
+    errors = translate.exceptions
+    with pytest.raises(errors.UnsupportedLanguagePairException) as caught:
+        translate.translate_text(Text="x", SourceLanguageCode="en", TargetLanguageCode="ja")
+    assert caught.value.response["TargetLanguageCode"] == "ja"
+    with pytest.raises(errors.TextSizeLimitExceededException):
+        translate.translate_text(Text="é" * 5_001, **PAIR)
+    bomb = b'<!DOCTYPE t [<!ENTITY a "aaa"><!ENTITY b "&a;&a;">]><tmx>&b;</tmx>'
+    with pytest.raises(errors.InvalidParameterValueException, match="entities"):
+        translate.import_terminology(
+            Name="bomb", MergeStrategy="OVERWRITE", TerminologyData={"File": bomb, "Format": "TMX"}
+        )
