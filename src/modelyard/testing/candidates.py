@@ -1,6 +1,6 @@
 """Versions of a model that behave as they are told, and callers who know whose answer they got; for tests of rollouts.
 
-A version answers each number with itself, after five milliseconds, so that an answer that went astray shows. The container's
+A version answers each number with itself, after three milliseconds, so that an answer that went astray shows. The container's
 environment says how it behaves: ``good``, ``errors`` (every third request fails), ``slow`` (400 ms), ``crash`` (it cannot
 start), ``wrong`` (a number too large by a half).
 """
@@ -15,7 +15,7 @@ from collections import Counter
 from typing import Any
 
 SLOW_SECONDS = 0.4
-USUAL_SECONDS = 0.005
+USUAL_SECONDS = 0.003
 """Enough that there is something in flight whenever a process is killed."""
 _SCRIPT = f"""
 import os, time
