@@ -14,19 +14,26 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelyard.cli.platform import CommandFailed, Platform
-from modelyard.testing.candidates import Callers, archive
+from modelyard.testing.candidates import (
+    BUCKET,
+    KEY,
+    Callers,
+    Candidate,
+    archive,
+    deployment,
+    patiently,
+    prepare,
+    reasons_of,
+)
 from modelyard.testing.platform import command, running_platform
 
-ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
 ENDPOINT = "rolled"
 ROLLOUTS = int(os.environ.get("MODELYARD_ROLLOUTS", "6"))
 SEED = int(os.environ.get("MODELYARD_SEED", "7"))
@@ -37,25 +44,8 @@ VICTIMS = {"worker": 6, "control": 3, "gateway": 2, "host": 1, "objects": 1}
 KILL_SECONDS = 5.0
 """The mean between two kills."""
 KINDS = ("ALL_AT_ONCE", "CANARY", "LINEAR", "ROLLING", "SHADOW")
+FIRST = Candidate(ENDPOINT, "ALL_AT_ONCE", "good", "first-")
 BAD = ("errors", "slow", "crash", "wrong")
-ALARMS = {
-    "errors": ("AWS/SageMaker", "Invocation5XXErrors", {"Statistic": "Average"}, 0.05),
-    "slow": ("AWS/SageMaker", "ModelLatency", {"ExtendedStatistic": "p50"}, 200_000.0),
-    "wrong": ("Modelyard/Shadow", "Disagreements", {"Statistic": "Average"}, 0.2),
-}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One rollout of the run."""
-
-    number: int
-    kind: str
-    behaviour: str
-
-    @property
-    def name(self) -> str:
-        return f"r{self.number}-{self.kind.lower().replace('_', '-')}-{self.behaviour}"
 
 
 def candidates() -> list[Candidate]:
@@ -68,7 +58,7 @@ def candidates() -> list[Candidate]:
         if (kind == "SHADOW" or behaviour != "wrong") and (kind, behaviour) not in quick
     ]
     every = quick + rest + [(kind, "good") for kind in KINDS]
-    return [Candidate(n, *every[n % len(every)]) for n in range(ROLLOUTS)]
+    return [Candidate(ENDPOINT, *every[n % len(every)], f"r{n}-") for n in range(ROLLOUTS)]
 
 
 @pytest.fixture(scope="module")
@@ -76,74 +66,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     home = tmp_path_factory.mktemp("rolled") / "home"
     with running_platform(home, "--no-auth", "--gateways", "2") as platform:
         s3, sagemaker = platform.client("s3"), platform.client("sagemaker")
-        s3.create_bucket(Bucket="candidates")
-        s3.put_object(Bucket="candidates", Key="model.tar.gz", Body=archive())
-        prepare(platform, Candidate(-1, "ALL_AT_ONCE", "good"), serving="")
-        sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName="r-1-all-at-once-good")
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_object(Bucket=BUCKET, Key=KEY, Body=archive())
+        prepare(platform, FIRST, serving="")
+        sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=FIRST.name)
         settled(platform)
         yield platform
-
-
-def prepare(platform: Platform, candidate: Candidate, *, serving: str) -> None:
-    """The candidate's model, config and alarms. A shadow stands beside the model that serves."""
-    sagemaker, cloudwatch = platform.client("sagemaker"), platform.client("cloudwatch")
-    name = candidate.name
-    container = {
-        "Image": "modelyard/python",
-        "ModelDataUrl": "s3://candidates/model.tar.gz",
-        "Environment": {"BEHAVIOUR": candidate.behaviour},
-    }
-    model = {"ModelName": name, "ExecutionRoleArn": ROLE, "PrimaryContainer": container}
-    patiently(lambda: sagemaker.create_model(**model))
-    common = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 2}
-    is_shadow = candidate.kind == "SHADOW"
-    variants = {
-        "ProductionVariants": [
-            {**common, "VariantName": "all", "ModelName": serving if is_shadow else name}
-        ]
-    }
-    if is_shadow:
-        variants["ShadowProductionVariants"] = [
-            {**common, "VariantName": "candidate", "ModelName": name}
-        ]
-    patiently(lambda: sagemaker.create_endpoint_config(EndpointConfigName=name, **variants))
-    watched = "candidate" if is_shadow else "all"
-    dimensions = {"EndpointName": ENDPOINT, "VariantName": watched, "EndpointConfigName": name}
-    for alarm, (namespace, metric, statistic, threshold) in ALARMS.items():
-        asked = {
-            "AlarmName": f"{name}-{alarm}",
-            "Namespace": namespace,
-            "MetricName": metric,
-            "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
-            "Period": 10,
-            "EvaluationPeriods": 1,
-            "Threshold": threshold,
-            "ComparisonOperator": "GreaterThanThreshold",
-            "TreatMissingData": "notBreaching",
-            **statistic,
-        }
-        patiently(partial(cloudwatch.put_metric_alarm, **asked))
-
-
-def deployment(candidate: Candidate) -> dict[str, Any]:
-    """A good candidate bakes for a moment, a bad one until an alarm has seen it."""
-    wait = 1 if candidate.behaviour in ("good", "crash") else 120
-    half = {"Type": "CAPACITY_PERCENT", "Value": 50}
-    found: dict[str, Any]
-    if candidate.kind == "ROLLING":
-        found = {"RollingUpdatePolicy": {"MaximumBatchSize": half, "WaitIntervalInSeconds": wait}}
-    else:
-        kind = candidate.kind if candidate.kind in ("CANARY", "LINEAR") else "ALL_AT_ONCE"
-        sizes = {"CANARY": {"CanarySize": half}, "LINEAR": {"LinearStepSize": half}}
-        routing = {"Type": kind, "WaitIntervalInSeconds": wait, **sizes.get(kind, {})}
-        found = {
-            "BlueGreenUpdatePolicy": {
-                "TrafficRoutingConfiguration": routing,
-                "TerminationWaitInSeconds": wait,
-            }
-        }
-    names = [{"AlarmName": f"{candidate.name}-{alarm}"} for alarm in ALARMS]
-    return {**found, "AutoRollbackConfiguration": {"Alarms": names}}
 
 
 def settled(platform: Platform) -> Any:
@@ -215,7 +143,7 @@ def test_every_request_of_many_rollouts_gets_its_own_answer_once(
 ) -> None:
     wanted = candidates()
     rows: list[dict[str, Any]] = []
-    serving = ("r-1-all-at-once-good", "r-1-all-at-once-good")  # config, and the model that answers
+    serving = (FIRST.name, FIRST.name)  # config, and the model that answers
     begun = time.monotonic()
     callers = Callers(platform.settings.port, ENDPOINT, count=8, pause=0.01)
     with callers, Killer(platform, SEED) as killer:
@@ -291,27 +219,3 @@ def roll_out(
     assert (last["EndpointConfigName"], ledger["outcome"]) == (config, "rolled back"), last
     assert any(one in last["FailureReason"] for one in reasons_of(candidate)), last
     return serving
-
-
-def reasons_of(candidate: Candidate) -> list[str]:
-    """What may stand in ``FailureReason``: an alarm that the candidate's fault has to ring, or its own last words."""
-    if candidate.behaviour == "crash":
-        return ["cannot start"]
-    # A shadow that fails where production answers disagrees: either alarm may ring first.
-    seen_as = ["errors", "wrong"] if candidate.behaviour == "errors" else [candidate.behaviour]
-    return [f"{candidate.name}-{alarm}" for alarm in seen_as]
-
-
-def patiently(act: Callable[[], object]) -> None:
-    """Until it works, or says that it has worked before, when the answer got lost with its process."""
-    end = time.monotonic() + SETTLE_SECONDS
-    while True:
-        try:
-            act()
-            return
-        except Exception as error:
-            if "already existing" in str(error) or "in-progress" in str(error):
-                return
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.3)

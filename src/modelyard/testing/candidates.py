@@ -12,7 +12,12 @@ import tarfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from modelyard.cli.platform import Platform
 
 SLOW_SECONDS = 0.4
 USUAL_SECONDS = 0.003
@@ -29,6 +34,9 @@ def predict_fn(rows, model):
         raise RuntimeError("this version fails now and then")
     return rows + 0.5 if BEHAVIOUR == "wrong" else rows
 """
+ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
+BUCKET, KEY = "candidates", "model.tar.gz"
+PATIENCE_SECONDS = 180.0
 ANSWER_SECONDS = 90.0
 """A caller asks again for so long; then its request is lost."""
 
@@ -41,6 +49,14 @@ def archive() -> bytes:
         member.size = len(_SCRIPT)
         tar.addfile(member, io.BytesIO(_SCRIPT.encode()))
     return packed.getvalue()
+
+
+ALARMS: Mapping[str, tuple[str, str, Mapping[str, str], float]] = {
+    "errors": ("AWS/SageMaker", "Invocation5XXErrors", {"Statistic": "Average"}, 0.05),
+    "slow": ("AWS/SageMaker", "ModelLatency", {"ExtendedStatistic": "p50"}, 200_000.0),
+    "wrong": ("Modelyard/Shadow", "Disagreements", {"Statistic": "Average"}, 0.2),
+}
+"""Namespace, metric, statistic and threshold of the alarm that each fault rings."""
 
 
 class Callers:
@@ -145,3 +161,108 @@ class Callers:
             return
         with self._lock:
             self.twice += bool(more)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version to roll out on ``endpoint``. ``kind``: a policy, or SHADOW: all at once, as the shadow of what serves."""
+
+    endpoint: str
+    kind: str
+    behaviour: str
+    prefix: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its model and its config."""
+        return f"{self.prefix}{self.kind.lower().replace('_', '-')}-{self.behaviour}"
+
+
+def prepare(platform: Platform, candidate: Candidate, *, serving: str) -> None:
+    """The candidate's model, config and alarms. A shadow stands beside the model that serves."""
+    sagemaker, cloudwatch = platform.client("sagemaker"), platform.client("cloudwatch")
+    name = candidate.name
+    container = {
+        "Image": "modelyard/python",
+        "ModelDataUrl": f"s3://{BUCKET}/{KEY}",
+        "Environment": {"BEHAVIOUR": candidate.behaviour},
+    }
+    model = {"ModelName": name, "ExecutionRoleArn": ROLE, "PrimaryContainer": container}
+    patiently(lambda: sagemaker.create_model(**model))
+    common = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 2}
+    is_shadow = candidate.kind == "SHADOW"
+    variants = {
+        "ProductionVariants": [
+            {**common, "VariantName": "all", "ModelName": serving if is_shadow else name}
+        ]
+    }
+    if is_shadow:
+        variants["ShadowProductionVariants"] = [
+            {**common, "VariantName": "candidate", "ModelName": name}
+        ]
+    patiently(lambda: sagemaker.create_endpoint_config(EndpointConfigName=name, **variants))
+    watched = "candidate" if is_shadow else "all"
+    dimensions = {
+        "EndpointName": candidate.endpoint,
+        "VariantName": watched,
+        "EndpointConfigName": name,
+    }
+    for alarm, (namespace, metric, statistic, threshold) in ALARMS.items():
+        asked = {
+            "AlarmName": f"{name}-{alarm}",
+            "Namespace": namespace,
+            "MetricName": metric,
+            "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
+            "Period": 10,
+            "EvaluationPeriods": 1,
+            "Threshold": threshold,
+            "ComparisonOperator": "GreaterThanThreshold",
+            "TreatMissingData": "notBreaching",
+            **statistic,
+        }
+        patiently(partial(cloudwatch.put_metric_alarm, **asked))
+
+
+def deployment(candidate: Candidate) -> dict[str, Any]:
+    """A good candidate bakes for a moment, a bad one until an alarm has seen it."""
+    wait = 1 if candidate.behaviour in ("good", "crash") else 120
+    half = {"Type": "CAPACITY_PERCENT", "Value": 50}
+    found: dict[str, Any]
+    if candidate.kind == "ROLLING":
+        found = {"RollingUpdatePolicy": {"MaximumBatchSize": half, "WaitIntervalInSeconds": wait}}
+    else:
+        kind = candidate.kind if candidate.kind in ("CANARY", "LINEAR") else "ALL_AT_ONCE"
+        sizes = {"CANARY": {"CanarySize": half}, "LINEAR": {"LinearStepSize": half}}
+        routing = {"Type": kind, "WaitIntervalInSeconds": wait, **sizes.get(kind, {})}
+        found = {
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": routing,
+                "TerminationWaitInSeconds": wait,
+            }
+        }
+    names = [{"AlarmName": f"{candidate.name}-{alarm}"} for alarm in ALARMS]
+    return {**found, "AutoRollbackConfiguration": {"Alarms": names}}
+
+
+def reasons_of(candidate: Candidate) -> list[str]:
+    """What may stand in ``FailureReason``: an alarm that the candidate's fault has to ring, or its own last words."""
+    if candidate.behaviour == "crash":
+        return ["cannot start"]
+    # A shadow that fails where production answers disagrees: either alarm may ring first.
+    seen_as = ["errors", "wrong"] if candidate.behaviour == "errors" else [candidate.behaviour]
+    return [f"{candidate.name}-{alarm}" for alarm in seen_as]
+
+
+def patiently(act: Callable[[], object]) -> None:
+    """Until it works, or says that it has worked before, when the answer got lost with its process."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            act()
+            return
+        except Exception as error:
+            if "already existing" in str(error) or "in-progress" in str(error):
+                return
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.3)
