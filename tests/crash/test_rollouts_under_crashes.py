@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.cli.platform import CommandFailed, Platform
+from modelyard.cli.platform import CommandFailed, Platform, connect
 from modelyard.testing.candidates import (
     BUCKET,
     KEY,
@@ -108,7 +108,7 @@ class Killer:
 
     def __init__(self, platform: Platform, seed: int) -> None:
         self.killed: Counter[str] = Counter()
-        self._platform = platform
+        self._platform = connect(platform.home.root)  # a session of its thread's own
         self._random = random.Random(seed)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.cli.platform import Platform
+from modelyard.cli.platform import Platform, connect
 from modelyard.testing.candidates import (
     BUCKET,
     KEY,
@@ -44,7 +44,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
         s3.put_object(Bucket=BUCKET, Key=KEY, Body=archive())
         prepare(platform, GOOD, serving="")
         with ThreadPoolExecutor(len(JUDGED)) as pool:
-            found = pool.map(lambda candidate: roll_out(platform, candidate), JUDGED)
+            # A session of boto's own for each thread: they may not share one.
+            found = pool.map(lambda candidate: roll_out(connect(home), candidate), JUDGED)
             yield dict(zip((one.name for one in JUDGED), found, strict=True))
 
 
