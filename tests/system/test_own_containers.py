@@ -1,6 +1,7 @@
 """A local program as an image, through real boto3: AWS's container contract on one side, InvokeEndpoint on the other."""
 
 import json
+import os
 import shutil
 import socket
 import time
@@ -19,7 +20,10 @@ SETTLED_SECONDS = 60.0
 INVOCATION_SECONDS = 2
 ANSWER_BYTES = 3_000_000
 PROGRAM = Path(__file__).parent / "programs"
-URI = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/triple:v7"
+REGISTRY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+TREES = PROGRAM / "trees"
+FLASK = Path(__file__).parents[2] / ".cache" / "venvs" / "sagemaker-3"
+"""An environment that has flask and gunicorn, as this SDK needs them too."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,8 @@ def deploy(platform: Platform, model: str) -> Callable[..., Any]:
 
     def deploy(name: str, *, variant: dict[str, Any] | None = None, **changes: Any) -> Any:
         environment = changes.pop("environment", {})
-        container = {"Image": URI, "ModelDataUrl": uploaded, "Environment": environment}
+        image = f"{REGISTRY}/{changes.pop('image', 'triple:v7')}"
+        container = {"Image": image, "ModelDataUrl": uploaded, "Environment": environment}
         sagemaker.create_model(
             ModelName=name,
             PrimaryContainer=container,
@@ -203,6 +208,69 @@ def test_programs_that_share_the_machines_network_get_different_ports(
         assert len(set(asked)) == 3
     finally:
         command("image", "add", "triple", "--dir", str(PROGRAM), home=home)
+
+
+@pytest.fixture(scope="module")
+def trees(platform: Platform, deploy: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An endpoint of nginx, gunicorn and flask: the project as it is, with what its Dockerfile would install in ``.venv``."""
+    if not FLASK.exists() or shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("nginx or flask is not installed: apt-get install nginx-light; make clients")
+    folder = tmp_path_factory.mktemp("trees") / "decision_trees"
+    shutil.copytree(TREES, folder)
+    (folder / ".venv").symlink_to(FLASK.resolve())
+    options = ("--dir", str(folder), "--read", str(FLASK.resolve()))
+    added = command("image", "add", "decision-trees", *options, home=platform.home.root)
+    assert added.returncode == 0, added.stderr
+    described = deploy("trees", image="decision-trees", environment={"MODEL_SERVER_WORKERS": "2"})
+    assert described["EndpointStatus"] == "InService", described["FailureReason"]
+    return "trees"
+
+
+def test_nginx_gunicorn_and_flask_serve_as_in_awss_example(
+    platform: Platform, trees: str, ask: Any
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(
+                lambda number: said(ask(f"{number}\n2", endpoint=trees, ContentType="text/csv")),
+                range(40),
+            )
+        )
+    assert answers == [f"{number * 3.0}\n6.0\n".encode() for number in range(40)]
+    response = refusal(ask, "1", endpoint=trees, ContentType="text/plain")
+    assert response["OriginalStatusCode"] == 415
+    assert response["OriginalMessage"] == "This predictor only supports CSV data"
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while '"POST /invocations HTTP/1.1" 200' not in (
+        log := command("logs", trees, home=platform.home.root).stdout
+    ):
+        assert time.monotonic() < deadline, "nginx writes to /dev/stdout:\n" + log
+        time.sleep(0.2)
+    assert "Starting the inference server with 2 workers." in log
+
+
+def test_nginx_gunicorn_and_flask_score_a_batch_and_end_with_their_endpoint(
+    platform: Platform, trees: str
+) -> None:
+    s3, sagemaker = platform.client("s3"), platform.client("sagemaker")
+    s3.put_object(Bucket="modelyard-tests", Key="rows/a.csv", Body=b"1\n2\n3\n")
+    data = {"S3DataType": "S3Prefix", "S3Uri": "s3://modelyard-tests/rows/"}
+    sagemaker.create_transform_job(
+        TransformJobName=trees,
+        ModelName=trees,
+        TransformInput={
+            "DataSource": {"S3DataSource": data}, "ContentType": "text/csv", "SplitType": "Line",
+        },
+        TransformOutput={"S3OutputPath": "s3://modelyard-tests/scored"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )  # fmt: skip
+    waiting = {"Delay": 1, "MaxAttempts": 60}
+    waiter = sagemaker.get_waiter("transform_job_completed_or_stopped")
+    waiter.wait(TransformJobName=trees, WaiterConfig=waiting)
+    scored = s3.get_object(Bucket="modelyard-tests", Key="scored/a.csv.out")["Body"].read()
+    assert scored == b"3.0\n6.0\n9.0\n"
+    sagemaker.delete_endpoint(EndpointName=trees)
+    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=trees, WaiterConfig=waiting)
 
 
 def test_images_are_listed_replaced_and_removed(tmp_path: Path) -> None:

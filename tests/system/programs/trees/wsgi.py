@@ -1,0 +1,5 @@
+"""What gunicorn runs."""
+
+import predictor as myapp
+
+app = myapp.app
