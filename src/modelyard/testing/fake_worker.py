@@ -20,7 +20,9 @@ from modelyard.transport.frames import (
 )
 
 Answered = tuple[int, bytes] | None
-"""Status and body; the status GOAWAY drains the connection, None kills the worker."""
+"""Status and body; the status GOAWAY drains the connection, LATER keeps the answer (a 200) back until another request was
+answered, None kills the worker."""
+LATER = -1
 Model = Callable[[Frame], Answered]
 
 
@@ -55,6 +57,7 @@ class FakeWorker:
         hello = Hello(worker_id="w", max_batch=1, queue=10)
         connection.sendall(encode_frame(HELLO, 0, meta=encode_meta(hello)))
         decoder = FrameDecoder(limit=1 << 30)
+        kept: list[tuple[int, bytes]] = []
         while data := connection.recv(1 << 20):
             for frame in decoder.feed(data):
                 if frame.kind != REQUEST:
@@ -69,10 +72,13 @@ class FakeWorker:
                 if status == GOAWAY:
                     connection.sendall(encode_frame(GOAWAY, 0))
                     return
-                meta = encode_meta(AnswerMeta(content_type="text/plain"))
-                connection.sendall(
-                    encode_frame(ANSWER, frame.id, number=status, meta=meta, body=body)
-                )
+                if status == LATER:
+                    kept.append((frame.id, body))
+                    continue
+                connection.sendall(_answer(frame.id, status, body))
+                for number, text in kept:
+                    connection.sendall(_answer(number, 200, text))
+                kept.clear()
 
     def close(self) -> None:
         """Stop listening; idempotent."""
@@ -84,3 +90,8 @@ class FakeWorker:
                     poke.connect(str(self.path))
             self._server.close()
         self._thread.join(10)
+
+
+def _answer(number: int, status: int, body: bytes) -> bytes:
+    meta = encode_meta(AnswerMeta(content_type="text/plain"))
+    return encode_frame(ANSWER, number, number=status, meta=meta, body=body)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.testing.fake_worker import Answered
+from modelyard.testing.fake_worker import LATER, Answered
 from modelyard.transport.frames import Frame, decode_request_meta
 
 
@@ -123,6 +123,77 @@ def test_a_limit_of_zero_sends_an_object_of_any_size_as_one_request(bench: Any) 
     worker = bench.worker(lambda frame: (200, str(len(frame.body)).encode()))
     bench.run([worker])
     assert bench.objects.get("out", "r/a.out") == str(101 << 20).encode()
+
+
+@pytest.mark.parametrize("split", ["None", ""])
+def test_a_strategy_has_no_effect_without_a_split(bench: Any, split: str) -> None:
+    bench.objects.put("in", "d/a", b"1\n2\n3\n")
+    bench.spec["TransformInput"] |= {"SplitType": split}
+    if not split:
+        del bench.spec["TransformInput"]["SplitType"]
+    bench.spec["BatchStrategy"] = "SingleRecord"
+    worker = bench.worker(echo)
+    bench.run([worker])
+    assert [frame.body for frame in worker.seen] == [b"1\n2\n3\n"]
+
+
+def test_requests_never_mix_objects(bench: Any) -> None:
+    bench.objects.put("in", "d/a", b"1\n2")
+    bench.objects.put("in", "d/b", b"3\n")
+    bench.spec["BatchStrategy"] = "MultiRecord"
+    worker = bench.worker(echo)
+    bench.run([worker])
+    assert [frame.body for frame in worker.seen] == [b"1\n2", b"3\n"]
+
+
+def test_answers_are_written_in_the_order_of_records_though_the_first_comes_last(
+    bench: Any,
+) -> None:
+    bench.objects.put("in", "d/a", b"first\nsecond\n")
+    bench.spec |= {"BatchStrategy": "SingleRecord", "MaxConcurrentTransforms": 2}
+    bench.run([bench.worker(lambda frame: (LATER if b"first" in frame.body else 200, frame.body))])
+    assert bench.objects.get("out", "r/a.out") == b"first\nsecond\n"
+
+
+def test_an_output_that_exists_is_replaced(bench: Any) -> None:
+    bench.objects.put("in", "d/a", b"new\n")
+    bench.objects.put("out", "r/a.out", b"of an earlier job")
+    bench.run([bench.worker(echo)])
+    assert bench.objects.get("out", "r/a.out") == b"new\n"
+
+
+def test_a_model_over_its_time_out_is_asked_again_and_then_its_object_fails(bench: Any) -> None:
+    for name in ("a", "b"):
+        bench.objects.put("in", f"d/{name}", name.encode())
+    bench.spec["ModelClientConfig"] = {
+        "InvocationsTimeoutInSeconds": 1,
+        "InvocationsMaxRetries": 1,
+    }
+    worker = bench.worker(lambda frame: (LATER if frame.body == b"a" else 200, frame.body))
+    bench.run([worker])
+    assert "s3://in/d/a: the model did not answer within 1 seconds (2 attempts)" in bench.last[1]
+    assert [frame.body for frame in worker.seen] == [b"a", b"a", b"b"]
+    assert bench.objects.keys("out") == ["r/b.out"]
+
+
+def test_a_container_that_dies_within_an_object_is_asked_again_when_it_is_back(
+    bench: Any,
+) -> None:
+    bench.objects.put("in", "d/a", b"1\n2\n3\n")
+    bench.spec["BatchStrategy"] = "SingleRecord"
+    deaths: list[bytes] = []
+
+    def model(frame: Frame) -> Answered:
+        if frame.body == b"2\n" and len(deaths) < 3:
+            deaths.append(frame.body)
+            bench.move([[bench.worker(model).address]])
+            return None
+        return echo(frame)
+
+    bench.run([bench.worker(model)])
+    assert bench.last[0] == "succeeded", bench.last
+    assert len(deaths) == 3, "as many retries as there are by default"
+    assert bench.objects.get("out", "r/a.out") == b"1\n2\n3\n"
 
 
 @pytest.mark.parametrize("answer", [b"0.1\n", b"0.1\n0.2\n0.3\n0.4\n"])

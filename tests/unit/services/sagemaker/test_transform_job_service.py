@@ -88,6 +88,42 @@ async def test_a_model_with_a_data_source_is_refused(ready: Any) -> None:
         await ready("CreateTransformJob", **job(ModelName="sourced"))
 
 
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (
+            {
+                "PrimaryContainer": {
+                    "Image": "i",
+                    "Mode": "MultiModel",
+                    "ModelDataUrl": "s3://b/models/",
+                }
+            },
+            "multi-model",
+        ),
+        (
+            {
+                "Containers": [{"Image": "i", "ContainerHostname": name} for name in "ab"],
+                "InferenceExecutionConfig": {"Mode": "Direct"},
+            },
+            "invoked directly",
+        ),
+    ],
+)
+async def test_a_model_of_many_models_or_of_containers_that_are_invoked_directly_is_refused(
+    ready: Any, model: dict[str, Any], why: str
+) -> None:
+    await ready("CreateModel", ModelName="other", **model)
+    with pytest.raises(ValidationError, match=why):
+        await ready("CreateTransformJob", **job(ModelName="other"))
+
+
+async def test_a_pipeline_is_transformed(ready: Any) -> None:
+    await ready("CreateModel", ModelName="series", Containers=[{"Image": "i"}, {"Image": "j"}])
+    await ready("CreateTransformJob", **job(ModelName="series"))
+    assert len(ready.spec("transform-job", "night")["model"]["Containers"]) == 2
+
+
 def with_input(**changes: Any) -> dict[str, Any]:
     return {"TransformInput": {**job()["TransformInput"], **changes}}
 
