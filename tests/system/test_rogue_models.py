@@ -118,6 +118,7 @@ def test_a_model_that_hangs_times_out_and_its_worker_comes_back(
     assert _ask(platform, "hangs", "1,2") == b"3.0\n"
     response = _refusal(platform, "hangs", "-1,2")
     assert response["OriginalStatusCode"] == 0
+    assert response["LogStreamArn"].endswith(":log-group:/aws/sagemaker/Endpoints/hangs")
     assert "timed out" in response["Error"]["Message"]
     _eventually(lambda: _answers(platform, "hangs"), "an answer of the new worker")
     description = platform.client("sagemaker").describe_endpoint(EndpointName="hangs")

@@ -275,7 +275,7 @@ class Invoke:
             self._enter(self._entry, outcome)
         self._invocation = None
         if isinstance(outcome, ServiceError):
-            self._fail(outcome)
+            self._fail(self._with_log(outcome))
         elif outcome.status != 200:
             self._fail(self._model_error(outcome))
         elif len(outcome.body) > self._shared.gate.limits.payload_bytes:
@@ -362,9 +362,15 @@ class Invoke:
             members={
                 "OriginalStatusCode": outcome.status,
                 "OriginalMessage": message,
-                "LogStreamArn": f"arn:aws:logs:{endpoint.region}:{endpoint.account}:log-group:{endpoint.log_group}",
+                "LogStreamArn": _log_arn(endpoint),
             },
         )
+
+    def _with_log(self, error: ServiceError) -> ServiceError:
+        """A time-out is the dispatcher's, which knows no logs."""
+        if error.code == "ModelError" and self._endpoint is not None:
+            error.members = {**error.members, "LogStreamArn": _log_arn(self._endpoint)}
+        return error
 
     def _fail(self, error: ServiceError) -> None:
         if self._refused:
@@ -471,6 +477,10 @@ def _container(variant: VariantRoute, wanted: str, name: str) -> str:
     else:
         text = f"Endpoint {name} invokes its containers directly: name one of them by TargetContainerHostname."
     raise ServiceError("ValidationError", text)
+
+
+def _log_arn(endpoint: EndpointRoute) -> str:
+    return f"arn:aws:logs:{endpoint.region}:{endpoint.account}:log-group:{endpoint.log_group}"
 
 
 @functools.lru_cache(maxsize=4096)

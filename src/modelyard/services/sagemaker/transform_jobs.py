@@ -42,6 +42,8 @@ from modelyard.store.resources import (
 
 KIND = "transform-job"
 _PAYLOAD_MIB = 6
+_INSTANCES_MAX = 100
+"""AWS's, which its service model does not say."""
 _ENDED = ("Completed", "Failed", "Stopped")
 
 _IS_S3 = refused_unless(lambda uri: uri.startswith("s3://"), "s3://…")
@@ -135,6 +137,7 @@ class TransformJobs:
         )
         check("CreateTransformJob", MEMBERS["CreateTransformJob"], spec)
         _check_memory(max_concurrent_transforms, max_payload_in_mb)
+        _check_instances(transform_resources["InstanceCount"])
         _check_processing(spec)
         model = self._model(call, model_name)
         key = key_of(call, KIND, transform_job_name)
@@ -264,6 +267,14 @@ def _check_memory(transforms: int | None, payload_mib: int | None) -> None:
     if (transforms or 1) * payload > MEMORY_MIB:
         raise ValidationError(
             f"MaxConcurrentTransforms x MaxPayloadInMB must not exceed {MEMORY_MIB} MB."
+        )
+
+
+def _check_instances(count: int) -> None:
+    if count > _INSTANCES_MAX:
+        raise ValidationError(
+            f"1 validation error detected: Value '{count}' at 'transformResources.instanceCount' failed to satisfy "
+            f"constraint: Member must have value less than or equal to {_INSTANCES_MAX}"
         )
 
 

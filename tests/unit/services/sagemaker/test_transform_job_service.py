@@ -260,6 +260,7 @@ async def test_all_that_is_executed_is_accepted_and_echoed(ready: Any) -> None:
         (16, None, True),
         (17, None, False),
         (None, 100, True),
+        (None, 101, False),
         (0, 100, True),
         (500, 0, True),
     ],
@@ -275,6 +276,14 @@ async def test_requests_in_flight_are_at_most_100_megabytes(
     else:
         with pytest.raises(ValidationError, match="100 MB"):
             await create
+
+
+async def test_a_job_has_at_most_a_hundred_instances(ready: Any) -> None:
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 101}
+    with pytest.raises(ValidationError, match="less than or equal to 100"):
+        await ready("CreateTransformJob", **job(TransformResources=resources))
+    resources["InstanceCount"] = 100
+    await ready("CreateTransformJob", **job(TransformResources=resources))
 
 
 async def test_a_running_job_is_stopped_by_a_wish_in_its_spec(ready: Any) -> None:
