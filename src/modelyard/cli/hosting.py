@@ -273,6 +273,7 @@ def delete(
         ):  # Somebody has deleted them already: that is what we want.
             config = sagemaker.describe_endpoint_config(EndpointConfigName=config_name)
             sagemaker.delete_endpoint_config(EndpointConfigName=config_name)
-            for variant in config["ProductionVariants"]:
+            shadows = config.get("ShadowProductionVariants", ())
+            for variant in (*config["ProductionVariants"], *shadows):
                 sagemaker.delete_model(ModelName=variant["ModelName"])
     output.notes.print(f"Endpoint {name} is deleted.")

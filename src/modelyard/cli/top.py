@@ -96,7 +96,10 @@ class _Watcher:
         variants = [
             (endpoint, variant)
             for endpoint in described
-            for variant in endpoint.get("ProductionVariants", ())
+            for variant in (
+                *endpoint.get("ProductionVariants", ()),
+                *endpoint.get("ShadowProductionVariants", ()),
+            )
         ]
         measured = self._measured(variants)
         ranges = self._ranges()
@@ -178,13 +181,15 @@ def _line(
 def _doing(endpoint: Mapping[str, Any], variant: str) -> str:
     """What a rollout does with the variant now, or why the last one went back."""
     pending = endpoint.get("PendingDeploymentSummary") or {}
-    for one in pending.get("ProductionVariants", ()):
+    shadows = {one["VariantName"] for one in endpoint.get("ShadowProductionVariants", ())}
+    members = "ShadowProductionVariants" if variant in shadows else "ProductionVariants"
+    for one in pending.get(members, ()):
         if one["VariantName"] == variant:
             for status in one.get("VariantStatus", ()):
                 text = status.get("StatusMessage", status["Status"])
                 return f"→ {pending['EndpointConfigName']}: {text}"
     reason: str = endpoint.get("FailureReason", "")
-    return reason
+    return reason or ("a shadow: it gets copies and answers nobody" if variant in shadows else "")
 
 
 def _shown(lines: Sequence[Line]) -> Group | Text:

@@ -159,15 +159,16 @@ class Ringing:
         return tuple(found)
 
     def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
-        """Their states and reasons, in which the data points stand."""
+        """Their states, and the reasons of those in ALARM: the data points stand in them."""
         found = []
         for name in sorted(set(names)):
             alarm = self._store.get(Key(kind=ALARM, account=account, region=region, name=name))
             if alarm is None:
                 found.append(AlarmSeen(name=name, state="(deleted)", reason=""))
                 continue
-            reason = alarm.status.get("StateReason", "")[:REASON_MAX]
-            found.append(AlarmSeen(name=name, state=alarm.status["StateValue"], reason=reason))
+            state = alarm.status["StateValue"]
+            reason = alarm.status.get("StateReason", "")[:REASON_MAX] if state == "ALARM" else ""
+            found.append(AlarmSeen(name=name, state=state, reason=reason))
         return tuple(found)
 
 

@@ -14,6 +14,7 @@ from modelyard.control.fleets import CannotPlan, Fleets, instance_id
 from modelyard.control.ledgers import (
     BookReader,
     close_drained,
+    is_draining,
     ledgers_of,
     open_rollouts,
     with_ledgers,
@@ -143,31 +144,32 @@ class EndpointReconciler:
 
     async def _close_ledgers(self, resource: Resource) -> bool:
         """Whether no ledger waits for the last requests of its rollout; those that need not any more are closed."""
-        ledgers, key = ledgers_of(resource.status), resource.key
-        if self._books is None or all(one.closed or one.outcome == "running" for one in ledgers):
+        key = resource.key
+        if self._books is None or not is_draining(resource.status):
             self._draining_since.pop(key, None)
             return True
         now = self._clock.monotonic()
         since = self._draining_since.setdefault(key, now)
         is_late = now - since > self._limits.invocation_seconds + _WATCH_SECONDS
+        ledgers = ledgers_of(resource.status)
         found = await asyncio.to_thread(close_drained, ledgers, self._books, is_late=is_late)
         if found is None:
             return False
         status = with_ledgers(resource.status, found)
         await self._store.write(Update(key=key, version=resource.version, status=status))
         await asyncio.to_thread(self._books.sweep, open_rollouts(self._store))
-        return all(one.closed or one.outcome == "running" for one in found)
+        return not is_draining(status)
 
-    async def _followed(self, resource: Resource, after: Memory) -> list[Ledger]:
-        """The endpoint's ledgers with what the next status decides, and with what that was decided from."""
+    async def _followed(self, resource: Resource, after: Memory) -> list[Ledger] | None:
+        """The endpoint's ledgers with what the next status decides, and what from; None where that is nothing."""
         key, memory = resource.key, endpoint_memory(resource)
-        ledgers = ledgers_of(resource.status)
         rollout = memory.rollout or after.rollout
         if self._books is None or rollout is None:
-            return ledgers
+            return None
+        ledgers = ledgers_of(resource.status)
         at = self._clock.now()
         if follow(ledgers, memory, after, Now(at=at)) == ledgers:
-            return ledgers
+            return None
         target = memory.target if memory.rollout else after.target
         assert target is not None
         counts = await asyncio.to_thread(self._books.counts, rollout_id(target))
@@ -281,7 +283,9 @@ class EndpointReconciler:
         status.pop("FailureReason", None)
         if step.failure_reason:
             status["FailureReason"] = step.failure_reason
-        status = with_ledgers(status, await self._followed(resource, step.memory))
+        followed = await self._followed(resource, step.memory)
+        if followed is not None:
+            status = with_ledgers(status, followed)
         if status == before:
             return resource
         if status["EndpointStatus"] != before.get("EndpointStatus"):

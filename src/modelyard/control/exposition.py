@@ -50,6 +50,9 @@ class _Total:
     requests: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     instances: int = 0
+    compared: int = 0
+    disagreed: int = 0
+    dropped: int = 0
     model: _Latency = field(default_factory=_Latency)
     overhead: _Latency = field(default_factory=_Latency)
 
@@ -71,6 +74,9 @@ class Exposition:
             total.errors["5xx"] += cell.server_errors
             total.errors["model"] += cell.model_errors
             total.instances = cell.instances or total.instances
+            total.compared += cell.compared
+            total.disagreed += cell.disagreed
+            total.dropped += cell.dropped
             total.model.add(cell.model, cell.model_sum)
             total.overhead.add(cell.overhead, cell.overhead_sum)
 
@@ -119,6 +125,7 @@ class Exposition:
                     )
                 ],
             )
+        yield from _of_shadows(found)
         yield Family(
             name="modelyard_instances",
             kind="gauge",
@@ -156,6 +163,29 @@ class Exposition:
                 for alarm in self._store.list(ALARM)
             ],
         )
+
+
+def _of_shadows(totals: Iterable[tuple[dict[str, str], _Total]]) -> Iterator[Family]:
+    found = [(labels, total) for labels, total in totals if total.compared or total.dropped]
+    yield Family(
+        name="modelyard_shadow_answers_total",
+        kind="counter",
+        help="A shadow's answers, by whether they agree with the production variant's.",
+        samples=[
+            Sample(labels={**labels, "agrees": agrees}, value=count)
+            for labels, total in found
+            for agrees, count in (
+                ("yes", total.compared - total.disagreed),
+                ("no", total.disagreed),
+            )
+        ],
+    )
+    yield Family(
+        name="modelyard_shadow_copies_dropped_total",
+        kind="counter",
+        help="Copies of requests that a shadow had no room for.",
+        samples=[Sample(labels=labels, value=total.dropped) for labels, total in found],
+    )
 
 
 def _dropped(reports: int) -> Family:

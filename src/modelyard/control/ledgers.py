@@ -83,6 +83,11 @@ def ledgers_of(status: Json) -> list[Ledger]:
     return msgspec.convert(status.get(LEDGERS, []), list[Ledger])
 
 
+def is_draining(status: Json) -> bool:
+    """Whether a rollout is over, and requests of it may still be on their way."""
+    return any(not one["closed"] and one["outcome"] != "running" for one in status.get(LEDGERS, ()))
+
+
 def with_ledgers(status: Json, ledgers: Sequence[Ledger]) -> dict[str, Any]:
     """The status with these; an endpoint that was never updated has none."""
     return {**status, LEDGERS: to_json(list(ledgers))} if ledgers else dict(status)

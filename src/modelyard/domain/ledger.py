@@ -35,7 +35,7 @@ _ENDS = ("promoted", "rolled back", "superseded")
 
 
 class AlarmSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """An alarm as it was at a decision; ``reason`` holds its data points and threshold."""
+    """An alarm as it was at a decision; in ``ALARM``, ``reason`` holds its data points and threshold."""
 
     name: str
     state: str
@@ -158,7 +158,7 @@ def _acts(
     if state.stage > was.stage:
         if now.by_hand:
             return [("bake ended by hand", "modelyard rollout promote", state)]
-        return [("bake over", f"{stages[was.stage].bake:g} seconds and no alarm", state)]
+        return [("bake over", f"{stages[was.stage].bake:g} s without an alarm", state)]
     return []
 
 
@@ -166,7 +166,7 @@ def _ending(was: Rollout, green: Fleet, after: Memory) -> tuple[Act, str, Rollou
     serving = after.serving
     if serving is not None and serving.generation == green.generation:
         stages = rollouts.stages(was.policy, was.blue, was.green)
-        return "promoted", f"{stages[-1].bake:g} seconds on full capacity and no alarm", was
+        return "promoted", f"{stages[-1].bake:g} s on full capacity without an alarm", was
     if after.refused == green.generation:
         return "rolled back", after.failure, msgspec.structs.replace(was, back=after.failure)
     return "superseded", "another change took its place", was

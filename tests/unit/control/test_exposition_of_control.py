@@ -69,3 +69,16 @@ async def test_an_endpoint_that_is_gone_is_told_of_no_more() -> None:
     assert "churn" in exposition.text(dropped_reports=0)
     await store.clear()
     assert "churn" not in exposition.text(dropped_reports=0)
+
+
+async def test_answers_of_a_shadow_are_told_by_whether_they_agree() -> None:
+    exposition = Exposition(await store_with_an_endpoint())
+    counted = cells(0.001)
+    assert "shadow" not in exposition.text(dropped_reports=0)
+    counted[0].compared, counted[0].disagreed, counted[0].dropped = 5, 2, 1
+    exposition.add(counted)
+    found = values(exposition.text(dropped_reports=0))
+    labels = 'account="1",region="r",endpoint="churn",variant="blue",config="c1"'
+    assert found[f'modelyard_shadow_answers_total{{{labels},agrees="yes"}}'] == 3
+    assert found[f'modelyard_shadow_answers_total{{{labels},agrees="no"}}'] == 2
+    assert found[f"modelyard_shadow_copies_dropped_total{{{labels}}}"] == 1

@@ -80,7 +80,7 @@ def test_a_canary_that_is_promoted_tells_each_step_with_the_share_that_followed(
     assert course.acts == ["begun", "traffic moved", "bake over", "traffic moved", "promoted"]
     assert [one.shares["all"] for one in ledger.decisions] == [0.0, 0.5, 0.5, 1.0, 1.0]
     assert (ledger.from_config, ledger.to_config, ledger.outcome) == ("c1", "c2", "promoted")
-    assert ledger.decisions[2].why == "10 seconds and no alarm"
+    assert ledger.decisions[2].why == "10 s without an alarm"
     assert ledger.decisions[0].alarms[0].name == "bad"
     assert not ledger.closed
 

@@ -214,3 +214,26 @@ def test_every_metric_is_told_for_the_variant_and_for_its_part_of_a_config() -> 
     assert found["ModelLatency"].statistic("Average") == pytest.approx(1000.0)
     assert found["OverheadLatency"].statistic("Average") == pytest.approx(2000.0)
     assert found["ModelLatency"].statistic("p99") == pytest.approx(1000.0, rel=0.01)
+
+
+def test_comparisons_of_two_gateways_add_up_to_metrics_of_a_namespace_of_their_own() -> None:
+    reports = []
+    for drifts in ((0.0, 0.5), (0.25,)):
+        counters, listener = Counters(), Listener()
+        for drift in drifts:
+            counters.count(KEY, 200, 0.001, 0.002)
+            counters.compare(KEY, drift < 0.1, drift)
+        counters.compare(KEY, False, None)
+        counters.drop(KEY)
+        counters.tell(0, listener)
+        reports += listener.reports
+    found = {
+        datum.metric.name: datum.summary
+        for datum in data_of(*reports)
+        if datum.metric.namespace == "Modelyard/Shadow"
+    }
+    assert found["ComparedAnswers"].total == 5
+    assert (found["Disagreements"].total, found["Disagreements"].count) == (4, 5)
+    assert found["DroppedCopies"].total == 2
+    drift = found["NumericDrift"]
+    assert (drift.low, drift.high, drift.total) == (0.0, 0.5, 0.75)

@@ -213,7 +213,7 @@ class Endpoints:
             before = resource.spec
             config, models = self._copies(call, endpoint_config_name)
             if retain_all_variant_properties:
-                config = _retained(config, _capacities(resource), excluded)
+                config = _retained(config, _kept(resource, config), excluded)
             update = before["update"] if retain_deployment_config else given
             self._check_update(call, update, config)
             dropped = ("steering", "capacity")
@@ -404,6 +404,17 @@ def _sized(config: Json, capacities: Mapping[str, Json]) -> Json:
     members = ("ProductionVariants", "ShadowProductionVariants")
     found = {name: [sized(one) for one in config[name]] for name in members if config.get(name)}
     return {**config, **found}
+
+
+def _kept(resource: Resource, config: Json) -> dict[str, Json]:
+    """Count and weight of what serves and goes on as it is: a shadow that is promoted keeps neither."""
+    before = {one["VariantName"] for one in resource.status.get("shadows", ())}
+    after = {one["VariantName"] for one in config.get("ShadowProductionVariants") or ()}
+    return {
+        name: size
+        for name, size in _capacities(resource).items()
+        if (name in before) == (name in after)
+    }
 
 
 def _retained(config: Json, serving: Mapping[str, Json], excluded: set[str]) -> Json:
