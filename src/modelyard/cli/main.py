@@ -13,6 +13,7 @@ from modelyard.cli import (
     logs,
     models,
     output,
+    rehearse,
     rollout,
     simulate,
     top,
@@ -55,6 +56,7 @@ app.command("logs", rich_help_panel=SERVING)(logs.logs)
 app.command("top", rich_help_panel=SERVING)(top.top)
 app.command("delete", rich_help_panel=SERVING)(hosting.delete)
 app.add_typer(rollout.app, name="rollout", rich_help_panel=SERVING)
+app.command("rehearse", rich_help_panel=SERVING)(rehearse.command)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=SERVING)
 app.add_typer(image.app, name="image", rich_help_panel=SERVING)
 app.add_typer(models.app, name="models", rich_help_panel=SERVING)

@@ -5,7 +5,9 @@ configuration lists as CSV or JSON; everything else is base64.
 """
 
 import base64
+import binascii
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import msgspec
 
 _VERSION = "0"
+_PLACE = re.compile(r"(?:^|/)([^/]+)/([^/]+)/(\d{4}/\d\d/\d\d/\d\d/[^/]+)\.jsonl$")
 
 
 class CaptureRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,6 +44,16 @@ class Seen(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     moment: float
     request: Side
     answer: Side
+
+
+class Captured(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One invocation as a line tells it. ``moment`` has whole seconds; ``answer`` is None where only inputs were kept."""
+
+    event_id: str
+    inference_id: str
+    moment: float
+    request: Side
+    answer: Side | None
 
 
 def rule_of(config: Mapping[str, Any] | None) -> CaptureRule | None:
@@ -105,3 +118,35 @@ def capture_uri(rule: CaptureRule, *, endpoint: str, variant: str, moment: float
 
 def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def place_of(key: str) -> tuple[str, str, str] | None:
+    """Endpoint, variant and what sorts by time, of an object that ``capture_uri`` named; None for any other."""
+    found = _PLACE.search(key)
+    return (found[1], found[2], found[3]) if found else None
+
+
+def read_line(line: bytes) -> Captured | None:
+    """What ``capture_line`` wrote; None for a line that is none, or that has no request."""
+    try:
+        document = json.loads(line)
+        data, metadata = document["captureData"], document["eventMetadata"]
+        request, answer = data.get("endpointInput"), data.get("endpointOutput")
+        if request is None:
+            return None
+        return Captured(
+            event_id=str(metadata["eventId"]),
+            inference_id=str(metadata.get("inferenceId", "")),
+            moment=datetime.fromisoformat(metadata["inferenceTime"]).timestamp(),
+            request=_read_side(request),
+            answer=None if answer is None else _read_side(answer),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        return None
+
+
+def _read_side(side: Mapping[str, str]) -> Side:
+    text = side["data"]
+    is_coded = side["encoding"] == "BASE64"
+    body = base64.b64decode(text, validate=True) if is_coded else text.encode()
+    return Side(side["observedContentType"], body)

@@ -1,8 +1,8 @@
 """Versions of a model that behave as they are told, and callers who know whose answer they got; for tests of rollouts.
 
 A version answers each number with itself, after three milliseconds, so that an answer that went astray shows. The container's
-environment says how it behaves: ``good``, ``errors`` (every third request fails), ``slow`` (400 ms), ``crash`` (it cannot
-start), ``wrong`` (the number with another sign).
+environment says how it behaves: ``good``, ``errors`` (every third request fails, or one in ``EVERY``), ``slow`` (400 ms),
+``crash`` (it cannot start), ``wrong`` (the number with another sign).
 """
 
 import http.client
@@ -30,7 +30,7 @@ def model_fn(folder):
         raise RuntimeError("this version cannot start")
 def predict_fn(rows, model):
     time.sleep({SLOW_SECONDS} if BEHAVIOUR == "slow" else {USUAL_SECONDS})
-    if BEHAVIOUR == "errors" and int(rows[0][0]) % 3 == 0:
+    if BEHAVIOUR == "errors" and int(rows[0][0]) % int(os.environ.get("EVERY", "3")) == 0:
         raise RuntimeError("this version fails now and then")
     return -rows if BEHAVIOUR == "wrong" else rows
 """
