@@ -38,6 +38,7 @@ def on_config(config: Any) -> Any:
                 "how-it-works/inference.md",
                 "how-it-works/changed-spec.md",
                 "how-it-works/ai-services.md",
+                "how-it-works/many-endpoints.md",
                 {"Architecture": "how-it-works/architecture.md"},
             ]
         },

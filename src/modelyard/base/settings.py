@@ -49,6 +49,8 @@ class Limits:
     """A worker that is not ready by then failed its health check (AWS's four minutes)."""
     drain_seconds: float = 30.0
     """Between SIGTERM and SIGKILL of a worker."""
+    hibernate_seconds: float = 300.0
+    """A serverless variant that nobody invoked for so long has its workers stopped; the next request starts them."""
     restart_attempts: int = 5
     """Deaths of a replica before its first readiness after which the endpoint is Failed."""
 

@@ -11,6 +11,7 @@ from modelyard.base.clock import Clock, SteadyTime
 from modelyard.base.failpoint import failpoint
 from modelyard.base.settings import Limits
 from modelyard.control.fleets import CannotPlan, Fleets, instance_id
+from modelyard.control.hibernation import Activity
 from modelyard.control.ledgers import (
     BookReader,
     close_drained,
@@ -48,6 +49,7 @@ from modelyard.domain.fleet import (
     to_json,
     with_shadows,
 )
+from modelyard.domain.hibernation import Idle, after_of
 from modelyard.domain.ledger import AlarmSeen, Ledger, Now, follow, totals_of
 from modelyard.domain.rollout import Rollout, seconds_left
 from modelyard.domain.routes import EndpointRoute
@@ -98,7 +100,9 @@ class EndpointReconciler:
         alarms: AlarmStates | None = None,
         zones: Callable[[], tuple[str, ...]] = tuple,
         books: BookReader | None = None,
+        activity: Activity | None = None,
     ) -> None:
+        self._activity = activity or Activity(clock)
         self._books = books
         self._draining_since: dict[Key, float] = {}
         self._zones = zones
@@ -118,6 +122,7 @@ class EndpointReconciler:
         if resource is None:
             await self._routes.set(key, None)
             await self._processes.abandon(key, grace_seconds=self._limits.drain_seconds)
+            self._activity.forget(key)
             return float("inf")
         observed = await self._processes.observed()
         memory = endpoint_memory(resource)
@@ -128,6 +133,7 @@ class EndpointReconciler:
             proposal=await self._proposal(resource, memory),
             policy=policy_of((resource.spec.get("update") or {}).get("DeploymentConfig")),
             sizing=_sizing(resource.spec),
+            idle=self._idle(resource, memory),
         )
         rules = Rules(
             startup_seconds=self._limits.startup_seconds,
@@ -180,6 +186,16 @@ class EndpointReconciler:
             by_hand=_is_hurried(resource, memory.rollout),
         )
         return follow(ledgers, memory, after, now)
+
+    def _idle(self, resource: Resource, memory: Memory) -> Idle:
+        """Which variants may hibernate, and for how long nobody has used them."""
+        spec = resource.spec
+        seconds = self._limits.hibernate_seconds
+        after = after_of(spec["config"], spec.get("Tags", ()), serverless_seconds=seconds)
+        if not after or memory.serving is None:
+            return Idle(after=after)
+        awake = [one.name for one in memory.serving.variants if one.name not in memory.asleep]
+        return Idle(after=after, ages=self._activity.ages(resource.key, awake))
 
     def _watch(self, resource: Resource, memory: Memory) -> Watch:
         """What an update is watched by. Its time is added up in steps, so that not each look is a write."""

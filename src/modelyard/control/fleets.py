@@ -15,12 +15,13 @@ from typing import Protocol
 
 import msgspec
 
-from modelyard.base.settings import Home, Limits
+from modelyard.base.settings import MIB, Home, Limits
 from modelyard.domain.fleet import (
     Container,
     Fleet,
     ModelData,
     Placement,
+    Serverless,
     Variant,
     place_name,
     short_id,
@@ -133,6 +134,7 @@ class Fleets:
             weight=float(variant.get("InitialVariantWeight", 1.0)),
             containers=tuple(containers),
             startup_seconds=float(startup),
+            serverless=_serverless(variant),
             direct=(model.get("InferenceExecutionConfig") or {}).get("Mode") == "Direct",
         )
 
@@ -281,8 +283,21 @@ def _archive(data: ModelData) -> Json:
     return {"path": data.path, "key": data.key, "name": data.name}
 
 
+def _serverless(variant: Json) -> Serverless | None:
+    given = variant.get("ServerlessConfig")
+    if not given:
+        return None
+    return Serverless(
+        memory=given["MemorySizeInMB"],
+        concurrency=given["MaxConcurrency"],
+        provisioned=given.get("ProvisionedConcurrency") or 0,
+    )
+
+
 def _share(variant: Variant) -> Caps:
     """Each container's part of the instance; an instance type that is not known has no limits."""
+    if variant.serverless is not None:
+        return Caps(memory_bytes=variant.serverless.memory * MIB)
     resources = resources_of(variant.instance_type)
     if resources is None:
         return Caps()

@@ -24,7 +24,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``retired`` are ids of workers that are to be stopped and forgotten; ``refused`` is the last generation that
     could not be rolled out, with its ``failure``. ``sized`` is the revision of the last change in place that was taken up,
-    ``resize`` what is left of it.
+    ``resize`` what is left of it. ``asleep`` are the variants of ``serving`` that hibernate.
     """
 
     serving: Fleet | None = None
@@ -36,6 +36,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rollout: Rollout | None = None
     sized: int = 0
     resize: Resize | None = None
+    asleep: tuple[str, ...] = ()
 
 
 def without(memory: Memory, fleet: Fleet | None, **changes: Any) -> Memory:

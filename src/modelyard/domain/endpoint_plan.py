@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from modelyard.domain import endpoint_moves, endpoint_resize
-from modelyard.domain.endpoint_memory import Memory, drop_unseen, remember, without
+from modelyard.domain import endpoint_moves, endpoint_resize, hibernation
+from modelyard.domain.endpoint_memory import Memory, cut_to, drop_unseen, remember, without
 from modelyard.domain.endpoint_routes import routes
 from modelyard.domain.endpoint_status import status_step
 from modelyard.domain.endpoint_steps import (
@@ -59,7 +59,7 @@ def plan(
     memory = _begin(endpoint)
     if memory.rollout is not None:
         return update(memory, memory.rollout, observed, now=now, rules=rules, watch=watch)
-    wake_at = float("inf")
+    wake_at, doze = float("inf"), float("inf")
     starts: list[Placement] = []
     ready: Sequence[Placement] = ()
     if memory.target is not None:
@@ -69,10 +69,12 @@ def plan(
             starts, wake_at = look.start, look.wake_at
     if memory.serving is not None:
         memory = endpoint_resize.begin(memory, endpoint.sizing, observed, now=now)
+        memory, doze = hibernation.decide(memory, endpoint.idle)
         memory, look = _serve(memory, observed, now=now, rules=rules)
         ready, starts, wake_at = look.ready, starts + look.start, min(wake_at, look.wake_at)
-    result = Plan(seconds=max(0.0, wake_at - now))
-    result.steps.append(PublishRoutes(variants=routes(memory.serving, ready, observed)))
+    result = Plan(seconds=min(doze, max(0.0, wake_at - now)))
+    published = hibernation.marked(routes(memory.serving, ready, observed), endpoint.idle)
+    result.steps.append(PublishRoutes(variants=published))
     memory = drop_unseen(memory, observed)
     result.steps.append(status_step(memory, ready))
     result.steps += [StartWorker(placement=placement) for placement in starts]
@@ -124,7 +126,9 @@ def _serve(
     while True:
         fleet = memory.serving
         assert fleet is not None
-        look = examine(fleet, memory, observed, now=now, rules=rules, forgiving=True)
+        needed = hibernation.awake(fleet, memory.asleep)
+        memory = cut_to(memory, fleet, needed, observed)
+        look = examine(needed, memory, observed, now=now, rules=rules, forgiving=True)
         memory = endpoint_resize.follow(remember(memory, look), look, observed, rules=rules)
         if memory.serving is fleet:
             zones = rules.zones

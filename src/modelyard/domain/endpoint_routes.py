@@ -34,6 +34,7 @@ def routes(
             containers=tuple(container.name for container in variant.containers),
             direct=variant.direct,
             multi_model=variant.multi_model,
+            concurrency=variant.serverless.concurrency if variant.serverless else 0,
             replicas=tuple(
                 _replica_route(chain, observed)
                 for replica in range(variant.count)

@@ -120,6 +120,18 @@ def _summary(
 ) -> dict[str, Any]:
     """``ProductionVariantSummary``."""
     workers = sum(placement.variant.name == variant.name for placement in ready)
+    serverless = variant.serverless
+    size: dict[str, Any] = {
+        "CurrentInstanceCount": workers // len(variant.containers),
+        "DesiredInstanceCount": variant.count,
+    }
+    if serverless is not None:
+        shown = {"MemorySizeInMB": serverless.memory, "MaxConcurrency": serverless.concurrency}
+        if serverless.provisioned:
+            shown["ProvisionedConcurrency"] = serverless.provisioned
+        # AWS says that there are no instances, whether any worker runs or not.
+        size = {"CurrentInstanceCount": 0}
+        size |= {"CurrentServerlessConfig": shown, "DesiredServerlessConfig": shown}
     summary: dict[str, Any] = {
         "VariantName": variant.name,
         "DeployedImages": [
@@ -132,8 +144,7 @@ def _summary(
         ],
         "CurrentWeight": variant.weight,
         "DesiredWeight": variant.weight,
-        "CurrentInstanceCount": workers // len(variant.containers),
-        "DesiredInstanceCount": variant.count,
+        **size,
     }
     if status == "Creating":
         summary["VariantStatus"] = [{"Status": "Creating", "StartTime": fleet.created_at}]

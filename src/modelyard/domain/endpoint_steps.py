@@ -6,6 +6,7 @@ from typing import Any
 
 from modelyard.domain.endpoint_memory import Memory
 from modelyard.domain.fleet import Capacity, Fleet, Observed, Placement
+from modelyard.domain.hibernation import NEVER, Idle
 from modelyard.domain.rollout import Policy
 from modelyard.domain.routes import RolloutRoute, VariantRoute
 
@@ -31,6 +32,7 @@ class Endpoint:
     proposal: Fleet | str | None = None
     policy: Policy = ALL_AT_ONCE
     sizing: Sizing | None = None
+    idle: Idle = NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,14 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether models stay loaded after a request (``ModelCacheSetting``)."""
 
 
+class Serverless(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``ServerlessConfig``: memory in MiB, requests at a time, and how many of these are kept warm."""
+
+    memory: int
+    concurrency: int
+    provisioned: int = 0
+
+
 class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``count`` replicas of one model; ``startup_seconds`` 0 means the platform's limit.
 
@@ -72,6 +80,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     direct: bool = False
     shadow: bool = False
     """Whether it gets copies of the production variant's requests, and answers nobody."""
+    serverless: Serverless | None = None
+    """It has no instances, but memory and a limit of requests at a time."""
 
     @property
     def tolerance(self) -> float:

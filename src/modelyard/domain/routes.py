@@ -50,6 +50,10 @@ class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it gets copies: then ``share`` of the requests to the production variant of the same fleet."""
     tolerance: float = 0.0
     """How far, relatively, a shadow's numbers may be from production's."""
+    hibernates: bool = False
+    """Whether it may have no replicas because it sleeps: who waits for one wakes it."""
+    concurrency: int = 0
+    """Requests at a time, of a serverless variant; past it they are throttled. 0: as many as a replica's queue takes."""
 
 
 class RolloutRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import functools
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -87,6 +87,18 @@ def _nobody(outcome: Final | ServiceError) -> None:
     """Who is told of an invocation that has ended."""
 
 
+def _sleeps_on(wanted: tuple[str, str, str, str]) -> None:
+    """Where nothing hibernates."""
+
+
+def _routes_by_key(endpoints: Iterable[EndpointRoute]) -> dict[VariantKey, VariantRoute]:
+    return {
+        (e.account, e.region, e.name, v.name, v.fleet): v
+        for e in endpoints
+        for v in (*e.variants, *e.shadows)
+    }
+
+
 class Dispatcher:
     """All variants of one gateway. ``now`` is monotonic seconds; ``channel`` makes a connection to a worker."""
 
@@ -105,22 +117,28 @@ class Dispatcher:
         self._pools: dict[VariantKey, _Pool] = {}
         self._live: dict[int, tuple[_Pool, Invocation]] = {}
         self._serial = itertools.count()
+        self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
+        self.wake: Callable[[tuple[str, str, str, str]], None] = _sleeps_on
+        """Called when somebody waits for a variant that hibernates, and it has no replica."""
 
     def update(self, endpoints: tuple[EndpointRoute, ...]) -> None:
         """Take the routes of a new table: connect to new workers, let go of old ones when they are idle."""
-        wanted: dict[VariantKey, VariantRoute] = {
-            (e.account, e.region, e.name, v.name, v.fleet): v
-            for e in endpoints
-            for v in (*e.variants, *e.shadows)
-        }
-        gone = {key: pool for key, pool in self._pools.items() if key not in wanted}
+        before, self._endpoints = (
+            self._endpoints,
+            {(e.account, e.region, e.name): e for e in endpoints},
+        )
+        # Most of a table is what it was: a thousand endpoints cost a comparison each.
+        changed = [e for name, e in self._endpoints.items() if before.get(name) is not e]
+        old = [before[name] for name in before.keys() - self._endpoints.keys()]
+        old += [before[name] for e in changed if (name := (e.account, e.region, e.name)) in before]
+        wanted = _routes_by_key(changed)
+        gone = [key for key in _routes_by_key(old) if key not in wanted]
         for key, route in wanted.items():
             if key not in self._pools:
-                self._pools[key] = _Pool(self, route)
+                self._pools[key] = _Pool(self, key, route)
             self._pools[key].update(route)
-        for key in gone:
-            del self._pools[key]
-        for key, pool in gone.items():
+        retired = [(key, self._pools.pop(key)) for key in gone]
+        for key, pool in retired:
             pool.retire(self._other_fleet(key))
 
     def submit(self, key: VariantKey, invocation: Invocation) -> None:
@@ -154,6 +172,11 @@ class Dispatcher:
             None,
         )
 
+    def waits_for(self, wanted: tuple[str, str, str, str]) -> bool:
+        """Whether anybody waits for a replica of this variant, which has none."""
+        pools = (pool for key, pool in self._pools.items() if key[:4] == wanted)
+        return any(pool.sleeps and pool.in_flight for pool in pools)
+
     def cancel(self, invocation: Invocation) -> None:
         """The caller has left: whatever happens to the invocation, nobody is told."""
         invocation.is_over = True
@@ -166,8 +189,12 @@ class Dispatcher:
         for serial, (pool, invocation) in list(self._live.items()):
             if invocation.is_over:
                 del self._live[serial]
+                if invocation.replica is None:
+                    pool.drop(invocation)  # Its caller left while it waited: its place is free.
             elif now >= invocation.deadline:
                 del self._live[serial]
+                if invocation.replica is None:
+                    pool.drop(invocation)
                 invocation.end(timed_out(_where(invocation)))
                 _cancel_at_worker(invocation)
             elif invocation.replica is None and now >= invocation.waits_until:
@@ -215,8 +242,9 @@ def _cancel_at_worker(invocation: Invocation) -> None:
 class _Pool:
     """The replicas of one variant, and who waits for them."""
 
-    def __init__(self, dispatcher: Dispatcher, route: VariantRoute) -> None:
+    def __init__(self, dispatcher: Dispatcher, key: VariantKey, route: VariantRoute) -> None:
         self.dispatcher = dispatcher
+        self._key = key
         self._route = route
         self._replicas: dict[str, _Replica] = {}
         self._waiting: deque[Invocation] = deque()
@@ -237,6 +265,8 @@ class _Pool:
         for replica_id, replica_route in wanted.items():
             if replica_id not in self._replicas:
                 self._replicas[replica_id] = _Replica(self, replica_route)
+        if self.sleeps and (self._waiting or self._suspects):
+            self.dispatcher.wake(self._key[:4])
 
     def retire(self, heir: "_Pool | None") -> None:
         """Out of the table. Another fleet of the variant takes over who waits; without one the variant is gone."""
@@ -259,11 +289,13 @@ class _Pool:
             replica.send(invocation)
             return
         usable = sum(1 for replica in self._replicas.values() if replica.is_ready) or 1
-        if len(self._waiting) >= dispatcher.queue_limit * usable:
+        if len(self._waiting) >= self.queue_limit * usable:
             raise ServiceError("ThrottlingException", "Rate exceeded", status=429)
         if any(replica.is_full for replica in self._replicas.values() if replica.is_ready):
             raise ServiceError("ThrottlingException", "Rate exceeded", status=429)
         self._waiting.append(invocation)
+        if self.sleeps:
+            self._rouse(invocation)
 
     def again(self, invocation: Invocation) -> None:
         """It was not executed: as if it had just come, but never refused."""
@@ -280,7 +312,14 @@ class _Pool:
             return
         invocation.waits_until = self.dispatcher.now() + self.dispatcher.wait_seconds
         (self._suspects if invocation.is_suspect else self._waiting).append(invocation)
+        if self.sleeps:
+            self._rouse(invocation)
         self.pump()
+
+    def _rouse(self, invocation: Invocation) -> None:
+        """It waits as long as its caller does: a model that is loaded anew may take its time."""
+        invocation.waits_until = invocation.deadline
+        self.dispatcher.wake(self._key[:4])
 
     def park(self, invocation: Invocation) -> None:
         """Nowhere, until its caller brings it back or its deadline passes."""
@@ -359,8 +398,14 @@ class _Pool:
         return open_ones[place]
 
     @property
+    def sleeps(self) -> bool:
+        """Whether it has no replicas and comes back only when somebody says that it is needed."""
+        return self._route.hibernates and not self._replicas
+
+    @property
     def queue_limit(self) -> int:
-        return self.dispatcher.queue_limit
+        """Of one replica. A serverless variant has one, and its concurrency is all that it takes at a time."""
+        return self._route.concurrency or self.dispatcher.queue_limit
 
     @property
     def may_retry(self) -> bool:

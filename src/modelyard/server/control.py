@@ -23,6 +23,7 @@ from modelyard.control.endpoints import EndpointReconciler
 from modelyard.control.exposition import Exposition
 from modelyard.control.fleets import Fleets, ObjectReader
 from modelyard.control.garbage import GarbageCollector
+from modelyard.control.hibernation import Activity, Wakes
 from modelyard.control.keys import KeyPublisher
 from modelyard.control.ledgers import BookReader
 from modelyard.control.loop import GARBAGE, Loop
@@ -34,6 +35,7 @@ from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.control.shelves import Shelves
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.control.utilisation import Utilisation
+from modelyard.domain.hibernation import SOCKET as WAKES
 from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.gateway.counters import decode_report
 from modelyard.runtimes.addresses import worker_address
@@ -120,7 +122,7 @@ class Control:
         )
         self._exposition = Exposition(store)
         self._measuring = Measuring(
-            metrics=self._metrics, clock=clock, decode=decode_report, heard=self._exposition.add
+            metrics=self._metrics, clock=clock, decode=decode_report, heard=self._heard
         )
         self._loop = self._build_loop()
         self._reconciling: asyncio.Task[None] | None = None
@@ -165,6 +167,7 @@ class Control:
             find_engine=Engines().find,
         )
         self._shelves = Shelves(store=self._store, fleets=fleets)
+        activity = self._activity = Activity(clock)
         endpoints = EndpointReconciler(
             store=self._store,
             processes=self._processes,
@@ -173,6 +176,7 @@ class Control:
             clock=clock,
             limits=settings.limits,
             alarms=Ringing(self._store),
+            activity=activity,
             books=BookReader(home.ledgers),
             zones=self._runtime.zones_up if isinstance(self._runtime, ZonedRuntime) else tuple,
         )
@@ -219,6 +223,11 @@ class Control:
             random=self._random,
         )
         watch(self._store, scaling, loop.wake)
+        self._wakes = Wakes(
+            activity=activity,
+            exists=lambda key: self._store.get(key) is not None,
+            wake=loop.wake,
+        )
         if isinstance(self._runtime, ZonedRuntime):
             self._runtime.subscribe(lambda: _wake_endpoints(self._store, loop))
         return loop
@@ -285,9 +294,10 @@ class Control:
         await self._bootstrap()
         self._reconciling = asyncio.create_task(self._loop.run(), name="control.loop")
         self._reconciling.add_done_callback(_die_with)
-        sockets: Mapping[str, Measuring | Shelves] = {
+        sockets: Mapping[str, Measuring | Shelves | Wakes] = {
             "metrics": self._measuring,
             SHELVES: self._shelves,
+            WAKES: self._wakes,
         }
         self._listening = [
             asyncio.create_task(one.run(self._home.socket(name)), name=f"control.{name}")
@@ -335,6 +345,10 @@ class Control:
             joined=request.mapping(),
             body=request.body,
         )
+
+    def _heard(self, cells: Any) -> None:
+        self._exposition.add(cells)
+        self._activity.heard(cells)
 
     def _metrics_page(self) -> str:
         return self._exposition.text(dropped_reports=self._measuring.dropped)

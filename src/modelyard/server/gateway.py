@@ -24,6 +24,7 @@ from modelyard.base.clock import SystemClock
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
 from modelyard.base.settings import Home, Settings
+from modelyard.domain.hibernation import SOCKET as WAKES
 from modelyard.domain.routes import EndpointRoute, RoutingTable
 from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.gateway.books import Books
@@ -35,6 +36,7 @@ from modelyard.gateway.invocations import Invocations, error_answer, is_invocati
 from modelyard.gateway.relay import Relay, Upstream
 from modelyard.gateway.shadows import Shadows
 from modelyard.gateway.shelves import Shelves
+from modelyard.gateway.wakes import Wakes
 from modelyard.server.authentication import Authentication, anonymous, make_verifier
 from modelyard.server.process import Start, begin
 from modelyard.store.external_s3 import open_external
@@ -47,6 +49,8 @@ from modelyard.wire.identify import identify
 logger = logging.getLogger(__name__)
 TABLE_SECONDS = 0.05
 """How often new routes are looked for when no request asks for them."""
+WAKING_SECONDS = 0.01
+"""The same while somebody waits for a variant to wake."""
 SLOW_SECONDS = 1.0
 FRAME_MARGIN = 1 << 20
 LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1"))
@@ -122,6 +126,10 @@ class Gateway:
             now=clock.monotonic,
         )
         self._books = Books(home.ledgers, f"{start.name}-{SystemRandom().hex(12)}")
+        self._wakes = Wakes(
+            control=home.socket(WAKES), now=clock.monotonic, waits=self._dispatcher.waits_for
+        )
+        self._dispatcher.wake = self._wakes.want
         self._invocations = Invocations(
             gate=self._gate,
             dispatcher=self._dispatcher,
@@ -231,19 +239,22 @@ class Gateway:
             capturing.cancel()
         loop.remove_reader(self._shelves.fileno())
         self._shelves.close()
+        self._wakes.close()
 
     async def _tick(self) -> None:
         slow = 0.0
         while True:
-            await asyncio.sleep(TABLE_SECONDS)
+            seconds = WAKING_SECONDS if self._wakes.is_asking else TABLE_SECONDS
+            await asyncio.sleep(seconds)
             self._routes.refresh()
             self._dispatcher.tick()
-            slow += TABLE_SECONDS
+            slow += seconds
             self._telling.tick()
             if slow >= SLOW_SECONDS:
                 slow = 0.0
                 self._gate.tick()
                 self._shelves.tick()
+                self._wakes.tick()
 
     def _gauges(self) -> Iterable[tuple[CellKey, int, int]]:
         return (

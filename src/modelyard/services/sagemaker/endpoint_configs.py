@@ -27,6 +27,7 @@ from modelyard.services.sagemaker.resources import (
     missing,
     resources_of,
 )
+from modelyard.services.sagemaker.serverless import check_config, check_variant
 from modelyard.store.resources import Create, Delete, Json, Resource, ResourceStore, VersionConflict
 
 KIND = "endpoint-config"
@@ -41,7 +42,11 @@ _VARIANT: Members = {
     "InitialVariantWeight": EXECUTED,
     "AcceleratorType": REFUSED,
     "CoreDumpConfig": REFUSED,
-    "ServerlessConfig": REFUSED,
+    "ServerlessConfig": {
+        "MemorySizeInMB": EXECUTED,
+        "MaxConcurrency": EXECUTED,
+        "ProvisionedConcurrency": EXECUTED,
+    },
     "VolumeSizeInGB": RECORDED,
     "ModelDataDownloadTimeoutInSeconds": RECORDED,
     "ContainerStartupHealthCheckTimeoutInSeconds": EXECUTED,
@@ -131,6 +136,7 @@ class EndpointConfigs:
         check("CreateEndpointConfig", MEMBERS["CreateEndpointConfig"], spec)
         shadows = spec.get("ShadowProductionVariants") or []
         self._check_variants(call, [*spec["ProductionVariants"], *shadows])
+        check_config(spec)
         if shadows:
             self._check_shadow(call, spec)
         self._roles.check(call, execution_role_arn)
@@ -196,10 +202,13 @@ class EndpointConfigs:
                 raise Unsupported(
                     f"Modelyard does not execute inference components yet: {where} names no model."
                 )
+            model = find(self._store, key_of(call, "model", variant["ModelName"])).spec
+            if variant.get("ServerlessConfig"):
+                check_variant(variant, model)
+                continue
             for member in ("InstanceType", "InitialInstanceCount"):
                 if member not in variant:
                     raise ValidationError(f"{member} is required for {where}.")
-            find(self._store, key_of(call, "model", variant["ModelName"]))
 
     def _check_shadow(self, call: Call, spec: Json) -> None:
         """AWS's rules: one of each, and nothing whose requests another model could not answer as they are."""

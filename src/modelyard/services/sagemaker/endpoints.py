@@ -11,6 +11,7 @@ from modelyard.base.call import Call
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ValidationError
 from modelyard.domain.deployment import alarm_names, check_deployment
+from modelyard.domain.hibernation import seconds_of
 from modelyard.domain.listing import SortKey
 from modelyard.services.changes import change
 from modelyard.services.members import (
@@ -32,6 +33,7 @@ from modelyard.services.sagemaker.resources import (
     missing,
     resources_of,
 )
+from modelyard.services.sagemaker.serverless import is_serverless
 from modelyard.store.resources import Create, Json, Key, Resource, ResourceStore, Update
 
 KIND = "endpoint"
@@ -111,6 +113,10 @@ class Endpoints:
     ) -> Json:
         given = present({"DeploymentConfig": deployment_config})
         check("CreateEndpoint", MEMBERS["CreateEndpoint"], given)
+        try:
+            seconds_of(tags or [])
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
         config, models = self._copies(call, endpoint_config_name)
         self._check_update(call, given, config)
         new = Create(
@@ -212,7 +218,11 @@ class Endpoints:
         def spec_of(resource: Resource) -> Json:
             before = resource.spec
             config, models = self._copies(call, endpoint_config_name)
-            if retain_all_variant_properties:
+            if is_serverless(config) and not is_serverless(before["config"]):
+                raise ValidationError(
+                    f'Endpoint "{arn_of(resource.key)}" has instances: it cannot become serverless. Create another.'
+                )
+            if retain_all_variant_properties and not is_serverless(before["config"]):
                 config = _retained(config, _kept(resource, config), excluded)
             update = before["update"] if retain_deployment_config else given
             self._check_update(call, update, config)
@@ -242,6 +252,11 @@ class Endpoints:
 
         def spec_of(resource: Resource) -> Json:
             before = resource.spec
+            if is_serverless(before["config"]):
+                raise ValidationError(
+                    f'Endpoint "{arn_of(resource.key)}" is serverless: it has no instances and no weights. Roll out '
+                    "another ServerlessConfig with UpdateEndpoint."
+                )
             capacity = _desired(_capacities(resource), desired_weights_and_capacities)
             _check_weights(resource, capacity)
             return {
@@ -375,7 +390,7 @@ def _capacities(resource: Resource) -> dict[str, Json]:
     if shown:
         return {
             one["VariantName"]: {
-                "count": one["DesiredInstanceCount"],
+                "count": one.get("DesiredInstanceCount", 1),
                 "weight": one["DesiredWeight"],
             }
             for one in shown

@@ -84,7 +84,6 @@ async def test_a_variant_says_how_it_is_served(sagemaker: Any, member: str) -> N
 @pytest.mark.parametrize(
     "changes",
     [
-        {"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}},
         {"AcceleratorType": "ml.eia1.medium"},
         {"CoreDumpConfig": {"DestinationS3Uri": "s3://b/k"}},
         {"EnableSSMAccess": True},
