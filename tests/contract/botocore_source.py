@@ -16,13 +16,7 @@ def folder() -> Path:
     """The unpacked ``tests/unit`` of the installed botocore; fetched once a version."""
     target = CACHE / botocore.__version__
     if not target.exists():
-        archive = CACHE / f"botocore-{botocore.__version__}.tar.gz"
-        if not archive.exists():
-            subprocess.run(
-                [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "botocore",
-                 f"botocore=={botocore.__version__}", "--dest", str(CACHE)],
-                check=True,
-            )  # fmt: skip
+        archive = _archive()
         prefix = f"botocore-{botocore.__version__}/tests/unit/"
         temporary = CACHE / f".{botocore.__version__}"
         with tarfile.open(archive) as source:
@@ -34,6 +28,25 @@ def folder() -> Path:
                     source.extract(member, temporary, filter="data")
         temporary.rename(target)
     return target
+
+
+def unit_test_source(name: str) -> str:
+    """The source of one of botocore's own unit tests."""
+    with tarfile.open(_archive()) as source:
+        file = source.extractfile(f"botocore-{botocore.__version__}/tests/unit/{name}.py")
+        assert file is not None
+        return file.read().decode()
+
+
+def _archive() -> Path:
+    archive = CACHE / f"botocore-{botocore.__version__}.tar.gz"
+    if not archive.exists():
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "botocore",
+             f"botocore=={botocore.__version__}", "--dest", str(CACHE)],
+            check=True,
+        )  # fmt: skip
+    return archive
 
 
 def protocol_cases(direction: str, protocol: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -35,6 +35,8 @@ class Limits:
     """Requests in flight and waiting for one replica; past it 429 ThrottlingException."""
     invocation_seconds: float = 60.0
     """An invocation that has no answer by then is a ModelError (AWS's limit)."""
+    stream_seconds: float = 480.0
+    """A streamed answer has to be complete by then (AWS's eight minutes); its first part within ``invocation_seconds``."""
     replica_wait_seconds: float = 10.0
     """How long a request waits while every replica of its variant is being restarted; then 503."""
     api_body_bytes: int = 16 * MIB

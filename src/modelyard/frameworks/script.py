@@ -6,7 +6,9 @@ The contract is that of AWS's framework containers (hosting.md, section 4), as t
 - then for each request ``input_fn(body, content_type)``, ``predict_fn(data, model)``, ``output_fn(prediction, accept)``, or
   ``transform_fn(model, body, content_type, accept)``, which excludes the other three;
 - a function with one parameter more gets the context of the request as its last argument;
-- what is missing is the framework's default (``script_defaults``).
+- what is missing is the framework's default (``script_defaults``);
+- a generator is an answer that comes piece by piece: bytes and text as they are, anything else as JSON. What ``predict_fn``
+  yields goes out as it is where the script has no ``output_fn``.
 
 One request at a time, unless ``MODELYARD_MAX_BATCH`` says how many ``predict_fn`` takes together: then it gets a list of what
 ``input_fn`` gave, and returns a list of as many predictions.
@@ -18,7 +20,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -121,6 +123,7 @@ class Script:
             )
         if self.max_batch > 1 and not found["predict_fn"]:
             raise LoadError(f"{MAX_BATCH} needs a predict_fn, which takes a list and returns one.")
+        self._writes = found["output_fn"] is not None
         for name in _ARGUMENTS:
             function = found[name] or getattr(defaults, name, None)
             if function is not None:
@@ -144,7 +147,7 @@ class Script:
             return _reply(result, accept, context)
         data = self._call("input_fn", context, body, content_type)
         prediction = self._call("predict_fn", context, data, self._model)
-        return _reply(self._call("output_fn", context, prediction, accept), accept, context)
+        return self._output(prediction, accept, context)
 
     def answer_together(self, asks: Sequence[Ask]) -> list[Reply | Exception]:
         """``predict_fn`` sees those that ``input_fn`` could read, as one list; its context is that of the first."""
@@ -168,11 +171,15 @@ class Script:
                 )
             for (place, context, accept, _), prediction in zip(ready, predictions, strict=True):
                 try:
-                    result = self._call("output_fn", context, prediction, accept)
-                    found[place] = _reply(result, accept, context)
+                    found[place] = self._output(prediction, accept, context)
                 except Exception as error:  # noqa: BLE001 - as above
                     found[place] = error
         return [one for one in found if one is not None]
+
+    def _output(self, prediction: Any, accept: str, context: Context) -> Reply:
+        if isinstance(prediction, Iterator) and not self._writes:
+            return _reply(prediction, accept, context)
+        return _reply(self._call("output_fn", context, prediction, accept), accept, context)
 
     def _call(self, name: str, context: Context, *arguments: Any) -> Any:
         function, takes_context = self._functions[name]
@@ -272,12 +279,25 @@ def _reply(result: Any, accept: str, context: Context) -> Reply:
     elif hasattr(result, "get_data") and hasattr(result, "mimetype"):
         # What AWS's older containers called a Response: a Flask response.
         status, content_type, result = result.status_code, result.mimetype, result.get_data()
+    is_stream = isinstance(result, Iterator)
     return Reply(
-        body=encode_anything(result),
+        body=b"" if is_stream else encode_anything(result),
         content_type=content_type,
         status=status,
         custom_attributes=context.custom_attributes,
+        pieces=_encoded(result) if is_stream else None,
     )
+
+
+def _encoded(result: Iterator[Any]) -> Iterator[bytes]:
+    """Closing it closes the script's own generator."""
+    try:
+        for piece in result:
+            yield encode_anything(piece)
+    finally:
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()
 
 
 def status_of(error: Exception) -> int:

@@ -4,7 +4,7 @@ The built-in loaders give a ``Model`` of rows (``model.py``), whose bodies the p
 is asked as a container is: body and content type in, body and content type out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -27,6 +27,8 @@ class Reply:
     content_type: str
     status: int = 200
     custom_attributes: str = ""
+    pieces: Iterator[bytes] | None = None
+    """The body, where the model yields it piece by piece; then ``body`` is empty."""
 
 
 class Refusal(Exception):

@@ -42,6 +42,7 @@ class WorkerChannel(Protocol):
     def close(self) -> None: ...
     def send(self, tag: object, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int: ...
     def cancel(self, request_id: int) -> None: ...
+    def credit(self, request_id: int, taken: int) -> None: ...
 
 
 class Invocation(msgspec.Struct, eq=False):
@@ -62,6 +63,12 @@ class Invocation(msgspec.Struct, eq=False):
     sent_at: float = 0.0
     replica: "_Replica | None" = None
     sent_as: int = 0
+    take_part: Callable[[frames.AnswerMeta, bytes], None] | None = None
+    """Called with each part of an answer that may come in parts; then ``finish``, with no body, or what broke it off."""
+    stream_deadline: float = 0.0
+    """The deadline of an answer of which a first part has come."""
+    has_begun: bool = False
+    """A part has come: there is no second try."""
 
     @property
     def served_by(self) -> int:
@@ -73,6 +80,7 @@ class Invocation(msgspec.Struct, eq=False):
         if not self.is_over:
             self.is_over = True
             finish, self.finish, self.absent = self.finish, _nobody, None
+            self.take_part = None
             # Let go of the caller before telling it: a cycle would wait for the garbage collector, and it for a pause.
             finish(outcome)
 
@@ -181,7 +189,14 @@ class Dispatcher:
         """The caller has left: whatever happens to the invocation, nobody is told."""
         invocation.is_over = True
         invocation.finish, invocation.absent = _nobody, None
+        invocation.take_part = None
         _cancel_at_worker(invocation)
+
+    def credit(self, invocation: Invocation, taken: int) -> None:
+        """The caller has taken parts worth so many bytes: its worker may go on."""
+        replica = invocation.replica
+        if replica is not None:
+            replica.channels[invocation.hop].credit(invocation.sent_as, taken)
 
     def tick(self) -> None:
         """A few times a second: end what is past its deadline, and forget what has ended."""
@@ -333,7 +348,7 @@ class _Pool:
         fate = after_loss(
             executed=executed, alone=invocation.is_suspect, may_retry=self._route.retry
         )
-        if fate is Fate.FAIL:
+        if fate is Fate.FAIL or invocation.has_begun:
             where = _where(invocation)
             invocation.replica = None
             invocation.end(Final(500, "text/plain", WORKER_DIED.encode(), where))
@@ -478,6 +493,10 @@ class _Replica:
         remaining = max(0.0, invocation.deadline - now)
         invocation.sent_at = invocation.sent_at or now
         flags = frames.SOLO if invocation.is_suspect else 0
+        if invocation.take_part is not None:
+            remaining = max(0.0, invocation.stream_deadline - now)
+            if invocation.container or invocation.hop == len(self.channels) - 1:
+                flags |= frames.STREAM
         invocation.sent_as = self.channels[invocation.hop].send(
             invocation, int(remaining * 1000), flags, _encoded(meta), body
         )
@@ -538,6 +557,16 @@ class _Replica:
         if isinstance(step, Final):
             invocation.end(step)
         self._pool.pump()
+
+    def part(self, tag: Invocation, frame: frames.Frame) -> None:
+        invocation = tag
+        if invocation.take_part is None:
+            return  # Its caller has left, and the worker was told.
+        if not invocation.has_begun:
+            invocation.has_begun = True
+            invocation.body = b""
+            invocation.deadline = invocation.stream_deadline
+        invocation.take_part(frames.decode_answer_meta(frame.meta), frame.body)
 
     def _next_hop(self, invocation: Invocation, step: Next) -> None:
         invocation.hop = step.hop

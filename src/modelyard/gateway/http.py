@@ -347,6 +347,16 @@ class ClientConnection(asyncio.Protocol):
             )
         self.finish()
 
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether another request may follow on this connection."""
+        return self._keep_alive and not self._gate.is_closing
+
+    def abort(self) -> None:
+        """Drop the connection, and what the client has not read."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)

@@ -27,7 +27,8 @@ from modelyard.gateway.dispatcher import Dispatcher, Invocation
 from modelyard.gateway.http import ClientConnection, Gate, Head
 from modelyard.gateway.shadows import Copied, Shadows
 from modelyard.gateway.shelves import Shelves
-from modelyard.transport.frames import RequestMeta
+from modelyard.gateway.streams import StreamAnswer
+from modelyard.transport.frames import AnswerMeta, RequestMeta
 
 logger = logging.getLogger(__name__)
 PATH = re.compile(r"/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)")
@@ -36,6 +37,7 @@ _OPERATIONS = {
     "async-invocations": "InvokeEndpointAsync",
     "invocations-response-stream": "InvokeEndpointWithResponseStream",
 }
+_STREAM = "InvokeEndpointWithResponseStream"
 _ACTIONS = {operation: f"sagemaker:{operation}" for operation in _OPERATIONS.values()}
 _PREFIX = "x-amzn-sagemaker-"
 _CONTAINER = f"{_PREFIX}target-container-hostname"
@@ -44,6 +46,7 @@ _ATTRIBUTES = f"{_PREFIX}custom-attributes"
 _HEADER_LIMITS = {
     "content-type": 1024,
     "accept": 1024,
+    f"{_PREFIX}accept": 1024,
     _ATTRIBUTES: 1024,
     f"{_PREFIX}target-variant": 63,
     _MODEL: 1024,
@@ -55,6 +58,7 @@ _REFUSED = {
     f"{_PREFIX}session-id": "Sticky sessions",
     f"{_PREFIX}enable-explanations": "Explanations",
 }
+_EXECUTED = ("InvokeEndpoint", _STREAM)
 _MESSAGE_LIMIT = 4096
 _OK, _CLIENT_ERROR, _SERVER_ERROR = 200, 400, 500
 
@@ -124,6 +128,7 @@ class Invoke:
         self._is_captured = False
         self._shadow: VariantRoute | None = None
         self._entry: Entry | None = None
+        self._stream: StreamAnswer | None = None
         self._request_id = shared.request_id()
         asked: Asked = head.memo or _ask(head)
         self._asked = head.memo = asked
@@ -228,12 +233,36 @@ class Invoke:
         if endpoint.shadows:
             self._shadow = self._shared.shadows.choose(endpoint, variant.fleet)
         invocation = Invocation(body, asked.meta, call.deadline, self._finish)
+        if asked.operation == _STREAM:
+            self._expect_parts(invocation)
         if variant.direct or asked.container:
             invocation.container = _container(variant, asked.container, name)
         if variant.multi_model or asked.meta.target_model:
             _check_model(variant, asked.meta.target_model, name)
             invocation.absent = self._fetch_model
         return invocation
+
+    def _expect_parts(self, invocation: Invocation) -> None:
+        """Neither captured nor shadowed: what a stream says is held by nobody."""
+        shared = self._shared
+        self._is_captured, self._shadow = False, None
+        self._stream = StreamAnswer(
+            self._client,
+            is_chunked=self._head.version == "1.1",
+            headers=self._stream_headers,
+            credit=lambda taken: shared.dispatcher.credit(invocation, taken),
+        )
+        invocation.take_part = self._take_part
+        limits = shared.gate.limits
+        invocation.stream_deadline = (
+            invocation.deadline - limits.invocation_seconds + limits.stream_seconds
+        )
+
+    def _take_part(self, meta: AnswerMeta, body: bytes) -> None:
+        if self._size:
+            self._release()  # There is no second try that would need the request's body.
+        if self._stream is not None:
+            self._stream.part(meta, body)
 
     def _fetch_model(self) -> None:
         """No worker of the variant has ever had the model that the request names."""
@@ -261,7 +290,9 @@ class Invoke:
             self._shared.dispatcher.cancel(self._invocation)
 
     def client_paused(self, paused: bool) -> None:
-        """Answers are written whole; the transport holds what the client does not take yet."""
+        """Answers are written whole; the transport holds what the client does not take yet. But for streams."""
+        if self._stream is not None:
+            self._stream.paused(paused)
 
     # ---- the answer
 
@@ -274,7 +305,9 @@ class Invoke:
         if self._entry is not None:
             self._enter(self._entry, outcome)
         self._invocation = None
-        if isinstance(outcome, ServiceError):
+        if self._stream is not None and self._stream.end(outcome):
+            self._release()
+        elif isinstance(outcome, ServiceError):
             self._fail(self._with_log(outcome))
         elif outcome.status != 200:
             self._fail(self._model_error(outcome))
@@ -337,6 +370,18 @@ class Invoke:
             inference_id=self._asked.inference_id,
         )
         self._shared.shadows.copy(endpoint, shadow, copied)
+
+    def _stream_headers(self, content_type: str, attributes: str) -> bytes:
+        if not (content_type.isascii() and content_type.isprintable()):
+            content_type = "application/octet-stream"
+        lines = (
+            f"X-Amzn-SageMaker-Content-Type: {content_type}\r\n"
+            f"x-Amzn-Invoked-Production-Variant: {self._variant}\r\n"
+            f"x-amzn-RequestId: {self._request_id}\r\n"
+        )
+        if attributes and _are_attributes(attributes):
+            lines += f"X-Amzn-SageMaker-Custom-Attributes: {attributes}\r\n"
+        return lines.encode("ascii")
 
     def _headers(self, outcome: Final) -> bytes:
         lines = b"%bx-amzn-RequestId: %b\r\n" % (
@@ -405,7 +450,7 @@ def _is_refused(operation: str, head: Head) -> bool:
 
 def _check(operation: str, method: str, headers: Mapping[str, str]) -> None:
     """Raises ``ServiceError`` for what is wrong with a head, whatever endpoint it names."""
-    if operation != "InvokeEndpoint":
+    if operation not in _EXECUTED:
         raise Unsupported(f"Modelyard does not execute {operation} yet.")
     if method != "POST":
         text = "Invocations are sent with POST."
@@ -446,7 +491,7 @@ def _ask(head: Head) -> Asked:
         is_refused=_is_refused(operation, head),
         meta=RequestMeta(
             content_type=headers.get("content-type", ""),
-            accept=headers.get("accept", ""),
+            accept=headers.get(f"{_PREFIX}accept" if operation == _STREAM else "accept", ""),
             custom_attributes=headers.get(_ATTRIBUTES, ""),
             trace=headers.get("traceparent", ""),
             target_model=headers.get(_MODEL, ""),

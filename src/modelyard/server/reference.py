@@ -43,12 +43,16 @@ _INVOKE: Mapping[str, tuple[str, str]] = {
     "InferenceComponentName": ("refused", ""),
     "SessionId": ("refused", ""),
 }
+_NOT_STREAMED = ("TargetModel", "EnableExplanations")
+"""Members that AWS's model of a streamed invocation has not got."""
 
 
 def page() -> Iterator[str]:
     """The page, line by line."""
     yield _HEAD
-    yield from _service("sagemaker-runtime", {"InvokeEndpoint": list(_invoke_rows())})
+    streamed = [row for row in _invoke_rows() if row[0] not in _NOT_STREAMED]
+    runtime = {"InvokeEndpoint": [*_invoke_rows()], "InvokeEndpointWithResponseStream": streamed}
+    yield from _service("sagemaker-runtime", runtime)
     yield from _service("s3", _s3_operations())
     for service, classes in sorted(registry.SERVICES.items()):
         yield from _service(

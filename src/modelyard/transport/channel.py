@@ -22,6 +22,9 @@ class Listener(Protocol):
     def answered(self, tag: Any, frame: frames.Frame) -> None:
         """The worker's answer to the request that was sent with ``tag``."""
 
+    def part(self, tag: Any, frame: frames.Frame) -> None:
+        """A part of the answer to a request that was sent with STREAM; more will come, or its end."""
+
     def lost(self, tag: Any, *, executed: bool) -> None:
         """No answer will come. ``executed`` False: the worker said GOAWAY before it took the request."""
 
@@ -78,6 +81,16 @@ class Channel(asyncio.Protocol):
         if request_id in self._pending and self.is_ready:
             self._write(frames.encode_frame(frames.CANCEL, request_id))
 
+    def credit(self, request_id: int, taken: int) -> None:
+        """Parts worth so many bytes were taken: the worker may send as many more."""
+        if request_id in self._pending and self.is_connected:
+            self._write(frames.encode_frame(frames.CREDIT, request_id, number=taken))
+
+    @property
+    def is_connected(self) -> bool:
+        """Also after a GOAWAY, while answers still come."""
+        return self._transport is not None
+
     def _write(self, frame: bytes) -> None:
         if len(self._pending) <= 1 and not self._outgoing and self._transport is not None:
             # Nobody to travel with: a lone request does not wait for a turn.
@@ -125,6 +138,10 @@ class Channel(asyncio.Protocol):
             tag = self._pending.pop(frame.id, None)
             if tag is not None:
                 self._listener.answered(tag, frame)
+        elif frame.kind == frames.PART:
+            tag = self._pending.get(frame.id)
+            if tag is not None:
+                self._listener.part(tag, frame)
         elif frame.kind == frames.HELLO:
             self.is_ready = True
             self._listener.ready()

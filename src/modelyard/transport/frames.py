@@ -4,12 +4,17 @@ A frame is a fixed header, a short msgpack meta and a body::
 
     u32 length   bytes after this field
     u8  version  of this layout
-    u8  kind     REQUEST, ANSWER, CANCEL, GOAWAY, HELLO
-    u16 flags    REQUEST, SOLO: never merge with other requests; ANSWER, OWN_STATUS: the status is the program's own
+    u8  kind     REQUEST, ANSWER, CANCEL, GOAWAY, HELLO, PART, CREDIT
+    u16 flags    REQUEST, SOLO: never merge with other requests, STREAM: the answer may come in parts;
+                 ANSWER, OWN_STATUS: the status is the program's own
     u64 id       chosen by the sender of the request, echoed by the answer
-    u32 number   REQUEST: remaining milliseconds; ANSWER: HTTP status
+    u32 number   REQUEST: remaining milliseconds; ANSWER: HTTP status; CREDIT: bytes
     u32 meta     length of the meta
     meta, body
+
+A request with STREAM may be answered by PARTs, then an ANSWER that says how it ended: 200 and no body, or what went wrong. A
+worker sends parts worth ``STREAM_WINDOW`` and then waits for CREDIT, which the reader gives as it takes them; each costs its body
+and ``PART_WEIGHT``.
 
 Time travels as what remains, never as a deadline: the two ends may have different clocks. Integers are little-endian.
 """
@@ -21,10 +26,15 @@ from collections.abc import Iterator
 import msgspec
 
 VERSION = 1
-REQUEST, ANSWER, CANCEL, GOAWAY, HELLO = 1, 2, 3, 4, 5
+REQUEST, ANSWER, CANCEL, GOAWAY, HELLO, PART, CREDIT = 1, 2, 3, 4, 5, 6, 7
 SOLO = 1
 OWN_STATUS = 2
+STREAM = 4
 """A program's 429 is its answer; without this flag 429 (queue full) and 408 (expired) are the worker's words."""
+STREAM_WINDOW = 256 * 1024
+PART_WEIGHT = 64
+PART_BYTES = 64 * 1024
+"""A larger piece of an answer travels in several parts."""
 _HEADER = struct.Struct("<IBBHQII")
 _PACK = _HEADER.pack
 HEADER_SIZE = _HEADER.size

@@ -14,6 +14,7 @@ import msgspec
 from modelyard.transport import frames
 from modelyard.worker.batcher import Batcher, Bounds, Waiting
 from modelyard.worker.http_client import HttpAnswer, ProgramClient, ProgramError
+from modelyard.worker.streams import Window, encode_parts
 
 BACKLOG = 128
 CONNECTIONS_LIMIT = 256
@@ -76,6 +77,41 @@ class _Peer(asyncio.Protocol):
             self.transport.write(frame)
 
 
+class _Stream:
+    """An answer on its way in parts; ``http_client.Sink``. The program is not read while its reader has no room."""
+
+    def __init__(self, peer: _Peer, request_id: int, task: "asyncio.Task[None]") -> None:
+        self._peer = peer
+        self._id = request_id
+        self._task = task
+        self._window = Window()
+        self._meta = b""
+        self._pause: Callable[[bool], None] | None = None
+        self.is_cancelled = False
+
+    def attach(self, pause: Callable[[bool], None]) -> None:
+        self._pause = pause
+
+    def begin(self, content_type: str, custom_attributes: str) -> None:
+        self._meta = frames.encode_meta(
+            frames.AnswerMeta(content_type or UNTYPED, custom_attributes)
+        )
+
+    def write(self, data: bytes) -> None:
+        self._peer.send(encode_parts(self._id, self._meta, self._window.cut(data)))
+        if not self._window.is_open and self._pause is not None:
+            self._pause(True)
+
+    def credit(self, taken: int) -> None:
+        self._window.left = min(frames.STREAM_WINDOW, self._window.left + taken)
+        if self._window.is_open and self._pause is not None:
+            self._pause(False)
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        self._task.cancel()
+
+
 class Bridge:
     """``seconds`` bounds one invocation, whatever the caller would wait; ``now`` is a monotonic clock."""
 
@@ -96,6 +132,7 @@ class Bridge:
         self._batcher: Batcher[_Peer] = Batcher(bounds)
         self._peers: set[_Peer] = set()
         self._active: set[asyncio.Task[None]] = set()
+        self._streams: dict[tuple[_Peer, int], _Stream] = {}
         self._solo: Waiting[_Peer] | None = None
         """It waits until nothing else is in flight, and then has the program to itself."""
         self._solo_is_active = False
@@ -143,11 +180,19 @@ class Bridge:
                 self._say(peer, frame.id, FULL_STATUS, "The worker's queue is full.")
         elif frame.kind == frames.CANCEL and self._batcher.cancel(peer, frame.id):
             self._say(peer, frame.id, CANCELLED_STATUS, "The caller has left.")
+        elif (stream := self._streams.get((peer, frame.id))) is not None:
+            if frame.kind == frames.CANCEL:
+                stream.cancel()
+            elif frame.kind == frames.CREDIT:
+                stream.credit(frame.number)
 
     def forget(self, peer: _Peer) -> None:
         self._peers.discard(peer)
         if not self._peers:
             self._all_gone.set()
+        for (of, _), stream in list(self._streams.items()):
+            if of is peer:
+                stream.cancel()
         self._batcher.forget(peer)
         self._pump()
 
@@ -187,8 +232,14 @@ class Bridge:
 
     async def _invoke(self, waiting: Waiting[_Peer]) -> None:
         peer, frame, meta = waiting.peer, waiting.frame, waiting.meta
+        stream, seconds = None, min(waiting.expires - self._now(), self._seconds)
+        if frame.flags & frames.STREAM:
+            task = asyncio.current_task()
+            assert task is not None
+            stream, seconds = _Stream(peer, frame.id, task), waiting.expires - self._now()
+            self._streams[peer, frame.id] = stream
         try:
-            async with asyncio.timeout(max(0.0, min(waiting.expires - self._now(), self._seconds))):
+            async with asyncio.timeout(max(0.0, seconds)):
                 answer = await self._client.ask(
                     "POST",
                     "/invocations",
@@ -199,13 +250,20 @@ class Bridge:
                         "Traceparent": meta.trace,
                     },
                     frame.body,
+                    stream,
                 )
+        except asyncio.CancelledError:
+            if stream is not None and stream.is_cancelled:
+                self._say(peer, frame.id, CANCELLED_STATUS, "The caller has left.")
+            raise
         except TimeoutError:
             self._say(peer, frame.id, EXPIRED_STATUS, "The program did not answer in time.")
         except ProgramError as error:
             self._say(peer, frame.id, FAILED_STATUS, str(error))
         else:
             self._answer(peer, frame.id, answer)
+        finally:
+            self._streams.pop((peer, frame.id), None)
 
     def _answer(self, peer: _Peer, request_id: int, answer: HttpAnswer) -> None:
         meta = frames.AnswerMeta(answer.content_type or UNTYPED, answer.custom_attributes)

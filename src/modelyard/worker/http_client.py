@@ -1,14 +1,17 @@
 """HTTP/1.1 to a program on this machine: a few kept connections, and a limit on everything that comes back."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import httptools
 
 CONNECT_SECONDS = 2.0
 HEADER_BYTES = 64 * 1024
 ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+_SUCCESS = range(200, 300)
 _CONTINUE_LIMIT = 200
 """Statuses below it announce another answer."""
 
@@ -31,12 +34,26 @@ class HttpAnswer:
     body: bytes
 
 
+class Sink(Protocol):
+    """Takes an answer of unknown length piece by piece."""
+
+    def attach(self, pause: Callable[[bool], None]) -> None:
+        """Before the request: ``pause`` stops the reading of its answer, or goes on with it."""
+
+    def begin(self, content_type: str, custom_attributes: str) -> None:
+        """The answer is a success, and its length unknown: it comes here, and the ``HttpAnswer`` has no body."""
+
+    def write(self, data: bytes) -> None:
+        """The next piece."""
+
+
 class _Connection(asyncio.Protocol):
     """One request at a time. The parser calls the ``on_…`` methods."""
 
     def __init__(self, body_limit: int) -> None:
         self._limit = body_limit
         self._answer: asyncio.Future[HttpAnswer] | None = None
+        self._sink: Sink | None = None
         self._writable = asyncio.Event()
         self._writable.set()
         self.transport: asyncio.Transport | None = None
@@ -48,7 +65,7 @@ class _Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._size = self._header_size = 0
-        self._has_begun = self._has_headers = False
+        self._has_begun = self._has_headers = self._is_streamed = False
 
     # ---- asyncio's calls
 
@@ -90,8 +107,17 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._has_headers = True
+        is_success = self._parser.get_status_code() in _SUCCESS
+        if self._sink is not None and is_success and "content-length" not in self._headers:
+            self._is_streamed = True
+            self._sink.begin(
+                self._headers.get("content-type", ""), self._headers.get(ATTRIBUTES, "")
+            )
 
     def on_body(self, data: bytes) -> None:
+        if self._is_streamed and self._sink is not None:
+            self._sink.write(data)
+            return
         self._size += len(data)
         if self._size > self._limit:
             self._body.clear()
@@ -121,10 +147,13 @@ class _Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ProgramError(message, is_stale=not self._has_begun))
 
-    async def ask(self, head: bytes, body: bytes) -> HttpAnswer:
+    async def ask(self, head: bytes, body: bytes, sink: Sink | None = None) -> HttpAnswer:
         """Send and wait. Raises ``ProgramError``; cancelled, the connection is of no more use."""
         assert self.transport is not None
         self._begin()
+        self._sink = sink
+        if sink is not None:
+            sink.attach(self._pause)
         self._answer = asyncio.get_running_loop().create_future()
         is_whole = False
         try:
@@ -135,9 +164,16 @@ class _Connection(asyncio.Protocol):
             is_whole = self.transport.get_write_buffer_size() == 0
             return answer
         finally:
-            self._answer = None
+            self._answer = self._sink = None
             if not (is_whole and self.is_reusable):
                 self.close()
+
+    def _pause(self, paused: bool) -> None:
+        if self.transport is not None and self._sink is not None:
+            if paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     def close(self) -> None:
         self.is_reusable = False
@@ -154,9 +190,17 @@ class ProgramClient:
         self._idle: list[_Connection] = []
 
     async def ask(
-        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        body: bytes = b"",
+        sink: Sink | None = None,
     ) -> HttpAnswer:
-        """Raises ``ProgramError``. A kept connection that the program closed meanwhile is replaced, once."""
+        """Raises ``ProgramError``. An answer of unknown length goes into ``sink``, where there is one.
+
+        A kept connection that the program closed meanwhile is replaced, once.
+        """
         lines = [f"{method} {path} HTTP/1.1", f"Host: localhost:{self._port}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items() if value]
         if method != "GET":
@@ -167,15 +211,17 @@ class ProgramClient:
             if not kept.is_reusable:
                 continue
             try:
-                return await self._ask(kept, head, body)
+                return await self._ask(kept, head, body, sink)
             except ProgramError as error:
                 if not error.is_stale:
                     raise
                 break
-        return await self._ask(await self._connect(), head, body)
+        return await self._ask(await self._connect(), head, body, sink)
 
-    async def _ask(self, connection: _Connection, head: bytes, body: bytes) -> HttpAnswer:
-        answer = await connection.ask(head, body)
+    async def _ask(
+        self, connection: _Connection, head: bytes, body: bytes, sink: Sink | None
+    ) -> HttpAnswer:
+        answer = await connection.ask(head, body, sink)
         if connection.is_reusable:
             self._idle.append(connection)
         return answer

@@ -7,6 +7,7 @@ its members is predicted alone, so that one caller's bad row is one caller's err
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -27,6 +28,18 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     accept: str
     custom_attributes: str = ""
     target_model: str = ""
+    streams: bool = False
+    """The answer may come in parts."""
+
+
+class Pieces(Protocol):
+    """What a model yields."""
+
+    def next(self) -> "bytes | Answer":
+        """The next piece; an ``Answer`` says that it was the last, or what went wrong. Never raises."""
+
+    def close(self) -> None:
+        """Nobody wants more of it. Never raises."""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -38,6 +51,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     custom_attributes: str = ""
     is_own_status: bool = False
     """The model chose the status, so that 429 is its answer and not the worker's word."""
+    pieces: Pieces | None = None
+    """The body, where it comes in parts: only for a request that ``streams``."""
 
 
 class _Decoded(msgspec.Struct):

@@ -6,15 +6,17 @@ tried again one by one, so that one caller's body is one caller's error.
 
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from modelyard.frameworks.model import BadInput
 from modelyard.frameworks.script import status_of
 from modelyard.frameworks.service import Ask, Refusal, Reply, Service
-from modelyard.worker.predictor import MARGIN_SECONDS, TEXT, Answer, Request
+from modelyard.worker.predictor import MARGIN_SECONDS, TEXT, Answer, Pieces, Request
+from modelyard.worker.streams import joined
 
 MESSAGE_CHARACTERS = 4000
+_OK = 200
 _SUCCESS = range(200, 300)
 T = TypeVar("T")
 
@@ -38,9 +40,18 @@ class ScriptedPredictor:
             )
             for request in requests
         ]
-        if self._service.max_batch == 1:
-            return [self._alone(ask) for ask in asks]
-        return self._together(asks)
+        is_alone = self._service.max_batch == 1
+        found = [self._alone(ask) for ask in asks] if is_alone else self._together(asks)
+        return [
+            answer if answer.pieces is None else self._streamed(answer, answer.pieces, request)
+            for answer, request in zip(found, requests, strict=True)
+        ]
+
+    def _streamed(self, answer: Answer, pieces: Pieces, request: Request) -> Answer:
+        """As it is, for a caller who takes it in parts; else, and where it is an error, as a whole."""
+        if request.streams and answer.status == _OK:
+            return answer
+        return joined(pieces, answer, limit=self._answer_bytes)
 
     def _alone(self, ask: Ask) -> Answer:
         try:
@@ -74,14 +85,46 @@ class ScriptedPredictor:
             return _text(
                 500, f"The answer has {len(reply.body)} bytes, the limit is {self._answer_bytes}."
             )
-        status = 200 if reply.status in _SUCCESS else reply.status
+        status = _OK if reply.status in _SUCCESS else reply.status
         return Answer(
             status,
             reply.content_type,
             reply.body,
             custom_attributes=reply.custom_attributes,
             is_own_status=True,
+            pieces=None if reply.pieces is None else _Pieces(reply.pieces, self._watched),
         )
+
+
+class _Pieces:
+    """What a script yields; each step is watched like an answer."""
+
+    def __init__(
+        self, pieces: Iterator[bytes], watched: Callable[[Callable[[], bytes | None]], bytes | None]
+    ) -> None:
+        self._pieces = pieces
+        self._watched = watched
+
+    def next(self) -> bytes | Answer:
+        try:
+            piece = self._watched(lambda: next(self._pieces, None))
+        except SystemExit as end:
+            return _text(500, f"The script called sys.exit({end.code!r}) instead of yielding.")
+        except Exception as error:  # noqa: BLE001 - somebody's code may raise anything
+            return _failure(error)
+        return Answer(_OK, "", b"", is_own_status=True) if piece is None else piece
+
+    def close(self) -> None:
+        """The script's ``finally`` runs."""
+        try:
+            self._watched(self._close)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+            traceback.print_exception(error)
+
+    def _close(self) -> None:
+        close = getattr(self._pieces, "close", None)
+        if close is not None:
+            close()
 
 
 def _failure(error: Exception) -> Answer:

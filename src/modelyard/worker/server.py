@@ -19,7 +19,8 @@ import msgspec
 
 from modelyard.transport import frames
 from modelyard.worker.batcher import Batcher, Bounds, Waiting
-from modelyard.worker.predictor import TEXT, Answer, Request
+from modelyard.worker.predictor import TEXT, Answer, Pieces, Request
+from modelyard.worker.streams import Streams
 
 READ_BYTES = 256 * 1024
 READS_A_TURN = 16
@@ -36,6 +37,8 @@ QUIET_SECONDS = 0.25
 """A draining worker that was sent nothing for so long has been taken out of every table."""
 DRAIN_SECONDS = 10.0
 """A draining worker that is still sent requests reads no more of them after this."""
+STREAM_DRAIN_SECONDS = 20.0
+"""A draining worker lets its streams go on for so long; less than it has between SIGTERM and SIGKILL."""
 LINGER_SECONDS = 2.0
 """Peers have so long to read their last answers and the GOAWAY."""
 EXPIRED_STATUS = 408
@@ -81,6 +84,7 @@ class WorkerServer:
         self._selector = selectors.DefaultSelector()
         self._connections: set[_Connection] = set()
         self._batcher: Batcher[_Connection] = Batcher(bounds)
+        self._streams: Streams[_Connection] = Streams()
         self._metas: dict[bytes, frames.RequestMeta] = {}
         self._wake_read, self._wake_write = socket.socketpair()
         for one in (listener, self._wake_read, self._wake_write):
@@ -109,6 +113,9 @@ class WorkerServer:
         if self._batcher:
             self._predict_some()
             busy = True
+        if self._streams.active:
+            self._stream_some()
+            busy = True
         self._flush_all()
         if not self._draining:
             return True
@@ -118,12 +125,18 @@ class WorkerServer:
         if busy:
             self._quiet_since = now
         is_quiet = now - self._quiet_since >= QUIET_SECONDS
-        if not is_quiet and now - self._drain_began < DRAIN_SECONDS:
+        longest = STREAM_DRAIN_SECONDS if self._streams.active else DRAIN_SECONDS
+        if not is_quiet and now - self._drain_began < longest:
             return True
         self._say_goodbye()
         return False
 
     def _patience(self) -> float | None:
+        if self._streams.active:
+            if self._streams.are_runnable:
+                return 0.0
+            left = max(0.0, self._streams.next_expiry - self._now())
+            return min(left, QUIET_SECONDS) if self._draining else left
         if self._draining:
             return QUIET_SECONDS / 2
         return IDLE_SECONDS if self._batches_since_collection else None
@@ -131,7 +144,7 @@ class WorkerServer:
     def _read(self, timeout: float | None) -> bool:
         """Take in what waits on every connection; whether anything did."""
         ready = self._selector.select(timeout)
-        if not ready and self._batches_since_collection:
+        if not ready and self._batches_since_collection and not self._streams.active:
             self._collect()  # Nobody waits now.
         for key, events in ready:
             if key.data is None:
@@ -197,9 +210,14 @@ class WorkerServer:
             waiting = Waiting(connection, frame, self._meta(frame.meta), expires)
             if not self._batcher.add(waiting):
                 self._say(connection, frame.id, FULL_STATUS, "The worker's queue is full.")
-        elif frame.kind == frames.CANCEL and self._batcher.cancel(connection, frame.id):
+        elif frame.kind == frames.CREDIT:
+            self._streams.credit(connection, frame.id, frame.number)
+        elif frame.kind == frames.CANCEL:
             # Answered all the same, so that the sender's count of what is in flight stays true.
-            self._say(connection, frame.id, CANCELLED_STATUS, "The caller has left.")
+            if self._batcher.cancel(connection, frame.id):
+                self._say(connection, frame.id, CANCELLED_STATUS, "The caller has left.")
+            elif self._streams.active:
+                connection.unsent += self._streams.cancel(connection, frame.id)
 
     def _meta(self, encoded: bytes) -> frames.RequestMeta:
         """Requests of one client carry the same few metas again and again."""
@@ -216,6 +234,8 @@ class WorkerServer:
         for late in expired:
             text = "The request expired while it waited."
             self._say(late.peer, late.frame.id, EXPIRED_STATUS, text)
+        if self._streams.is_full:
+            batch = self._without_streams(batch)
         if not batch:
             return
         requests = [
@@ -225,14 +245,40 @@ class WorkerServer:
                 one.meta.accept,
                 one.meta.custom_attributes,
                 one.meta.target_model,
+                one.frame.flags & frames.STREAM != 0,
             )
             for one in batch
         ]
         for waiting, answer in zip(batch, self._predictor.answer(requests), strict=True):
-            self._answer(waiting.peer, waiting.frame.id, answer)
+            if answer.pieces is None:
+                self._answer(waiting.peer, waiting.frame.id, answer)
+            else:
+                self._start(waiting, answer, answer.pieces)
         self._batches_since_collection += 1
         if self._batches_since_collection >= COLLECT_EVERY:
             self._collect()
+
+    def _without_streams(
+        self, batch: Sequence[Waiting[_Connection]]
+    ) -> Sequence[Waiting[_Connection]]:
+        kept = [one for one in batch if not one.frame.flags & frames.STREAM]
+        for one in batch:
+            if one.frame.flags & frames.STREAM:
+                self._say(one.peer, one.frame.id, FULL_STATUS, "The worker streams all it may.")
+        return kept
+
+    def _start(self, waiting: Waiting[_Connection], answer: Answer, pieces: Pieces) -> None:
+        if not waiting.peer.is_open:
+            pieces.close()
+            return
+        meta = frames.AnswerMeta(answer.content_type, answer.custom_attributes)
+        self._streams.start(waiting.peer, waiting.frame.id, pieces, meta, waiting.expires)
+
+    def _stream_some(self) -> None:
+        """A piece of each stream whose reader has room."""
+        for connection, encoded in self._streams.step(self._now()):
+            if connection.is_open:
+                connection.unsent += encoded
 
     def _collect(self) -> None:
         gc.collect()
@@ -289,11 +335,14 @@ class WorkerServer:
             connection.socket.close()
             self._connections.discard(connection)
             self._batcher.forget(connection)
+            self._streams.forget(connection)
 
     def _say_goodbye(self) -> None:
         """Last answers, GOAWAY, end. Closing at once could overtake them: what a peer sends meanwhile is thrown away."""
         while self._batcher:
             self._predict_some()
+        for connection, encoded in self._streams.stop():
+            connection.unsent += encoded
         while self._accept():
             pass
         self._selector.unregister(self._listener)

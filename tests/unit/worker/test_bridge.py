@@ -288,3 +288,75 @@ async def test_nobody_listens() -> None:
         client = ProgramClient(unused.getsockname()[1], answer_bytes=100)
         with pytest.raises(ProgramError, match="does not accept connections"):
             await client.ask("GET", "/ping")
+
+
+async def test_a_chunked_answer_comes_in_parts_and_waits_for_its_reader(tmp_path: Path) -> None:
+    """As far as its reader has room: a program that never ends is ended by its caller's leaving."""
+
+    class Endless(Program):
+        gone = False
+
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self.tasks.add(task)
+            try:
+                await reader.readuntil(b"\r\n\r\n")
+                head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: x/y\r\n\r\n"
+                writer.write(head)
+                while True:
+                    writer.write(b"2710\r\n" + bytes(10_000) + b"\r\n")
+                    await writer.drain()
+            except ConnectionError:
+                self.gone = True
+            finally:
+                writer.transport.abort()
+
+    program = Endless(echo)
+    async with bridged(program, tmp_path) as at:
+        at.caller.ask(1, b"", flags=frames.STREAM)
+        taken = 0
+        while taken < frames.STREAM_WINDOW:
+            part = await at.caller.next()
+            assert (part.kind, part.id) == (frames.PART, 1)
+            assert frames.decode_answer_meta(part.meta).content_type == "x/y"
+            taken += len(part.body) + frames.PART_WEIGHT
+        credit = frames.encode_frame(frames.CREDIT, 1, number=taken)
+        at.caller.writer.write(credit)
+        assert (await at.caller.next()).kind == frames.PART
+        at.caller.cancel(1)
+        while (last := await at.caller.next()).kind == frames.PART:
+            pass
+        assert (last.kind, last.id, last.number) == (frames.ANSWER, 1, 499)
+        async with asyncio.timeout(SECONDS):
+            while not program.gone:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_stream_ends_with_its_program_and_a_whole_answer_is_no_stream(
+    tmp_path: Path,
+) -> None:
+    async def say(body: bytes) -> bytes:
+        if body == b"whole":
+            return ok(body)
+        end = b"" if body == b"broken" else b"0\r\n\r\n"
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n" + end
+
+    program = Program(say)
+    async with bridged(program, tmp_path) as at:
+        at.caller.ask(1, b"chunks", flags=frames.STREAM)
+        part, end = await at.caller.next(), await at.caller.next()
+        assert (part.kind, part.body) == (frames.PART, b"a")
+        assert (end.kind, end.number, end.body) == (frames.ANSWER, 200, b"")
+        at.caller.ask(2, b"whole", flags=frames.STREAM)
+        whole = await at.caller.next()
+        assert (whole.kind, whole.body) == (frames.ANSWER, b"whole")
+        at.caller.ask(3, b"chunks")
+        joined = await at.caller.next()
+        assert (joined.kind, joined.body) == (frames.ANSWER, b"a")
+        at.caller.ask(4, b"broken", flags=frames.STREAM)
+        assert (await at.caller.next()).kind == frames.PART
+        for task in program.tasks:
+            task.cancel()
+        broken = await at.caller.next()
+        assert (broken.kind, broken.number) == (frames.ANSWER, 500)

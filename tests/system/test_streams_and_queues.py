@@ -1,0 +1,206 @@
+"""Answers that come in parts, and answers that come later: a script's endpoints through real boto3 and the AWS CLI."""
+
+import io
+import json
+import socket
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EventStreamError
+
+from modelyard.cli.platform import Platform
+from modelyard.testing.models import add_file
+
+ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
+SETTLED_SECONDS = 30.0
+SCRIPT = b"""
+import json
+import os
+import time
+
+STATE = {"yielded": 0, "closed": 0}
+
+
+def model_fn(folder):
+    return None
+
+
+def input_fn(body, content_type):
+    return json.loads(body)
+
+
+def predict_fn(asked, model):
+    if "plain" in asked:
+        return "x" * asked["plain"]
+    if "state" in asked:
+        return dict(STATE)
+    if "refuse" in asked:
+        raise ValueError("not before the first piece")
+    return pieces(asked)
+
+
+def pieces(asked):
+    STATE["yielded"] = 0
+    try:
+        for number in range(asked.get("count", 1_000_000)):
+            if number == asked.get("fail"):
+                raise ValueError("in the middle")
+            if number == asked.get("exit"):
+                os._exit(1)
+            STATE["yielded"] += 1
+            yield f"{number}," + "x" * asked.get("size", 0)
+    finally:
+        STATE["closed"] += 1
+
+
+def output_fn(prediction, accept, context):
+    if isinstance(prediction, (dict, str)):
+        return json.dumps(prediction), "application/json"
+    context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", "own=words")
+    return prediction, "text/plain"
+"""
+
+
+@pytest.fixture(scope="module")
+def archive(platform: Platform) -> str:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        add_file(tar, "code/inference.py", SCRIPT)
+    packed = file.getvalue()
+    s3 = platform.client("s3")
+    s3.create_bucket(Bucket="streams")
+    s3.put_object(Bucket="streams", Key="model.tar.gz", Body=packed)
+    return "s3://streams/model.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def deploy(platform: Platform, archive: str) -> Callable[..., str]:
+    sagemaker = platform.client("sagemaker")
+
+    def deploy(name: str, **config: Any) -> str:
+        container = {"Image": "modelyard/python", "ModelDataUrl": archive}
+        sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+        variant = {
+            "VariantName": "all",
+            "ModelName": name,
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 1,
+        }
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[variant], **config
+        )
+        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        sagemaker.get_waiter("endpoint_in_service").wait(
+            EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
+        return name
+
+    return deploy
+
+
+@pytest.fixture(scope="module")
+def streaming(deploy: Callable[..., str]) -> Iterator[str]:
+    yield deploy("streaming")
+
+
+def ask(platform: Platform, endpoint: str, **asked: Any) -> Any:
+    return platform.client("sagemaker-runtime").invoke_endpoint_with_response_stream(
+        EndpointName=endpoint, Body=json.dumps(asked), ContentType="application/json"
+    )
+
+
+def parts_of(answer: Any) -> list[bytes]:
+    return [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
+
+
+def state(platform: Platform, endpoint: str) -> dict[str, int]:
+    answer = platform.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=endpoint, Body=b'{"state": 1}', ContentType="application/json"
+    )
+    found: dict[str, int] = json.loads(answer["Body"].read())
+    return found
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + SETTLED_SECONDS
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_what_a_model_yields_comes_part_by_part(platform: Platform, streaming: str) -> None:
+    answer = ask(platform, streaming, count=3)
+    assert answer["ContentType"] == "text/plain"
+    assert answer["CustomAttributes"] == "own=words"
+    assert answer["InvokedProductionVariant"] == "all"
+    assert parts_of(answer) == [b"0,", b"1,", b"2,"]
+
+
+def test_large_pieces_arrive_whole_and_in_order(platform: Platform, streaming: str) -> None:
+    found = b"".join(parts_of(ask(platform, streaming, count=5, size=700_000)))
+    assert found == b"".join(b"%d," % n + b"x" * 700_000 for n in range(5))
+
+
+def test_a_model_that_does_not_yield_answers_in_one_part(
+    platform: Platform, streaming: str
+) -> None:
+    answer = ask(platform, streaming, plain=10)
+    assert answer["ContentType"] == "application/json"
+    assert parts_of(answer) == [b'"xxxxxxxxxx"']
+
+
+def test_what_is_yielded_is_joined_for_a_caller_of_invoke_endpoint(
+    platform: Platform, streaming: str
+) -> None:
+    answer = platform.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=streaming, Body=b'{"count": 3}', ContentType="application/json"
+    )
+    assert answer["Body"].read() == b"0,1,2,"
+
+
+def test_an_error_before_the_first_part_is_a_model_error(
+    platform: Platform, streaming: str
+) -> None:
+    for asked in ({"refuse": 1}, {"fail": 0}):
+        with pytest.raises(ClientError) as refused:
+            ask(platform, streaming, **asked)
+        assert refused.value.response["Error"]["Code"] == "ModelError"
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424
+
+
+@pytest.mark.parametrize(("asked", "said"), [("fail", "in the middle"), ("exit", "worker died")])
+def test_an_error_in_the_middle_ends_the_stream_with_the_reason(
+    platform: Platform, streaming: str, asked: str, said: str
+) -> None:
+    found: list[bytes] = []
+    with pytest.raises(EventStreamError) as broken:
+        for event in ask(platform, streaming, **{asked: 2})["Body"]:
+            found.append(event["PayloadPart"]["Bytes"])  # noqa: PERF401 - the end raises
+    assert found == [b"0,", b"1,"]
+    assert "ModelStreamError" in str(broken.value) and said in str(broken.value)
+    eventually(lambda: "yielded" in state(platform, streaming))
+
+
+def test_a_reader_that_stops_stops_the_model_and_leaving_ends_it(
+    platform: Platform, streaming: str
+) -> None:
+    before = state(platform, streaming)["closed"]
+    answer = ask(platform, streaming, size=8000)
+    raw = answer["Body"]._raw_stream  # botocore has no public way to leave a stream unread
+    yielded = 0
+
+    def stands_still() -> bool:
+        nonlocal yielded
+        now = state(platform, streaming)["yielded"]
+        still, yielded = now == yielded > 0, now
+        time.sleep(0.2)
+        return still
+
+    eventually(stands_still)
+    assert yielded * 8000 < 16 << 20, "what the machine's and the platform's buffers hold"
+    raw._fp.fp.raw._sock.shutdown(socket.SHUT_RDWR)
+    raw.close()
+    eventually(lambda: state(platform, streaming)["closed"] == before + 1)
