@@ -124,8 +124,9 @@ def _so_far(figures: Json) -> str:
 
 
 def _alarm(alarm: Json) -> str:
-    reason = f": {alarm['reason']}" if alarm["state"] == "ALARM" else ""
-    return f"{alarm['name']} {alarm['state']}{reason}"
+    values = ", ".join(f"{value:g}" for value in alarm["values"]) or "no data"
+    reason = f". {alarm['reason']}" if alarm["reason"] else ""
+    return f"{alarm['name']} {alarm['state']} ({alarm['rule']}; newest: {values}){reason}"
 
 
 def _moment(seconds: float) -> str:

@@ -5,10 +5,13 @@ nothing, which its history says.
 """
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from modelyard.base.clock import Clock
+from modelyard.base.errors import ServiceError
 from modelyard.domain.alarms import Rule, Verdict, evaluate, reason_data
 from modelyard.domain.ledger import AlarmSeen
 from modelyard.domain.metric_math import Series, evaluate_all
@@ -16,9 +19,11 @@ from modelyard.store.alarms import ALARM, moved, period_of
 from modelyard.store.metrics import HistoryItem, Metric, MetricStore
 from modelyard.store.resources import Json, Key, Resource, ResourceStore, Update
 
+logger = logging.getLogger(__name__)
 SETTLE_SECONDS = 2.0
 """Gateways tell of their requests at the ends of periods: a period is closed for good a moment after its end."""
 _EVALUATION_SECONDS_MAX = 60
+SEEN_PERIODS = 3
 REASON_MAX = 400
 """So much of an alarm's reason goes into a rollout's ledger."""
 
@@ -144,10 +149,12 @@ class _Window:
 
 
 class Ringing:
-    """``control.endpoints.AlarmStates``: which alarms ring."""
+    """``control.endpoints.AlarmStates``: which alarms ring, and what they have seen."""
 
-    def __init__(self, store: ResourceStore) -> None:
+    def __init__(self, store: ResourceStore, metrics: MetricStore, clock: Clock) -> None:
         self._store = store
+        self._metrics = metrics
+        self._clock = clock
 
     def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
         """Those of the alarms that are in ALARM, sorted."""
@@ -159,7 +166,7 @@ class Ringing:
         return tuple(found)
 
     def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
-        """Their states, and the reasons of those in ALARM: the data points stand in them."""
+        """Their states, rules and newest values, and the reasons of those in ALARM. Blocks."""
         found = []
         for name in sorted(set(names)):
             alarm = self._store.get(Key(kind=ALARM, account=account, region=region, name=name))
@@ -168,8 +175,35 @@ class Ringing:
                 continue
             state = alarm.status["StateValue"]
             reason = alarm.status.get("StateReason", "")[:REASON_MAX] if state == "ALARM" else ""
-            found.append(AlarmSeen(name=name, state=state, reason=reason))
+            seen = AlarmSeen(
+                name=name,
+                state=state,
+                reason=reason,
+                rule=_rule_text(alarm),
+                values=self._values(alarm),
+            )
+            found.append(seen)
         return tuple(found)
+
+    def _values(self, alarm: Resource) -> list[float]:
+        now, period = self._clock.now(), period_of(alarm)
+        end = (now // period + 1) * period
+        start = end - SEEN_PERIODS * period
+        try:
+            points = points_of(self._metrics, alarm, start=start, end=end, now=now)
+        except (sqlite3.Error, ServiceError) as error:
+            # A rollout goes on without the values that its ledger would have told of.
+            logger.warning("alarm %s has no values for a ledger: %s", alarm.key.name, error)
+            return []
+        return [value for _, value in points][-SEEN_PERIODS:]
+
+
+def _rule_text(alarm: Resource) -> str:
+    """Such as ``Average of Invocation5XXErrors GreaterThanThreshold 0.05 in 10 s``."""
+    spec = alarm.spec
+    statistic = spec.get("Statistic") or spec.get("ExtendedStatistic") or ""
+    metric = f"{statistic} of {spec['MetricName']}" if spec.get("MetricName") else "expression"
+    return f"{metric} {spec['ComparisonOperator']} {spec['Threshold']:g} in {period_of(alarm)} s"
 
 
 class Measured:

@@ -72,7 +72,7 @@ class AlarmStates(Protocol):
         """Those of the alarms that are in ALARM, sorted."""
 
     def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
-        """Their states and reasons."""
+        """Their states, and the values behind them. Blocks."""
 
 
 class NoAlarms:
@@ -179,9 +179,11 @@ class EndpointReconciler:
         target = memory.target if memory.rollout else after.target
         assert target is not None
         counts = await asyncio.to_thread(self._books.counts, rollout_id(target))
+        names = rollout.policy.alarms
+        alarms = await asyncio.to_thread(self._alarms.seen, key.account, key.region, names)
         now = Now(
             at=at,
-            alarms=self._alarms.seen(key.account, key.region, rollout.policy.alarms),
+            alarms=alarms,
             totals=totals_of(counts),
             by_hand=_is_hurried(resource, memory.rollout),
         )

@@ -35,11 +35,16 @@ _ENDS = ("promoted", "rolled back", "superseded")
 
 
 class AlarmSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """An alarm as it was at a decision; in ``ALARM``, ``reason`` holds its data points and threshold."""
+    """An alarm as it was at a decision. ``rule`` is what it compares with; in ``ALARM``, ``reason`` says why.
+
+    ``values``: the newest periods of its metric by then, oldest first, the one that was not over yet included.
+    """
 
     name: str
     state: str
-    reason: str
+    reason: str = ""
+    rule: str = ""
+    values: list[float] = []
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):

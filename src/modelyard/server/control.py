@@ -175,7 +175,7 @@ class Control:
             fleets=fleets,
             clock=clock,
             limits=settings.limits,
-            alarms=Ringing(self._store),
+            alarms=Ringing(self._store, self._metrics, clock),
             activity=activity,
             books=BookReader(home.ledgers),
             zones=self._runtime.zones_up if isinstance(self._runtime, ZonedRuntime) else tuple,

@@ -156,13 +156,34 @@ async def test_actions_of_a_new_state_are_in_the_history_unless_they_are_off(
 
 async def test_who_asks_which_alarms_ring_gets_those_of_the_account(watched: Watched) -> None:
     await watched.alarms.put_metric_alarm(CALL, **RATE)
-    ringing = Ringing(watched.store)
+    ringing = Ringing(watched.store, watched.metrics, watched.clock)
     assert ringing.ringing("1", "r", ["rate", "unknown"]) == ()
     await watched.alarms.set_alarm_state(
         CALL, alarm_name="rate", state_value="ALARM", state_reason="a drill"
     )
     assert ringing.ringing("1", "r", ["rate", "unknown"]) == ("rate",)
     assert ringing.ringing("2", "r", ["rate"]) == ()
+
+
+async def test_a_ledger_is_told_what_an_alarm_has_seen_whether_it_rings_or_not(
+    watched: Watched,
+) -> None:
+    await watched.alarms.put_metric_alarm(CALL, **RATE)
+    ringing = Ringing(watched.store, watched.metrics, watched.clock)
+    for errors in (1.0, 2.0, 3.0, 4.0):
+        watched.emit("errors", errors)
+        watched.emit("requests", 10.0)
+        watched.clock.advance(60.0)
+    rate, unknown = ringing.seen("1", "r", ["rate", "unknown"])
+    assert (rate.name, rate.reason, unknown.state) == ("rate", "", "(deleted)")
+    assert len(rate.values) == 2, "the newest three periods, of which one has only begun"
+    assert "GreaterThan" in rate.rule
+    await watched.alarms.set_alarm_state(
+        CALL, alarm_name="rate", state_value="ALARM", state_reason="a drill"
+    )
+    assert ringing.seen("1", "r", ["rate"])[0].reason == "a drill"
+    watched.metrics.close()
+    assert ringing.seen("1", "r", ["rate"])[0].values == [], "no rollout waits for a ledger"
 
 
 async def test_a_deleted_alarm_is_looked_at_no_more(watched: Watched) -> None:
