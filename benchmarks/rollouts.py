@@ -91,7 +91,8 @@ def _lines(report: Json) -> Iterator[str]:
     yield from _candidates(report["rows"])
     yield ""
     yield (
-        "A bad candidate goes back as soon as its alarm has seen ten seconds of it; one that cannot start never gets a request. "
+        "Good candidates bake for a second, so that the run is short; a bad one bakes until the next ten-second period of an "
+        "alarm has closed, at most two minutes. One that cannot start never gets a request. "
         "The last ten rollouts with every decision, as `modelyard rollout report --all --html` writes them: "
         "[the report](../gallery/rollouts.html)."
     )

@@ -39,6 +39,7 @@ def on_config(config: Any) -> Any:
                 "how-it-works/changed-spec.md",
                 "how-it-works/ai-services.md",
                 "how-it-works/many-endpoints.md",
+                "how-it-works/hundred-rollouts.md",
                 {"Architecture": "how-it-works/architecture.md"},
             ]
         },
