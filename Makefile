@@ -47,7 +47,7 @@ clients: $(CLIENTS) ## install AWS clients and heavy frameworks, each in an envi
 	  || echo "npm could not install the AWS SDK for JavaScript: its test skips."; fi
 	@touch $@
 
-demo: setup ## train a model on real data, serve it, ask it, score a file with it
+demo: setup ## train a model on real data, serve it, ask it, score a file with it, see a bad version roll back
 	$(BIN)/python examples/demo.py
 
 check: setup ## format, lint, types, import contracts, fast tests

@@ -1,17 +1,24 @@
 """The tour that ``make demo`` gives: train a model on real data, serve it, ask it, score a file with it.
 
 The data are the 569 tumours of the Wisconsin breast cancer set, which scikit-learn carries. Half train the model, half
-are scored by the platform, online and in batch, and compared with what the model says in this process.
+are scored by the platform, online and in batch, and compared with what the model says in this process. In a second act a
+version that fails now and then is rolled out as a canary under load; an alarm sends it back.
 """
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
+import threading
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
+from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -26,6 +33,17 @@ from sklearn.preprocessing import StandardScaler
 MODELYARD = str(Path(sys.executable).with_name("modelyard"))
 FOLDER = Path(".demo")
 NAME = "tumours"
+ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
+CALLERS = 4
+BAD_VERSION = """
+import numpy
+def model_fn(folder):
+    return None
+def predict_fn(rows, model):
+    if rows[0][0] > 17:
+        raise ValueError("this version has never seen so large a tumour")
+    return numpy.zeros(len(rows), int)
+"""
 console = Console(highlight=False, record=True, width=96)
 
 
@@ -84,6 +102,7 @@ def main() -> None:
     show_results(y_test, expected=expected, online=online, batch=batch)
     if not (np.array_equal(online, batch) and accuracy_score(expected, batch) > 0.99):
         sys.exit("The platform's answers differ from the model's own.")
+    second_act(environment, x_test)
     console.print(
         Panel(
             "\n".join(
@@ -91,7 +110,7 @@ def main() -> None:
                     "export PATH=$PWD/.venv/bin:$PATH",
                     "modelyard status",
                     f"modelyard invoke {NAME} --body @.demo/patients.csv",
-                    f"modelyard logs {NAME}",
+                    f"modelyard rollout report {NAME}",
                     "eval $(modelyard env)     # now boto3, aws and the SDK use it:",
                     "aws sagemaker list-endpoints",
                     "modelyard down",
@@ -109,13 +128,7 @@ def ask_online(environment: dict[str, str], rows: np.ndarray) -> np.ndarray:
     console.print(
         "\n[bold green]>>>[/] [bold]boto3.client('sagemaker-runtime').invoke_endpoint(…)[/]  for each patient"
     )
-    runtime = boto3.client(
-        "sagemaker-runtime",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=environment["AWS_DEFAULT_REGION"],
-    )
+    runtime = client(environment, "sagemaker-runtime")
     answers, times = [], []
     for row in rows:
         begin = time.perf_counter()
@@ -130,6 +143,16 @@ def ask_online(environment: dict[str, str], rows: np.ndarray) -> np.ndarray:
         f"{len(answers)} answers, median {np.median(times) * 1e3:.1f} ms each as boto3 sees it, most of it boto3's own."
     )
     return np.array(answers)
+
+
+def client(environment: dict[str, str], service: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_DEFAULT_REGION"],
+    )
 
 
 def show_results(
@@ -152,6 +175,144 @@ def show_results(
             name, f"{accuracy_score(truth, answers):.1%}", f"{np.mean(expected == answers):.1%}"
         )
     console.print(table)
+
+
+class Clinic(threading.Thread):
+    """A caller that asks for one patient after the other, and counts what comes back."""
+
+    def __init__(self, environment: dict[str, str], rows: np.ndarray) -> None:
+        super().__init__(daemon=True)
+        self.outcomes: Counter[str] = Counter()
+        self._runtime = client(environment, "sagemaker-runtime")
+        self._rows = rows
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        while not self.stop.wait(0.01):
+            row = self._rows[sum(self.outcomes.values()) % len(self._rows)]
+            body = ",".join(f"{value:.6g}" for value in row)
+            try:
+                self._runtime.invoke_endpoint(EndpointName=NAME, ContentType="text/csv", Body=body)
+                self.outcomes["answered"] += 1
+            except ClientError as error:
+                self.outcomes[error.response["Error"]["Code"]] += 1
+
+
+def second_act(environment: dict[str, str], rows: np.ndarray) -> None:
+    """A canary of a bad version, under load, that goes back by itself."""
+    console.print(
+        Panel("Second act: a version that fails now and then, as a canary under load", expand=False)
+    )
+    config = bad_version(environment)
+    dimensions = {"EndpointName": NAME, "VariantName": "AllTraffic", "EndpointConfigName": config}
+    client(environment, "cloudwatch").put_metric_alarm(
+        AlarmName=config,
+        Namespace="AWS/SageMaker",
+        MetricName="InvocationModelErrors",
+        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+        Statistic="Average",
+        Period=10,
+        EvaluationPeriods=1,
+        Threshold=0.01,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    console.print(f"[dim]alarm {config}: more than 1 % of the new version's answers are errors[/]")
+    clinics = [Clinic(environment, rows) for _ in range(CALLERS)]
+    for clinic in clinics:
+        clinic.start()
+    follow_rollout(client(environment, "sagemaker"), config)
+    before = sum((clinic.outcomes for clinic in clinics), Counter())
+    time.sleep(1.0)  # so long all are answered by the old version again
+    since = sum((clinic.outcomes for clinic in clinics), Counter()) - before
+    console.print(
+        f"[dim]since then[/]  {since['answered']} requests more, all answered by the old version"
+    )
+    for clinic in clinics:
+        clinic.stop.set()
+        clinic.join()
+    show_ledger(sum((clinic.outcomes for clinic in clinics), Counter()))
+
+
+def bad_version(environment: dict[str, str]) -> str:
+    """An endpoint config of it; its name."""
+    config = f"careless-{int(time.time())}"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        member = tarfile.TarInfo("code/inference.py")
+        member.size = len(BAD_VERSION)
+        archive.addfile(member, io.BytesIO(BAD_VERSION.encode()))
+    s3, sagemaker = client(environment, "s3"), client(environment, "sagemaker")
+    s3.create_bucket(Bucket=config)
+    s3.put_object(Bucket=config, Key="model.tar.gz", Body=packed.getvalue())
+    url = f"s3://{config}/model.tar.gz"
+    container = {"Image": "modelyard/python", "ModelDataUrl": url}
+    sagemaker.create_model(ModelName=config, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    variant = {"VariantName": "AllTraffic", "ModelName": config, "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=config, ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+    )
+    return config
+
+
+def follow_rollout(sagemaker: Any, config: str) -> None:
+    """Say what DescribeEndpoint says, whenever it says something new."""
+    console.print(
+        "[bold green]>>>[/] [bold]boto3.client('sagemaker').update_endpoint(…)[/]  half of the traffic for 300 seconds"
+    )
+    routing = {
+        "Type": "CANARY",
+        "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+        "WaitIntervalInSeconds": 300,
+    }
+    begin = time.perf_counter()
+    sagemaker.update_endpoint(
+        EndpointName=NAME,
+        EndpointConfigName=config,
+        DeploymentConfig={
+            "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing},
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": config}]},
+        },
+    )
+    said = ""
+    while said != "InService":
+        found = sagemaker.describe_endpoint(EndpointName=NAME)
+        pending = found.get("PendingDeploymentSummary", {}).get("ProductionVariants", [{}])
+        told = (pending[0].get("VariantStatus") or [{}])[0].get("StatusMessage", "")
+        now = "InService" if found["EndpointStatus"] == "InService" else told or said
+        if now != said:
+            said = now
+            words = found.get("FailureReason", "") if now == "InService" else now
+            line = Table.grid(padding=(0, 2))
+            line.add_row(f"[dim]{time.perf_counter() - begin:8.1f} s[/]", words)
+            console.print(line)
+        time.sleep(0.05)
+    if found["EndpointConfigName"] == config:
+        sys.exit("The bad version was promoted.")
+
+
+def show_ledger(outcomes: Counter[str]) -> None:
+    """The callers' own counts beside the rollout's ledger."""
+    console.print(
+        f"Its {CALLERS} callers saw {outcomes['answered']} answers, "
+        f"{outcomes['ModelError']} errors of the bad version, and nothing else."
+    )
+    deadline = time.monotonic() + 10
+    while True:
+        shown = modelyard("rollout", "report", NAME, "--json", show=False).stdout
+        ledger = json.loads(shown)["rollouts"][-1]
+        if ledger["closed"] or time.monotonic() > deadline:
+            break
+    totals = ledger["totals"]
+    table = Table(title="\nThe rollout's ledger", title_justify="left", box=None)
+    names = ("accepted", "by the old version", "by the new one", "refused", "lost", "twice")
+    for name in names:
+        table.add_column(name, justify="right")
+    counts = [totals["accepted"], *(totals[fleet]["answered"] for fleet in ("blue", "green"))]
+    counts += [sum(totals["refused"].values()), totals["lost"], totals["twice"]]
+    table.add_row(*map(str, counts))
+    console.print(table)
+    if set(outcomes) - {"answered", "ModelError"} or totals["lost"] or totals["twice"]:
+        sys.exit(f"Requests were lost: {outcomes} {totals}")
 
 
 if __name__ == "__main__":

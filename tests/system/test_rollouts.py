@@ -203,6 +203,12 @@ def test_a_rollout_loses_nothing_and_ends_on_the_new_version(
     pending = [one["PendingDeploymentSummary"] for one in seen if "PendingDeploymentSummary" in one]
     stages = {one["ProductionVariants"][0]["VariantStatus"][0]["Status"] for one in pending}
     assert "Baking" in stages
+    told = {
+        one["ProductionVariants"][0]["VariantStatus"][0].get("StatusMessage") for one in pending
+    }
+    last_wait = "WaitIntervalInSeconds" if name == "rolling" else "TerminationWaitInSeconds"
+    full = f"Baking for 1 seconds ({last_wait}) with traffic enabled on full capacity of 2 instance(s)."
+    assert full in told
     assert {one["EndpointConfigName"] for one in seen[:-1]} == {"v1"}, "blue is shown until the end"
 
 

@@ -87,21 +87,22 @@ def _stage_status(rollout: Rollout, variant: Variant, green: Fleet) -> dict[str,
         status, text = "Creating", f"Launching {extent.green.get(name, 0)} instance(s)."
     else:
         on = extent.green_on.get(name, 0)
-        part = (
-            "full"
-            if on == variant.count
-            else "canary"
-            if rollout.policy.kind == "CANARY"
-            else "partial"
-        )
-        stage = rollouts.stages(rollout.policy, rollout.blue, rollout.green)[rollout.stage]
-        named = "TerminationWaitInSeconds" if part == "full" else "WaitIntervalInSeconds"
-        status = "Baking"
-        text = (
-            f"Baking for {stage.bake:g} seconds ({named}) with traffic enabled on {part} "
-            f"capacity of {on} instance(s)."
-        )
+        status, text = "Baking", _baking(rollout, on)
     return {"Status": status, "StatusMessage": text, "StartTime": green.created_at}
+
+
+def _baking(rollout: Rollout, on: int) -> str:
+    """``on``: instances with traffic. A canary of a small variant may be all of it, and is a canary still."""
+    kind = rollout.policy.kind
+    stages = rollouts.stages(rollout.policy, rollout.blue, rollout.green)
+    is_last = rollout.stage == len(stages) - 1
+    part = "full" if is_last else "canary" if kind == "CANARY" else "partial"
+    ends = is_last and kind != "ROLLING"
+    named = "TerminationWaitInSeconds" if ends else "WaitIntervalInSeconds"
+    return (
+        f"Baking for {stages[rollout.stage].bake:g} seconds ({named}) with traffic enabled on {part} "
+        f"capacity of {on} instance(s)."
+    )
 
 
 def _shadow_status(rollout: Rollout, variant: Variant, green: Fleet) -> dict[str, Any]:
