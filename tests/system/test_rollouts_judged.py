@@ -1,15 +1,15 @@
 """A bad candidate by each kind of rollout: an alarm sends it back, and the report says which, from which figures."""
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelyard.cli.platform import Platform, connect
+from modelyard.cli.platform import Platform
 from modelyard.testing.candidates import (
     BUCKET,
     KEY,
@@ -43,27 +43,34 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
         s3.create_bucket(Bucket=BUCKET)
         s3.put_object(Bucket=BUCKET, Key=KEY, Body=archive())
         prepare(platform, GOOD, serving="")
-        with ThreadPoolExecutor(len(JUDGED)) as pool:
-            # A session of boto's own for each thread: they may not share one.
-            found = pool.map(lambda candidate: roll_out(connect(home), candidate), JUDGED)
-            yield dict(zip((one.name for one in JUDGED), found, strict=True))
+        yield roll_out(platform)
 
 
-def roll_out(platform: Platform, candidate: Candidate) -> Any:
-    sagemaker, name = platform.client("sagemaker"), candidate.endpoint
-    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=GOOD.name)
-    settled(sagemaker, name)
-    prepare(platform, candidate, serving=GOOD.name)
-    with Callers(platform.settings.port, name, count=2, pause=0.03) as callers:
-        sagemaker.update_endpoint(
-            EndpointName=name,
-            EndpointConfigName=candidate.name,
-            DeploymentConfig=deployment(candidate),
-        )
-        last = settled(sagemaker, name)
-        path = f"/_modelyard/rollouts/report?endpoint={name}&region={platform.region}"
-        (ledger,) = json.loads(platform.own_call("GET", path))["rollouts"]
-    return last, ledger, callers
+def roll_out(platform: Platform) -> dict[str, Any]:
+    sagemaker = platform.client("sagemaker")
+    for candidate in JUDGED:
+        sagemaker.create_endpoint(EndpointName=candidate.endpoint, EndpointConfigName=GOOD.name)
+        prepare(platform, candidate, serving=GOOD.name)
+    for candidate in JUDGED:
+        settled(sagemaker, candidate.endpoint)
+    found = {}
+    with contextlib.ExitStack() as stack:
+        callers = {}
+        for candidate in JUDGED:
+            load = Callers(platform.settings.port, candidate.endpoint, count=2, pause=0.03)
+            callers[candidate.name] = stack.enter_context(load)
+            sagemaker.update_endpoint(
+                EndpointName=candidate.endpoint,
+                EndpointConfigName=candidate.name,
+                DeploymentConfig=deployment(candidate),
+            )
+        for candidate in JUDGED:
+            last = settled(sagemaker, candidate.endpoint)
+            query = f"endpoint={candidate.endpoint}&region={platform.region}"
+            told = platform.own_call("GET", f"/_modelyard/rollouts/report?{query}")
+            (ledger,) = json.loads(told)["rollouts"]
+            found[candidate.name] = (last, ledger, callers[candidate.name])
+    return found
 
 
 def settled(sagemaker: Any, name: str) -> Any:

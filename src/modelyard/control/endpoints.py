@@ -156,7 +156,8 @@ class EndpointReconciler:
             return True
         now = self._clock.monotonic()
         since = self._draining_since.setdefault(key, now)
-        is_late = now - since > self._limits.invocation_seconds + _WATCH_SECONDS
+        longest = max(self._limits.invocation_seconds, self._limits.stream_seconds)
+        is_late = now - since > longest + _WATCH_SECONDS
         ledgers = ledgers_of(resource.status)
         found = await asyncio.to_thread(close_drained, ledgers, self._books, is_late=is_late)
         if found is None:
