@@ -169,14 +169,11 @@ class Dispatcher:
             pool.again(invocation)
 
     def _other_fleet(self, key: VariantKey) -> "_Pool | None":
-        """Another fleet's part of the same variant; a shadow's for a shadow only."""
-        is_shadow = key[4] < 0
+        """Another fleet's part of the same variant; none of a shadow, whose answers are its own fleet's to compare."""
+        if key[4] < 0:
+            return None
         return next(
-            (
-                pool
-                for other, pool in self._pools.items()
-                if other[:4] == key[:4] and (other[4] < 0) == is_shadow
-            ),
+            (pool for other, pool in self._pools.items() if other[:4] == key[:4] and other[4] >= 0),
             None,
         )
 

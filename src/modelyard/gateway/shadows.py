@@ -29,6 +29,7 @@ COPIES_MAX = 256
 BYTES_MAX = 64 << 20
 """Requests and answers of all copies of one gateway."""
 _OK = 200
+_NOT_THERE = (429, 503)
 
 
 class Submits(Protocol):
@@ -107,6 +108,10 @@ class Shadows:
         if not self._held[copy.key]:
             del self._held[copy.key]
         self._bytes -= copy.size
+        if isinstance(outcome, ServiceError) and outcome.status in _NOT_THERE:
+            # Nothing was executed: its shadow is full, restarting, or gone with its fleet. That says nothing of its answers.
+            self._counters.drop(copy.cell)
+            return
         now, invocation, copied = self._now(), copy.invocation, copy.copied
         self._counters.count(
             copy.cell,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from modelyard.base.errors import ServiceError
@@ -16,7 +17,7 @@ from modelyard.domain.shadow import Answer
 from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Cell, Counters, decode_report
-from modelyard.gateway.dispatcher import Invocation, VariantKey
+from modelyard.gateway.dispatcher import Dispatcher, Invocation, VariantKey
 from modelyard.gateway.shadows import BYTES_MAX, COPIES_MAX, Copied, Shadows
 from modelyard.testing.clock import ManualClock
 from modelyard.transport.frames import RequestMeta
@@ -130,9 +131,16 @@ def test_what_the_shadow_says_is_counted_and_compared(bench: Bench) -> None:
     assert cell.drift_high == pytest.approx(1 / 3)
 
 
-def test_a_shadow_that_is_not_there_is_an_error_of_its_own(bench: Bench) -> None:
+def test_a_shadow_that_is_not_there_gave_no_answer_that_could_be_wrong(bench: Bench) -> None:
     bench.pool.refuses = ServiceError("ServiceUnavailable", "no replicas", status=503)
     run(lambda: bench.shadows.copy(endpoint(route()), route(), copied()))
+    cell = bench.cell()
+    assert (cell.requests, cell.dropped, cell.compared) == (0, 1, 0)
+
+
+def test_a_shadow_that_fails_disagrees(bench: Bench) -> None:
+    run(lambda: bench.shadows.copy(endpoint(route()), route(), copied()))
+    bench.pool.taken[0].end(Final(500, "text/plain", b"no", "primary"))
     cell = bench.cell()
     assert (cell.requests, cell.server_errors, cell.disagreed) == (1, 1, 1)
 
@@ -172,3 +180,36 @@ def test_what_is_captured_of_the_request_is_captured_of_its_copy(bench: Bench) -
     assert uri.startswith("s3://b/p/churn/new/")
     assert lines.count(b'"eventId": "one"') == 1
     assert lines.count(b"\n") == 1
+
+
+def test_copies_for_the_shadow_of_a_fleet_that_is_gone_go_to_no_other(bench: Bench) -> None:
+    class Silent:
+        """A connection to a worker that never greets."""
+
+        is_ready = False
+        in_flight = 0
+
+        def connect(self) -> None: ...
+        def close(self) -> None: ...
+        def send(self, tag: object, **_: object) -> int:
+            raise AssertionError("it is not ready")
+
+        def cancel(self, request_id: int) -> None: ...
+
+    dispatcher = Dispatcher(
+        channel=lambda address, listener: Silent(),
+        now=bench.clock.monotonic,
+        queue_limit=10,
+        wait_seconds=10.0,
+    )
+
+    def table(fleet: int) -> tuple[EndpointRoute, ...]:
+        shadow = msgspec.structs.replace(route(), fleet=-fleet)
+        return (msgspec.structs.replace(endpoint(shadow), shadows=(shadow,)),)
+
+    ended: list[Final | ServiceError] = []
+    dispatcher.update(table(1))
+    waiting = Invocation(b"", META, 60.0, ended.append)
+    dispatcher.submit(("1", "r", "churn", "new", -1), waiting)
+    dispatcher.update(table(2))
+    assert [outcome.status for outcome in ended] == [503]
