@@ -85,7 +85,7 @@ def ledgers_of(status: Json) -> list[Ledger]:
 
 def is_draining(status: Json) -> bool:
     """Whether a rollout is over, and requests of it may still be on their way."""
-    return any(not one["closed"] and one["outcome"] != "running" for one in status.get(LEDGERS, ()))
+    return any(one["ended"] and not one["closed"] for one in status.get(LEDGERS, ()))
 
 
 def with_ledgers(status: Json, ledgers: Sequence[Ledger]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def close_drained(
     changed = False
     found = []
     for ledger in ledgers:
-        if ledger.outcome == "running" or ledger.closed:
+        if not ledger.ended or ledger.closed:
             found.append(ledger)
             continue
         counts = books.counts(ledger.id)

@@ -201,6 +201,8 @@ def _with(ledger: Ledger, act: Act, why: str, state: Rollout, now: Now) -> Ledge
         changes["left_out"] = ledger.left_out + 1
     if act in _ENDS:
         changes |= {"outcome": act, "ended": now.at, "reason": _limited(why)}
+    elif act == "rollback failed":  # What there is of both fleets serves on, until another update.
+        changes |= {"outcome": act, "reason": _limited(why)}
     return msgspec.structs.replace(ledger, **changes)
 
 

@@ -112,6 +112,22 @@ def test_a_rolling_update_goes_back_by_steps_of_its_own() -> None:
     assert course.acts[-1] == "rolled back"
 
 
+def test_a_rollback_that_failed_is_told_and_goes_on_until_another_update() -> None:
+    course = Course(Policy(kind="ROLLING", size=HALF, wait=10.0, alarms=("bad",)))
+    course.step()
+    course.blue_ready = {"all": 1}
+    course.step(ringing=("bad",))
+    course.become(msgspec.structs.replace(course.memory, failure="blue cannot start either"))
+    (ledger,) = course.ledgers
+    assert (ledger.outcome, ledger.reason) == ("rollback failed", "blue cannot start either")
+    assert not ledger.ended
+    rollout = Rollout(policy=CANARY, blue=READY, green=READY)
+    course.become(
+        msgspec.structs.replace(course.memory, target=fleet(3), rollout=rollout, failure="")
+    )
+    assert [one.outcome for one in course.ledgers] == ["superseded", "running"]
+
+
 def test_what_nothing_was_decided_in_changes_nothing() -> None:
     course = Course()
     before = course.ledgers

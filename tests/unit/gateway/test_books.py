@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelyard.base.errors import ServiceError
 from modelyard.control.ledgers import BookReader
@@ -112,3 +114,46 @@ def test_comparisons_with_a_shadow_belong_to_their_fleet(tmp_path: Path) -> None
     counts = BookReader(tmp_path).counts("abc")
     assert (counts.green.compared, counts.green.disagreed) == (1, 1)
     assert (counts.blue.compared, counts.blue.disagreed) == (1, 0)
+
+
+ENDS = st.sampled_from(["old", "new", "error", "again", "refused", "late", "left", "none"])
+
+
+@given(st.lists(ENDS, max_size=60), st.integers(0, 60))
+def test_every_request_that_was_entered_is_accounted_for(
+    tmp_path_factory: pytest.TempPathFactory, ends: list[str], dies_after: int
+) -> None:
+    folder = tmp_path_factory.mktemp("books")
+    first, second = Books(folder, "first"), Books(folder, "second")
+    for number, end in enumerate(ends):
+        if number == dies_after:
+            first.close()
+        entry = (first if number < dies_after else second).accept(ROLLOUT)
+        assert entry is not None
+        match end:
+            case "old" | "new" | "again":
+                told = invocation(is_suspect=end == "again")
+                entry.end(final(), told, fleet=1 if end == "old" else 2, seconds=0.01)
+            case "error":
+                entry.end(final(500), invocation(), fleet=2, seconds=0.01)
+                entry.refuse("ModelError")
+            case "late":
+                late = ServiceError("ModelError", "late", status=424)
+                entry.end(late, invocation(), fleet=1, seconds=60.0)
+            case "refused":
+                entry.refuse("ThrottlingException")
+            case "left":
+                entry.leave()
+            case _:
+                pass
+    counts = BookReader(folder).counts("abc")
+    has_died = dies_after < len(ends)
+    cut = ends[:dies_after].count("none") if has_died else 0
+    assert (counts.cut, counts.in_flight) == (cut, ends.count("none") - cut)
+    answered = counts.blue.answered + counts.green.answered
+    refused = sum(counts.refused.values())
+    assert counts.accepted == answered + refused + counts.left + counts.cut + counts.in_flight
+    assert counts.accepted == len(ends)
+    assert sum(counts.green.buckets) == counts.green.answered
+    first.close()
+    second.close()
