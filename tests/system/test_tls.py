@@ -47,7 +47,9 @@ def _self_signed(folder: Path) -> tuple[Path, Path]:
 def test_clients_reach_a_platform_over_tls_and_only_so(tmp_path: Path) -> None:
     cert, key = _self_signed(tmp_path)
     home = tmp_path / "home"
-    with running_platform(home, "--tls-cert", str(cert), "--tls-key", str(key)) as platform:
+    with running_platform(
+        home, "--tls-cert", str(cert), "--tls-key", str(key), "--gateways", "2"
+    ) as platform:
         assert platform.url.startswith("https://127.0.0.1:")
         s3 = platform.client("s3")
         s3.create_bucket(Bucket="over-tls")

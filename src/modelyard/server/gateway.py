@@ -27,6 +27,7 @@ from modelyard.base.settings import Home, Settings
 from modelyard.domain.hibernation import SOCKET as WAKES
 from modelyard.domain.routes import EndpointRoute, RoutingTable
 from modelyard.domain.shelf import SOCKET as SHELVES
+from modelyard.gateway.accepting import Acceptor, Board
 from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import CellKey, Counters, Teller, Telling
@@ -154,6 +155,7 @@ class Gateway:
             ),
             books=self._books,
         )
+        self._acceptor: Acceptor | None = None
         self._control = Upstream(str(home.socket("control")))
         self._objects = Upstream(str(home.socket("objects")))
 
@@ -217,12 +219,7 @@ class Gateway:
             loop.add_signal_handler(number, stopping.set)
         listener = socket.socket(fileno=self._start.descriptor)
         listener.setblocking(False)
-        server = await loop.create_server(
-            lambda: ClientConnection(self._gate),
-            sock=listener,
-            ssl=_tls(self._settings),
-            backlog=1024,
-        )
+        server = await self._serve(listener)
         self._routes.refresh()
         loop.add_reader(self._shelves.fileno(), self._shelves.read)
         # What exists now exists for good: collections look at what requests leave behind only.
@@ -241,6 +238,22 @@ class Gateway:
         self._shelves.close()
         self._wakes.close()
 
+    async def _serve(self, listener: socket.socket) -> asyncio.Server | Acceptor:
+        tls = _tls(self._settings)
+        if self._settings.gateways > 1:
+            self._acceptor = Acceptor(
+                listener,
+                lambda: ClientConnection(self._gate),
+                tls=tls,
+                held=lambda: len(self._gate.connections),
+                board=_board(self._start),
+            )
+            return self._acceptor
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(
+            lambda: ClientConnection(self._gate), sock=listener, ssl=tls, backlog=1024
+        )
+
     async def _tick(self) -> None:
         slow = 0.0
         while True:
@@ -249,6 +262,8 @@ class Gateway:
             self._routes.refresh()
             self._dispatcher.tick()
             slow += seconds
+            if self._acceptor is not None:
+                self._acceptor.tick()
             self._telling.tick()
             if slow >= SLOW_SECONDS:
                 slow = 0.0
@@ -297,6 +312,16 @@ class _Health:
 
     def client_paused(self, paused: bool) -> None:
         """The answer is small."""
+
+
+def _board(start: Start) -> Board | None:
+    """Where gateways tell each other how many connections they hold; None on a full disk."""
+    place = int(start.name.rpartition("-")[2])
+    try:
+        return Board(start.home.run / "gateways.board", place=place, places=start.settings.gateways)
+    except OSError as error:
+        logger.warning("connections are not divided among gateways: %s", error)
+        return None
 
 
 def _is_local(head: Head) -> bool:
