@@ -83,7 +83,7 @@ from modelyard.store.resources import AlreadyExists, Create, Key, Update
 from modelyard.store.scaling import TARGET
 from modelyard.store.sqlite import SqliteResourceStore
 from modelyard.wire import sealed, sigv4
-from modelyard.wire.models import protocol_of
+from modelyard.wire.models import load_service, protocol_of
 
 if TYPE_CHECKING:
     from modelyard.store.external_objects import ExternalObjects
@@ -443,6 +443,12 @@ def _die_with(task: asyncio.Task[None]) -> None:
         raise SystemExit(1)
 
 
+def _load_services() -> None:
+    """AWS's models of the services, which the first call of each would wait for."""
+    for name in registry.SERVICES:
+        load_service(name)
+
+
 def _resign() -> None:
     """Another control has taken over, by a lease that this one should have had: leave at once."""
     logger.critical("another control process has taken over")
@@ -491,7 +497,7 @@ def serve(app: Any, path: Path, *, keep_alive_seconds: int = 600) -> None:
 def main() -> None:
     """``python -m modelyard.server.control --settings FILE``."""
     start = begin("control")
-    lease = take_lease(start)
+    lease = take_lease(start, prepare=_load_services)
     serve(Control(start).app, start.home.socket("control"))
     lease.close()
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from modelyard.base.clock import SystemClock
@@ -18,8 +19,8 @@ ANSWER_SECONDS = 2.0
 _ASK = b"GET /_modelyard/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-def take_lease(start: Start) -> Lease:
-    """Wait for it; blocks, for as long as another control does its work."""
+def take_lease(start: Start, *, prepare: Callable[[], None]) -> Lease:
+    """Wait for it; blocks, for as long as another control does its work. ``prepare`` is called before a wait."""
     me = Holder(start.name, os.getpid(), start_time(os.getpid()) or 0)
     lease = Lease(start.home.lease, me)
     standby = Standby(
@@ -31,6 +32,7 @@ def take_lease(start: Start) -> Lease:
     if standby.look():
         return lease
     logger.info("standing by")
+    prepare()
     while not standby.look():
         time.sleep(LOOK_SECONDS)
     logger.info("took over")
