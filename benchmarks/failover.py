@@ -15,7 +15,7 @@ from modelyard.testing.models import doubling_model
 from modelyard.testing.platform import command, running_platform
 
 CALLERS, REPLICAS = 16, 4
-VICTIMS = ("worker", "host", "gateway-0", "control", "objects", "zone b")
+VICTIMS = ("worker", "every worker", "host", "gateway-0", "control", "objects", "zone b")
 OPTIONS = ("--zones", "2", "--gateways", "2", "--standby", "--no-auth")
 AFTER_SECONDS = 2.0
 

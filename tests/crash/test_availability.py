@@ -33,7 +33,8 @@ def test_replicas_are_spread_over_the_zones(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize(
-    "victim", ["worker", "host", "objects", "control", "gateway-0", "zone b", "control"]
+    "victim",
+    ["worker", "every worker", "host", "objects", "control", "gateway-0", "zone b", "control"],
 )
 def test_a_loss_under_load_loses_no_request(platform: Platform, victim: str) -> None:
     losses.wait_for(lambda: losses.is_whole(platform, REPLICAS), "a whole platform")

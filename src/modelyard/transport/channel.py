@@ -26,7 +26,7 @@ class Listener(Protocol):
         """A part of the answer to a request that was sent with STREAM; more will come, or its end."""
 
     def lost(self, tag: Any, *, executed: bool) -> None:
-        """No answer will come. ``executed`` False: the worker said GOAWAY before it took the request."""
+        """No answer will come. ``executed`` False: the worker said GOAWAY, or died, before it took the request."""
 
     def ready(self) -> None:
         """The worker has greeted: requests may be sent."""
@@ -154,7 +154,9 @@ class Channel(asyncio.Protocol):
         self.is_ready = False
         self._outgoing.clear()
         pending, self._pending = self._pending, {}
-        executed = not self._said_goodbye
+        # A socket that is closed with unread bytes resets its peer: a lone request was not read, and killed nobody.
+        unread = len(pending) == 1 and isinstance(error, ConnectionResetError | BrokenPipeError)
+        executed = not self._said_goodbye and not unread
         self.connect()
         for tag in pending.values():
             self._listener.lost(tag, executed=executed)

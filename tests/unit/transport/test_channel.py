@@ -1,0 +1,68 @@
+"""What a channel says of the requests that a dead worker leaves behind."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.transport import frames
+from modelyard.transport.channel import Channel
+
+pytestmark = pytest.mark.anyio
+META = frames.encode_meta(frames.RequestMeta(content_type="text/csv"))
+
+
+class Owner:
+    """Remembers what became of each request."""
+
+    def __init__(self) -> None:
+        self.is_ready = asyncio.Event()
+        self.losses: dict[Any, bool] = {}
+        self.is_told = asyncio.Event()
+
+    def answered(self, tag: Any, frame: frames.Frame) -> None:
+        """None is, here."""
+
+    def lost(self, tag: Any, *, executed: bool) -> None:
+        self.losses[tag] = executed
+        self.is_told.set()
+
+    def ready(self) -> None:
+        self.is_ready.set()
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "w.sock"))
+        listener.listen()
+        listener.settimeout(10)
+        yield listener
+
+
+@pytest.mark.parametrize(
+    ("requests", "reads", "executed"), [(1, False, False), (1, True, True), (2, False, True)]
+)
+async def test_only_a_lone_request_that_was_not_read_is_known_to_be_harmless(
+    listener: socket.socket, requests: int, reads: bool, executed: bool
+) -> None:
+    owner = Owner()
+    channel = Channel(f"unix:{listener.getsockname()}", owner, frame_limit=1 << 20)
+    channel.connect()
+    worker, _ = await asyncio.to_thread(listener.accept)
+    worker.sendall(frames.encode_frame(frames.HELLO, 0, number=frames.VERSION, meta=b"", body=b""))
+    async with asyncio.timeout(10):
+        await owner.is_ready.wait()
+    for number in range(requests):
+        channel.send(number, remaining_ms=1000, flags=0, meta=META, body=b"1")
+    await asyncio.to_thread(worker.recv, 1, socket.MSG_PEEK)
+    if reads:
+        worker.recv(1 << 16)
+    worker.close()
+    async with asyncio.timeout(10):
+        await owner.is_told.wait()
+    assert owner.losses == dict.fromkeys(range(requests), executed)
+    channel.close()
