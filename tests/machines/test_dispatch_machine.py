@@ -101,9 +101,10 @@ class DispatchMachine(RuleBasedStateMachine):
         self.containers = 1
         self.absent: list[tuple[int, Invocation]] = []
 
-    @initialize(containers=st.integers(1, 3))
-    def begin(self, containers: int) -> None:
+    @initialize(containers=st.integers(1, 3), rest=st.sampled_from([0.0, 0.1]))
+    def begin(self, containers: int, rest: float = 0.0) -> None:
         self.containers = containers
+        self.dispatcher.rest_seconds = rest
         self.publish()
 
     def make_channel(self, address: str, listener: Listener) -> FakeChannel:

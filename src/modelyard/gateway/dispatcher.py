@@ -60,6 +60,7 @@ class Invocation(msgspec.Struct, eq=False):
     absent: Callable[[], None] | None = None
     """Called where the worker has not got the model that the request names, and did not execute it."""
     waits_until: float = 0.0
+    rests_until: float = 0.0
     sent_at: float = 0.0
     replica: "_Replica | None" = None
     sent_as: int = 0
@@ -108,7 +109,10 @@ def _routes_by_key(endpoints: Iterable[EndpointRoute]) -> dict[VariantKey, Varia
 
 
 class Dispatcher:
-    """All variants of one gateway. ``now`` is monotonic seconds; ``channel`` makes a connection to a worker."""
+    """All variants of one gateway. ``now`` is monotonic seconds; ``channel`` makes a connection to a worker.
+
+    ``rest_seconds``: a request whose worker died waits so long before it is sent again.
+    """
 
     def __init__(
         self,
@@ -117,6 +121,7 @@ class Dispatcher:
         now: Callable[[], float],
         queue_limit: int,
         wait_seconds: float,
+        rest_seconds: float = 0.0,
     ) -> None:
         self.channel = channel
         self.now = now
@@ -125,6 +130,8 @@ class Dispatcher:
         self._pools: dict[VariantKey, _Pool] = {}
         self._live: dict[int, tuple[_Pool, Invocation]] = {}
         self._serial = itertools.count()
+        self.rest_seconds = rest_seconds
+        self._resting: set[_Pool] = set()
         self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
         self.wake: Callable[[tuple[str, str, str, str]], None] = _sleeps_on
         """Called when somebody waits for a variant that hibernates, and it has no replica."""
@@ -195,9 +202,16 @@ class Dispatcher:
         if replica is not None:
             replica.channels[invocation.hop].credit(invocation.sent_as, taken)
 
+    def pump_later(self, pool: "_Pool") -> None:
+        """At the next tick: something rests there."""
+        self._resting.add(pool)
+
     def tick(self) -> None:
         """A few times a second: end what is past its deadline, and forget what has ended."""
         now = self.now()
+        resting, self._resting = self._resting, set()
+        for pool in resting:
+            pool.pump()
         for serial, (pool, invocation) in list(self._live.items()):
             if invocation.is_over:
                 del self._live[serial]
@@ -352,6 +366,8 @@ class _Pool:
             return
         if fate is Fate.ALONE:
             invocation.is_suspect = True
+            # Workers that die together are gone by then: the second of them would be held against the request.
+            invocation.rests_until = self.dispatcher.now() + self.dispatcher.rest_seconds
         self.again(invocation)
 
     def drop(self, invocation: Invocation) -> None:
@@ -363,10 +379,24 @@ class _Pool:
         """Send what waits to whoever may take it. Suspects first: they block the replica that is kept for them."""
         if not self._waiting and not self._suspects and not self._is_guarded:
             return
+        self._pump_suspects()
+        while self._waiting:
+            if self._waiting[0].is_over:
+                self._waiting.popleft()
+                continue
+            chosen = self._choose()
+            if chosen is None:
+                return
+            chosen.send(self._waiting.popleft())
+
+    def _pump_suspects(self) -> None:
         while self._suspects:
             if self._suspects[0].is_over:
                 self._suspects.popleft()
                 continue
+            if self.dispatcher.now() < self._suspects[0].rests_until:
+                self.dispatcher.pump_later(self)
+                break
             idle = next(
                 (r for r in self._replicas.values() if r.is_ready and r.in_flight == 0), None
             )
@@ -380,14 +410,6 @@ class _Pool:
             for replica in self._replicas.values():
                 replica.is_reserved = replica.has_suspect
                 self._is_guarded |= replica.has_suspect
-        while self._waiting:
-            if self._waiting[0].is_over:
-                self._waiting.popleft()
-                continue
-            chosen = self._choose()
-            if chosen is None:
-                return
-            chosen.send(self._waiting.popleft())
 
     def _reserve(self) -> None:
         """Keep one replica free of new requests, so that it falls idle for the first suspect."""

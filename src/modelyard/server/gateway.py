@@ -53,6 +53,8 @@ TABLE_SECONDS = 0.05
 WAKING_SECONDS = 0.01
 """The same while somebody waits for a variant to wake."""
 SLOW_SECONDS = 1.0
+REST_SECONDS = 0.1
+"""A request whose worker died waits so long: workers of one zone that die together are all gone by then."""
 FRAME_MARGIN = 1 << 20
 LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -105,6 +107,7 @@ class Gateway:
             now=clock.monotonic,
             queue_limit=limits.replica_queue,
             wait_seconds=limits.replica_wait_seconds,
+            rest_seconds=REST_SECONDS,
         )
         self._routes.dispatcher = self._dispatcher
         counters = Counters()
