@@ -1,5 +1,6 @@
 """Answers that come in parts, and answers that come later: a script's endpoints through real boto3 and the AWS CLI."""
 
+import base64
 import io
 import json
 import socket
@@ -12,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from modelyard.cli.platform import Platform
+from modelyard.testing.losses import kill, victims, workers
 from modelyard.testing.models import add_file
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
@@ -204,3 +206,114 @@ def test_a_reader_that_stops_stops_the_model_and_leaving_ends_it(
     raw._fp.fp.raw._sock.shutdown(socket.SHUT_RDWR)
     raw.close()
     eventually(lambda: state(platform, streaming)["closed"] == before + 1)
+
+
+TOPIC = "arn:aws:sns:us-east-1:123456789012:results"
+
+
+@pytest.fixture(scope="module")
+def queued(deploy: Callable[..., str]) -> str:
+    output = {
+        "S3OutputPath": "s3://streams/out",
+        "S3FailurePath": "s3://streams/failed",
+        "NotificationConfig": {
+            "SuccessTopic": TOPIC,
+            "ErrorTopic": TOPIC,
+            "IncludeInferenceResponseIn": ["SUCCESS_NOTIFICATION_TOPIC"],
+        },
+    }
+    client = {"MaxConcurrentInvocationsPerInstance": 4}
+    return deploy("queued", AsyncInferenceConfig={"OutputConfig": output, "ClientConfig": client})
+
+
+def keys(platform: Platform, prefix: str) -> list[str]:
+    pages = platform.client("s3").get_paginator("list_objects_v2")
+    found = pages.paginate(Bucket="streams", Prefix=prefix)
+    return [one["Key"] for page in found for one in page.get("Contents", ())]
+
+
+def read(platform: Platform, location: str) -> bytes:
+    key = location.removeprefix("s3://streams/")
+    body: bytes = platform.client("s3").get_object(Bucket="streams", Key=key)["Body"].read()
+    return body
+
+
+def messages(platform: Platform) -> list[dict[str, Any]]:
+    folder = platform.home.topics / "123456789012" / "us-east-1" / "results"
+    return [json.loads(json.loads(one.read_text())["Message"]) for one in folder.glob("*.json")]
+
+
+def later(platform: Platform, asked: dict[str, int], **options: Any) -> Any:
+    return platform.client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName="queued",
+        Body=json.dumps(asked).encode(),
+        ContentType="application/json",
+        **options,
+    )
+
+
+def test_a_result_is_an_object_and_a_message(platform: Platform, queued: str) -> None:
+    platform.client("s3").put_object(Bucket="streams", Key="in", Body=b'{"plain": 3}')
+    answer = platform.client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName=queued,
+        InputLocation="s3://streams/in",
+        ContentType="application/json",
+        InferenceId="mine",
+    )
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert answer["InferenceId"] == "mine"
+    key = answer["OutputLocation"].removeprefix("s3://streams/")
+    eventually(lambda: keys(platform, key) == [key])
+    assert read(platform, answer["OutputLocation"]) == b'"xxx"'
+    eventually(lambda: any(one["inferenceId"] == "mine" for one in messages(platform)))
+    (told,) = (one for one in messages(platform) if one["inferenceId"] == "mine")
+    assert told["invocationStatus"] == "Completed"
+    assert told["responseParameters"]["outputLocation"] == answer["OutputLocation"]
+    assert base64.b64decode(told["responseParameters"]["body"]["content"]) == b'"xxx"'
+
+
+def test_a_failure_is_an_object_of_its_own(platform: Platform, queued: str) -> None:
+    answer = later(platform, {"refuse": 1}, InferenceId="refused")
+    key = answer["FailureLocation"].removeprefix("s3://streams/")
+    eventually(lambda: keys(platform, key) == [key])
+    assert b"not before the first piece" in read(platform, answer["FailureLocation"])
+    missing = platform.client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName=queued, InputLocation="s3://streams/nothing"
+    )
+    key = missing["FailureLocation"].removeprefix("s3://streams/")
+    eventually(lambda: keys(platform, key) == [key])
+    assert b"cannot be read" in read(platform, missing["FailureLocation"])
+    eventually(lambda: any(one["inferenceId"] == "refused" for one in messages(platform)))
+
+
+def test_the_two_ways_of_invoking_are_not_mixed_up(
+    platform: Platform, queued: str, streaming: str
+) -> None:
+    runtime = platform.client("sagemaker-runtime")
+    with pytest.raises(ClientError, match="InvokeEndpointAsync"):
+        runtime.invoke_endpoint(EndpointName=queued, Body=b"{}")
+    with pytest.raises(ClientError, match="not asynchronous"):
+        runtime.invoke_endpoint_async(EndpointName=streaming, Body=b"{}")
+    with pytest.raises(ClientError, match="InputLocation"):
+        runtime.invoke_endpoint_async(EndpointName=queued)
+    described = platform.client("sagemaker").describe_endpoint(EndpointName=queued)
+    assert described["AsyncInferenceConfig"]["OutputConfig"]["S3OutputPath"] == "s3://streams/out"
+
+
+def test_every_accepted_request_has_one_result_though_control_and_workers_are_killed(
+    platform: Platform, queued: str
+) -> None:
+    accepted: list[dict[str, str]] = []
+    before = len(keys(platform, "failed/"))
+    for number in range(60):
+        accepted.append(later(platform, {"plain": number}, S3OutputPathExtension="killed"))
+        if number in (10, 40):
+            kill(victims(platform, "control"))
+        if number == 25:
+            kill([row["pid"] for row in workers(platform)])
+    wanted = sorted(one["OutputLocation"].removeprefix("s3://streams/") for one in accepted)
+    eventually(lambda: len(keys(platform, "out/killed/")) >= len(wanted))
+    assert sorted(keys(platform, "out/killed/")) == wanted
+    bodies = [len(json.loads(read(platform, one["OutputLocation"]))) for one in accepted]
+    assert bodies == list(range(60))
+    assert len(keys(platform, "failed/")) == before

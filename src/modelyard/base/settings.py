@@ -35,6 +35,8 @@ class Limits:
     """Requests in flight and waiting for one replica; past it 429 ThrottlingException."""
     invocation_seconds: float = 60.0
     """An invocation that has no answer by then is a ModelError (AWS's limit)."""
+    async_queue: int = 100_000
+    """Asynchronous requests that wait for one endpoint; past it 503."""
     stream_seconds: float = 480.0
     """A streamed answer has to be complete by then (AWS's eight minutes); its first part within ``invocation_seconds``."""
     replica_wait_seconds: float = 10.0
@@ -85,6 +87,8 @@ class Settings:
     """Classes (``package.module.Class``) that pickled models may hold beyond the artifact firewall's own list."""
     s3_endpoint: str = ""
     """Another S3 that holds models, inputs and outputs; empty: the platform's own."""
+    webhooks: tuple[str, ...] = ()
+    """``ARN=URL``: where messages to an SNS topic are posted; of topics without one they are files in ``topics/``."""
     isolation: IsolationMode = "auto"
     """Whether workers get a system of their own: where the machine allows it, always or not at all, never."""
     tls_cert: Path | None = None
@@ -250,6 +254,16 @@ class Home:
     def usage_database(self) -> Path:
         """What AI services were used for: SQLite."""
         return self.root / "usage.db"
+
+    @property
+    def async_database(self) -> Path:
+        """Asynchronous requests that wait: SQLite."""
+        return self.root / "async.db"
+
+    @property
+    def topics(self) -> Path:
+        """Messages to SNS topics, a file each: ``<account>/<region>/<topic>/<id>.json``."""
+        return self.root / "topics"
 
     @property
     def prices(self) -> Path:

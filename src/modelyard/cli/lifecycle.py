@@ -97,6 +97,14 @@ def up(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")
     ] = False,
+    webhook: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--webhook",
+            metavar="ARN=URL",
+            help="Post messages to this SNS topic there. Repeatable.",
+        ),
+    ] = None,
     s3_endpoint: Annotated[
         str,
         typer.Option(
@@ -126,6 +134,7 @@ def up(
         tls_key=tls_key.absolute() if tls_key else None,
         insecure=insecure,
         s3_endpoint=s3_endpoint,
+        webhooks=tuple(webhook or ()),
         trusted_imports=tuple(trust_import or ()),
         limits=_limits(limit or [], strict=strict),
     )

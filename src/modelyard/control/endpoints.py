@@ -259,6 +259,7 @@ class EndpointReconciler:
                         rollout=rollout,
                         log_group=_log_group(key),
                         capture=rule_of(resource.spec["config"].get("DataCaptureConfig")),
+                        asynchronous=bool(resource.spec["config"].get("AsyncInferenceConfig")),
                     )
                 await self._routes.set(key, route)
                 failpoint("endpoint.after-publish")

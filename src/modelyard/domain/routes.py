@@ -74,6 +74,8 @@ class EndpointRoute(msgspec.Struct, frozen=True, kw_only=True):
     log_group: str = ""
     capture: CaptureRule | None = None
     shadows: tuple[VariantRoute, ...] = ()
+    asynchronous: bool = False
+    """Whether it is invoked by ``InvokeEndpointAsync``, and no other way."""
     rollout: RolloutRoute | None = None
 
 

@@ -219,6 +219,9 @@ class Invoke:
             raise ServiceError(
                 "ValidationError", f"Endpoint {name} of account {call.account} not found."
             )
+        if endpoint.asynchronous:
+            text = f"Endpoint {name} is asynchronous: invoke it with InvokeEndpointAsync."
+            raise ServiceError("ValidationError", text)
         self._endpoint = endpoint
         if endpoint.rollout is not None:
             self._entry = self._shared.books.accept(endpoint.rollout)
@@ -542,8 +545,9 @@ def _lines(content_type: str, variant: str) -> bytes:
 
 @functools.lru_cache(maxsize=4096)
 def is_invocation(path: str) -> bool:
-    """Whether a path belongs to ``sagemaker-runtime``."""
-    return PATH.fullmatch(path) is not None
+    """Whether a path is an invocation that is answered here; asynchronous ones are control's to keep."""
+    match = PATH.fullmatch(path)
+    return match is not None and match[2] != "async-invocations"
 
 
 def error_answer(error: ServiceError, request: str) -> tuple[bytes, bytes]:

@@ -19,6 +19,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.base.ids import SystemRandom
 from modelyard.base.settings import zone_names
 from modelyard.control.alarms import AlarmReconciler, Measured, Ringing
+from modelyard.control.async_invocations import AsyncInvoker, Outside
 from modelyard.control.endpoints import EndpointReconciler
 from modelyard.control.exposition import Exposition
 from modelyard.control.fleets import Fleets, ObjectReader
@@ -46,6 +47,7 @@ from modelyard.runtimes.zones import ZonedRuntime
 from modelyard.server import scraping, steering
 from modelyard.server.ai import AiServices
 from modelyard.server.app import Pipeline, Request
+from modelyard.server.async_plane import AsyncDataPlane, SnsTopics, UriObjects
 from modelyard.server.authentication import Authentication, key_table, make_verifier
 from modelyard.server.control_app import ControlApp
 from modelyard.server.data_plane import PackedObjects
@@ -72,8 +74,10 @@ from modelyard.services.sagemaker.models import Models
 from modelyard.services.sagemaker.resources import Roles
 from modelyard.services.sagemaker.tags import Tags
 from modelyard.services.sagemaker.transform_jobs import TransformJobs
+from modelyard.services.sagemaker_runtime import AsyncInvocations
 from modelyard.services.sts import Sts
 from modelyard.store.alarms import ALARM
+from modelyard.store.async_queue import AsyncQueue
 from modelyard.store.external_s3 import open_external
 from modelyard.store.logs import LogStore
 from modelyard.store.metrics import MetricStore
@@ -123,6 +127,21 @@ class Control:
         self._exposition = Exposition(store)
         self._measuring = Measuring(
             metrics=self._metrics, clock=clock, decode=decode_report, heard=self._heard
+        )
+        self._async_queue = AsyncQueue(home.async_database, limit=settings.limits.async_queue)
+        self._async_plane = AsyncDataPlane(
+            home=home, limits=settings.limits, clock=clock, random=random
+        )
+        self._invoker = AsyncInvoker(
+            store=store,
+            queue=self._async_queue,
+            plane=self._async_plane,
+            outside=Outside(
+                objects=UriObjects(self._data_objects(), limit=settings.limits.payload_bytes),
+                topics=SnsTopics(home.topics, dict(one.split("=", 1) for one in settings.webhooks)),
+            ),
+            metrics=self._metrics,
+            clock=clock,
         )
         self._loop = self._build_loop()
         self._reconciling: asyncio.Task[None] | None = None
@@ -269,6 +288,13 @@ class Control:
                 issue=issue,
                 strict_roles=self._settings.strict_roles,
             ),
+            AsyncInvocations(
+                store=store,
+                queue=self._async_queue,
+                clock=clock,
+                random=random,
+                wake=self._invoker.wake,
+            ),
             *self._build_iam(),
             *build_services(store=store, clock=clock, random=random),
             *self._ai.facades,
@@ -304,6 +330,8 @@ class Control:
             for name, one in sockets.items()
         ]
         self._listening.append(asyncio.create_task(self._ai.run(), name="control.ai"))
+        for running in (self._async_plane.run(), self._invoker.run()):
+            self._listening.append(asyncio.create_task(running, name="control.async"))
         utilisation = Utilisation(
             store=self._store, processes=self._processes, metrics=self._metrics, clock=self._clock
         )
@@ -333,6 +361,7 @@ class Control:
         self._logs.close()
         self._metrics.close()
         self._ai.close()
+        self._async_queue.close()
         self._objects.close()
 
     def _authenticate(self, service: ServiceModel, request: Request) -> tuple[Principal, str]:
@@ -398,6 +427,7 @@ class Control:
             asyncio.to_thread(self._logs.clear),
             asyncio.to_thread(self._metrics.clear),
             asyncio.to_thread(self._ai.clear),
+            asyncio.to_thread(self._async_queue.clear),
         )
         await self._bootstrap()
         return {"state": "empty"}

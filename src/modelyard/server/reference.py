@@ -12,7 +12,7 @@ from types import ModuleType
 
 from botocore import xform_name
 
-from modelyard.services import registry
+from modelyard.services import registry, sagemaker_runtime
 from modelyard.services.members import Members, rows
 from modelyard.services.s3 import access
 from modelyard.services.s3.described import described_members
@@ -52,9 +52,13 @@ def page() -> Iterator[str]:
     yield _HEAD
     streamed = [row for row in _invoke_rows() if row[0] not in _NOT_STREAMED]
     runtime = {"InvokeEndpoint": [*_invoke_rows()], "InvokeEndpointWithResponseStream": streamed}
+    name = "InvokeEndpointAsync"
+    runtime[name] = list(_rows(sagemaker_runtime, name))
     yield from _service("sagemaker-runtime", runtime)
     yield from _service("s3", _s3_operations())
     for service, classes in sorted(registry.SERVICES.items()):
+        if service == "sagemaker-runtime":
+            continue
         yield from _service(
             service,
             {

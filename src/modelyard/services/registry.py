@@ -35,6 +35,7 @@ from modelyard.services.sagemaker.endpoints import Endpoints
 from modelyard.services.sagemaker.models import Models
 from modelyard.services.sagemaker.tags import Tags
 from modelyard.services.sagemaker.transform_jobs import TransformJobs
+from modelyard.services.sagemaker_runtime import AsyncInvocations
 from modelyard.services.sts import Sts
 from modelyard.services.translate.terminologies import Terminologies
 from modelyard.services.translate.translation import Translation
@@ -160,6 +161,7 @@ TRANSLATE: dict[type, tuple[str, ...]] = {
 COST_EXPLORER: dict[type, tuple[str, ...]] = {CostExplorer: ("GetCostAndUsage",)}
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
+    "sagemaker-runtime": {AsyncInvocations: ("InvokeEndpointAsync",)},
     "iam": IAM,
     "sts": STS,
     "logs": LOGS,

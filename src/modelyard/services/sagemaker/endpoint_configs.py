@@ -79,7 +79,19 @@ MEMBERS: Mapping[str, Members] = {
         },
         "Tags": EXECUTED,
         "KmsKeyId": REFUSED,
-        "AsyncInferenceConfig": REFUSED,
+        "AsyncInferenceConfig": {
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": EXECUTED},
+            "OutputConfig": {
+                "KmsKeyId": REFUSED,
+                "S3OutputPath": EXECUTED,
+                "NotificationConfig": {
+                    "SuccessTopic": EXECUTED,
+                    "ErrorTopic": EXECUTED,
+                    "IncludeInferenceResponseIn": EXECUTED,
+                },
+                "S3FailurePath": EXECUTED,
+            },
+        },
         "ExplainerConfig": REFUSED,
         "ShadowProductionVariants": _VARIANT,
         "ExecutionRoleArn": RECORDED,
@@ -134,6 +146,8 @@ class EndpointConfigs:
             }
         )
         check("CreateEndpointConfig", MEMBERS["CreateEndpointConfig"], spec)
+        if async_inference_config:
+            _check_async(spec)
         shadows = spec.get("ShadowProductionVariants") or []
         self._check_variants(call, [*spec["ProductionVariants"], *shadows])
         check_config(spec)
@@ -233,6 +247,20 @@ class EndpointConfigs:
                 raise ValidationError(
                     f"Variant {name} has several containers or models: with a shadow variant each model has one."
                 )
+
+
+def _check_async(spec: Json) -> None:
+    """Raises ``ValidationError`` for what an asynchronous endpoint cannot have."""
+    output = spec["AsyncInferenceConfig"]["OutputConfig"]
+    if not output.get("S3OutputPath"):
+        raise ValidationError(
+            "AsyncInferenceConfig needs OutputConfig.S3OutputPath: s3://bucket/prefix."
+        )
+    for member in ("S3OutputPath", "S3FailurePath"):
+        if output.get(member) and not output[member].startswith("s3://"):
+            raise ValidationError(f"{member} has to be s3://bucket/prefix, not {output[member]}.")
+    if len(spec["ProductionVariants"]) > 1:
+        raise ValidationError("An asynchronous endpoint has one production variant.")
 
 
 def _summary(resource: Resource) -> Json:

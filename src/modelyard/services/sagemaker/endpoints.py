@@ -156,6 +156,7 @@ class Endpoints:
                 "LastModifiedTime": _modified(resource),
                 "LastDeploymentConfig": spec["update"].get("DeploymentConfig"),
                 "PendingDeploymentSummary": status.get("pending"),
+                "AsyncInferenceConfig": spec["config"].get("AsyncInferenceConfig"),
                 "DataCaptureConfig": _capture(spec["config"].get("DataCaptureConfig")),
             }
         )

@@ -120,7 +120,7 @@ _CAPTURE = {
     [
         {"DataCaptureConfig": {"KmsKeyId": "key", **_CAPTURE}},
         {"DataCaptureConfig": {**_CAPTURE, "DestinationS3Uri": "https://b/c"}},
-        {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b"}}},
+        {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b", "KmsKeyId": "k"}}},
         {"KmsKeyId": "key"},
         {"EnableNetworkIsolation": True},
         {"ExplainerConfig": {"ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {}}}}},
