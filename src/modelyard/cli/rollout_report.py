@@ -1,6 +1,6 @@
 """A rollout's ledger for people: as tables on the terminal, and as a page that needs no other file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -26,7 +26,7 @@ def show(report: Json) -> None:
         output.console.print()
         output.print_table(_FLEET_COLUMNS, fleets(ledger), empty="")
         output.console.print()
-        output.print_table(_DECISION_COLUMNS, decisions(ledger), empty="")
+        output.print_table(_DECISION_COLUMNS, decisions(ledger, alarm=_alarm_briefly), empty="")
         output.console.print()
 
 
@@ -98,8 +98,9 @@ def fleets(ledger: Json) -> Rows:
     return rows
 
 
-def decisions(ledger: Json) -> Rows:
-    """Each with what was known when it was taken."""
+def decisions(ledger: Json, *, alarm: Callable[[Json], str] | None = None) -> Rows:
+    """Each with what was known when it was taken; ``alarm`` writes an alarm, by default with all that is known of it."""
+    write = alarm or _alarm
     return [
         (
             f"+{max(0.0, one['at'] - ledger['began']):.1f} s",
@@ -109,7 +110,7 @@ def decisions(ledger: Json) -> Rows:
             one["why"],
             _so_far(one["totals"]["blue"]),
             _so_far(one["totals"]["green"]),
-            "; ".join(_alarm(alarm) for alarm in one["alarms"]) or "none",
+            "; ".join(write(seen) for seen in one["alarms"]) or "none",
         )
         for one in ledger["decisions"]
     ]
@@ -127,6 +128,11 @@ def _alarm(alarm: Json) -> str:
     values = ", ".join(f"{value:g}" for value in alarm["values"]) or "no data"
     reason = f". {alarm['reason']}" if alarm["reason"] else ""
     return f"{alarm['name']} {alarm['state']} ({alarm['rule']}; newest: {values}){reason}"
+
+
+def _alarm_briefly(alarm: Json) -> str:
+    newest = f" {alarm['values'][-1]:g}" if alarm["values"] else ""
+    return f"{alarm['name']} {alarm['state']}{newest}"
 
 
 def _moment(seconds: float) -> str:

@@ -73,6 +73,11 @@ def test_a_decision_shows_the_values_of_its_alarms() -> None:
     assert "Threshold Crossed" in last[-1]
 
 
+def test_a_terminal_shows_an_alarms_newest_value_alone() -> None:
+    briefly = rollout_report.decisions(ledger(), alarm=rollout_report._alarm_briefly)
+    assert briefly[-1][-1] == "<errors> ALARM 2"
+
+
 def test_the_page_needs_nothing_else_and_escapes_names() -> None:
     page = rollout_report.page({"endpoint": "a<b", "rollouts": [ledger()]})
     assert "a&lt;b" in page
