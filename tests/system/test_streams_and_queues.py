@@ -3,10 +3,13 @@
 import base64
 import io
 import json
+import os
 import socket
+import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -284,6 +287,24 @@ def test_a_failure_is_an_object_of_its_own(platform: Platform, queued: str) -> N
     eventually(lambda: keys(platform, key) == [key])
     assert b"cannot be read" in read(platform, missing["FailureLocation"])
     eventually(lambda: any(one["inferenceId"] == "refused" for one in messages(platform)))
+
+
+def test_the_aws_cli_sends_a_request(
+    platform: Platform, queued: str, clients_folder: Path, tmp_path: Path
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    platform.client("s3").put_object(Bucket="streams", Key="cli-in", Body=b'{"plain": 2}')
+    finished = subprocess.run(
+        [str(clients_folder / "aws-cli/bin/aws"), "sagemaker-runtime", "invoke-endpoint-async",
+         "--endpoint-name", queued, "--input-location", "s3://streams/cli-in", "--content-type", "application/json",
+         "--filename", "cli.out", "--request-ttl-seconds", "60"],
+        env={**kept, **platform.environment(), "HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["OutputLocation"] == "s3://streams/out/cli.out"
+    eventually(lambda: keys(platform, "out/cli.out") == ["out/cli.out"])
+    assert read(platform, "s3://streams/out/cli.out") == b'"xx"'
 
 
 def test_the_two_ways_of_invoking_are_not_mixed_up(

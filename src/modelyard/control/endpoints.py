@@ -85,6 +85,10 @@ class NoAlarms:
         return ()
 
 
+ASYNC_SECONDS = 3600.0
+"""A worker of an asynchronous endpoint is not ended before this: each request brings its own limit, AWS's longest at most."""
+
+
 class EndpointReconciler:
     """One pass: load, plan, idempotent steps, a guarded write in the middle of them."""
 
@@ -259,7 +263,7 @@ class EndpointReconciler:
                         rollout=rollout,
                         log_group=_log_group(key),
                         capture=rule_of(resource.spec["config"].get("DataCaptureConfig")),
-                        asynchronous=bool(resource.spec["config"].get("AsyncInferenceConfig")),
+                        asynchronous=_is_async(resource),
                     )
                 await self._routes.set(key, route)
                 failpoint("endpoint.after-publish")
@@ -269,7 +273,10 @@ class EndpointReconciler:
             case StartWorker(placement=placement):
                 await self._processes.start(
                     self._fleets.worker(
-                        placement, arn=_arn(key), log=_log_stream(resource, placement)
+                        placement,
+                        arn=_arn(key),
+                        log=_log_stream(resource, placement),
+                        invocation_seconds=ASYNC_SECONDS if _is_async(resource) else 0.0,
                     )
                 )
                 failpoint("endpoint.after-start")
@@ -355,6 +362,10 @@ def fleet_owner(resource: Resource) -> str:
     """An endpoint of the same name that is created later is another one."""
     key = resource.key
     return f"{key.kind}/{key.account}/{key.region}/{key.name}@{resource.created_at!r}"
+
+
+def _is_async(resource: Resource) -> bool:
+    return bool(resource.spec["config"].get("AsyncInferenceConfig"))
 
 
 def _arn(key: Key) -> str:
