@@ -289,6 +289,11 @@ class ClientConnection(asyncio.Protocol):
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise _Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+        hosts = sum(name == "host" for name, _ in headers)
+        if hosts > 1 or (not hosts and version == "1.1"):
+            raise _Refused(400, "A request names its host, once.")
+        if joined.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise _Refused(501, "The only transfer coding is chunked.")
         self._keep_alive = self._keep_alive and parser.should_keep_alive()
         self._is_head = method == "HEAD"
         head = Head(

@@ -191,3 +191,22 @@ def test_chunked_bodies_one_after_the_other() -> None:
     assert client.send(chunked).endswith(b"/a one")
     assert client.send(chunked + chunked).count(b"/a one") == 2
     assert client.send(post("/b", b"x")).endswith(b"/b x")
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"X: y", 400),
+        (b"Host: a\r\nHost: b", 400),
+        (b"Host: h\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked", 501),
+        (b"Host: h\r\nTransfer-Encoding: gzip, chunked", 501),
+    ],
+)
+def test_a_head_without_one_host_or_with_another_coding_ends_the_connection(
+    line: bytes, status: int
+) -> None:
+    client = Client()
+    answer = client.send(b"POST /a HTTP/1.1\r\n" + line + b"\r\n\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert client.wire.is_closed
+    assert not client.heads
