@@ -163,14 +163,15 @@ def test_a_client_that_leaves_in_the_middle_disturbs_nobody(open_platform: Platf
     assert json.loads(body)["in_flight"] == 0
 
 
-def test_an_operation_that_is_not_executed_is_refused_by_name(open_platform: Platform) -> None:
+def test_a_header_that_is_not_executed_is_refused_by_name(open_platform: Platform) -> None:
     with _connection(open_platform) as connection:
         connection.sendall(
-            b"POST /endpoints/x/async-invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+            b"POST /endpoints/x/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
+            b"X-Amzn-SageMaker-Inference-Component: c\r\n\r\n"
         )
         ((status, body),) = _answers(connection, 1)
     assert status == 501
-    assert "InvokeEndpointAsync" in json.loads(body)["message"]
+    assert "Inference components" in json.loads(body)["message"]
 
 
 def test_the_connection_outlives_a_refused_call(open_platform: Platform) -> None:
