@@ -139,7 +139,9 @@ class Killer:
         with contextlib.closing(asked):
             asked.request("GET", "/_modelyard/status")
             status = json.loads(asked.getresponse().read())
-        return [one["pid"] for one in status["processes"] if one["name"].startswith("worker")]
+        workers = [one for one in status["processes"] if one["name"].startswith("worker")]
+        # One that has not been forked yet has no process id; and 0 would be the group of this very process.
+        return [one["pid"] for one in workers if one["state"] == "ready" and one["pid"] > 1]
 
 
 @pytest.mark.timeout(120 + 60 * ROLLOUTS)
