@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
 from benchmarks import batch as batch_systems
-from benchmarks import environments, results
+from benchmarks import environments, instructions, results
 from benchmarks import failover as losses
 from benchmarks.load import measure
 from benchmarks.models import load_case
@@ -135,6 +136,21 @@ def failover(
     console.print(losses.table(rows))
     output.mkdir(parents=True, exist_ok=True)
     (output / "failover.json").write_text(json.dumps(rows, indent=2))
+
+
+@app.command(name="instructions")
+def count_instructions(
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
+) -> None:
+    """What a request costs each process, in instructions: comparable between commits on the busiest machine."""
+    table = Table("process", "instructions a request", "")
+    found: dict[str, int] = {}
+    for part, about in instructions.PARTS.items():
+        found[part] = instructions.measure(part).instructions
+        table.add_row(part, f"{found[part]:,}", about)
+    console.print(table)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "instructions.json").write_text(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,195 @@
+"""``python -m benchmarks.paths gateway|signed|worker COUNT``: one process's part of COUNT invocations, without sockets.
+
+What ``benchmarks.instructions`` counts. The gateway's part is its real objects with transports that keep what is written; the
+worker's is its predictor with batches of 64.
+"""
+
+import asyncio
+import gc
+import hashlib
+import secrets
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from botocore.credentials import Credentials
+
+from benchmarks.models import load_case
+from benchmarks.systems import sign
+from modelyard.base.call import Principal
+from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
+from modelyard.base.settings import Limits
+from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
+from modelyard.frameworks.formats import load
+from modelyard.gateway.books import Books
+from modelyard.gateway.capture import Capture
+from modelyard.gateway.counters import Counters
+from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.gateway.invocations import Invocations, Invoke
+from modelyard.gateway.shadows import Shadows
+from modelyard.gateway.shelves import Shelves
+from modelyard.testing.clock import ManualClock
+from modelyard.transport import frames
+from modelyard.transport.channel import Channel, Listener
+from modelyard.wire import keys, sealed, sigv4
+from modelyard.worker.predictor import Predictor, Request
+
+CONNECTIONS = 64
+MODELS = Path(__file__).parent.parent / ".cache" / "benchmarks"
+URL = "http://127.0.0.1:8650/endpoints/e/invocations"
+ANSWER = b'{"predictions": [[0.9]]}'
+SECRET = "an example of a secret access key of forty"  # noqa: S105 - an example
+
+
+class Wire:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        return ("127.0.0.1", 1)
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class GatewaysPart:
+    """64 connections to one endpoint with one worker."""
+
+    def __init__(self, *, signed: bool) -> None:
+        principal = Principal(kind="root", arn="arn", id="1", account="1")
+        worker = WorkerRoute(id="w", container="primary", address="unix:/nowhere")
+        replica = ReplicaRoute(id="r", workers=(worker,))
+        endpoint = EndpointRoute(
+            arn="arn", log_group="g", account="1", region="us-east-1", name="e",
+            variants=(VariantRoute(name="v", weight=1.0, replicas=(replica,)),),
+        )  # fmt: skip
+        self.channels: list[Channel] = []
+        now = time.monotonic
+        dispatcher = Dispatcher(channel=self._channel, now=now, queue_limit=1024, wait_seconds=5)
+        dispatcher.update((endpoint,))
+        folder = Path(tempfile.mkdtemp())
+        capture = Capture(
+            write=lambda uri, data: None, disk=folder, clock=ManualClock(), random=FastRandom()
+        )
+        counters, books, random = Counters(), Books(folder, "b"), FastRandom()
+        shadows = Shadows(
+            dispatcher=dispatcher, counters=counters, capture=capture, random=random, now=now, seconds=60, books=books
+        )  # fmt: skip
+        self.gate = Gate(Limits(), self._begin, now)
+        verify = _verifier(principal) if signed else lambda head, body: (principal, "us-east-1")
+        self.invocations = Invocations(
+            gate=self.gate, dispatcher=dispatcher, authenticate=verify,
+            authorise=lambda call: None, audit=lambda call, error: None,
+            find=lambda account, region, name: endpoint, random=random, now=now, request_id=RequestIds(SystemRandom()),
+            counters=counters, capture=capture, shadows=shadows, books=books,
+            shelves=Shelves(control=folder / "c", own=folder / "o", now=now),
+        )  # fmt: skip
+        self.gate.tick()
+        (self.channel,) = self.channels
+        hello = frames.encode_meta(frames.Hello("w", 64, 64))
+        self.channel.data_received(frames.encode_frame(frames.HELLO, 0, meta=hello))
+        self.clients = [(ClientConnection(self.gate), Wire()) for _ in range(CONNECTIONS)]
+        for client, wire in self.clients:
+            client.connection_made(wire)  # type: ignore[arg-type]
+        body = load_case("tiny", MODELS).body
+        extra = sign(URL, body, Credentials("AKIDEXAMPLE", SECRET), "us-east-1") if signed else {}
+        lines = ["POST /endpoints/e/invocations HTTP/1.1", "Host: 127.0.0.1:8650", f"Content-Length: {len(body)}"]  # fmt: skip
+        extra.setdefault("Content-Type", "application/json")
+        lines += [f"{name}: {value}" for name, value in extra.items()]
+        self.request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+        self.meta = frames.encode_meta(frames.AnswerMeta("application/json"))
+
+    def _begin(self, head: Head, client: ClientConnection) -> Invoke:
+        return self.invocations.begin(head, client)
+
+    def _channel(self, address: str, listener: Listener) -> Channel:
+        channel = Channel(address, listener, frame_limit=1 << 25)
+        channel.connect = lambda: None  # type: ignore[method-assign]
+        self.wire = Wire()
+        channel.connection_made(self.wire)  # type: ignore[arg-type]
+        self.channels.append(channel)
+        return channel
+
+    async def serve(self, count: int) -> None:
+        """One request of each connection at a time, and the answers in one piece, as a worker's batch has them."""
+        served = 0
+        while served < count:
+            for client, _ in self.clients:
+                client.data_received(self.request)
+            await asyncio.sleep(0)
+            sent = b"".join(self.wire.written)
+            self.wire.written.clear()
+            asked = frames.FrameDecoder(limit=1 << 25).feed(sent)
+            answers = [
+                frames.encode_frame(frames.ANSWER, one.id, number=200, meta=self.meta, body=ANSWER)
+                for one in asked
+            ]
+            self.channel.data_received(b"".join(answers))
+            for _, wire in self.clients:
+                (answer,) = wire.written
+                assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(ANSWER)
+                wire.written.clear()
+            served += CONNECTIONS
+
+
+def _verifier(principal: Principal) -> Any:
+    """As ``server.gateway`` verifies, over a table with one key."""
+    table = keys.KeyTable({"AKIDEXAMPLE": keys.KeyEntry(secret=SECRET, principal=principal)})
+    seal = sealed.Seal(secrets.token_bytes(32))
+    verifier = sigv4.Verifier(keys=lambda: table, seal=seal, now=time.time)
+
+    def verify(head: Head, body: bytes) -> tuple[Principal, str]:
+        path, _, query = head.target.partition("?")
+        opened = verifier.open_request(
+            family="json", service="sagemaker", raw_query=query, headers=head.joined
+        )
+        sigv4.check(
+            opened, family="json", method=head.method, raw_path=path, raw_query=query, headers=head.headers,
+            payload_hash=hashlib.sha256(body).hexdigest(),
+        )  # fmt: skip
+        return opened.principal, opened.region
+
+    return verify
+
+
+def serve_as_worker(count: int) -> None:
+    """Batches of 64 rows, decoded, predicted, encoded."""
+    case = load_case("tiny", MODELS)
+    folder = Path(tempfile.mkdtemp())
+    (folder / "model.onnx").write_bytes(case.path.read_bytes())
+    model = load(folder, runtime="onnx", environment={}, trusted=frozenset())
+    predictor = Predictor(model, seconds=60, answer_bytes=1 << 25)
+    batch = [Request(body=case.body, content_type="application/json", accept="")] * CONNECTIONS
+    for _ in range(count // CONNECTIONS):
+        assert len(predictor.answer(batch)) == CONNECTIONS
+
+
+def main() -> None:
+    part, count = sys.argv[1], int(sys.argv[2])
+    if part == "worker":
+        serve_as_worker(count)
+    else:
+
+        async def run() -> None:
+            gateway = GatewaysPart(signed=part == "signed")
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)  # As the gateway's process does.
+            await gateway.serve(count)
+
+        asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()
