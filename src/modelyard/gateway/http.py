@@ -18,6 +18,8 @@ from modelyard.base.settings import Limits
 logger = logging.getLogger(__name__)
 KNOWN_HEADS = 1024
 KNOWN_HEAD_BYTES = 2048
+_LINE_BYTES = 4
+_TOO_LARGE = "The request's headers are too large."
 DISCARD_LIMIT = 64 << 20
 """So much of a refused request's body is read and dropped, so that its sender gets to read the refusal."""
 _END = b"\r\n\r\n"
@@ -268,16 +270,15 @@ class ClientConnection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._target += url
-        self._grow(len(url))
+        self._head_bytes += len(url) + _LINE_BYTES
+        if self._head_bytes > self._gate.limits.header_bytes:
+            raise _Refused(431, _TOO_LARGE)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._raw.append((name, value))
-        self._grow(len(name) + len(value))
-
-    def _grow(self, size: int) -> None:
-        self._head_bytes += size + 4
+        self._head_bytes += len(name) + len(value) + _LINE_BYTES
         if self._head_bytes > self._gate.limits.header_bytes:
-            raise _Refused(431, "The request's headers are too large.")
+            raise _Refused(431, _TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -289,8 +290,8 @@ class ClientConnection(asyncio.Protocol):
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise _Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-        hosts = sum(name == "host" for name, _ in headers)
-        if hosts > 1 or (not hosts and version == "1.1"):
+        host = joined.get("host")
+        if (host is None and version == "1.1") or "," in (host or ""):
             raise _Refused(400, "A request names its host, once.")
         if joined.get("transfer-encoding", "chunked").lower() != "chunked":
             raise _Refused(501, "The only transfer coding is chunked.")

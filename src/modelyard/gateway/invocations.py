@@ -59,6 +59,7 @@ _REFUSED = {
     f"{_PREFIX}enable-explanations": "Explanations",
 }
 _EXECUTED = ("InvokeEndpoint", _STREAM)
+_WATCHED = frozenset(_HEADER_LIMITS) | frozenset(_REFUSED)
 _MESSAGE_LIMIT = 4096
 _OK, _CLIENT_ERROR, _SERVER_ERROR = 200, 400, 500
 
@@ -458,8 +459,8 @@ def _check(operation: str, method: str, headers: Mapping[str, str]) -> None:
     if method != "POST":
         text = "Invocations are sent with POST."
         raise ServiceError("UnknownOperationException", text, status=404)
-    for header, value in headers.items():
-        _check_header(header, value)
+    for header in _WATCHED.intersection(headers):
+        _check_header(header, headers[header])
 
 
 def _check_header(header: str, value: str) -> None:
