@@ -148,8 +148,10 @@ def _nginx(
         raise NotHere("apt-get install nginx-light")
     port = _free_port()
     configuration = folder / "nginx.conf"
+    # Started by root, it would drop to a user that may not open the socket behind it.
+    user = "" if os.getuid() else "user root;"
     configuration.write_text(
-        f"daemon off; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/nginx.log;\n"
+        f"{user} daemon off; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/nginx.log;\n"
         f"events {{ worker_connections 1024; }}\n"
         f"http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {folder};\n"
         f"proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder};\n"
