@@ -10,7 +10,8 @@ import msgspec
 from modelyard.base.errors import ServiceError
 from modelyard.domain.shelf import DATAGRAM_BYTES, Ask, decode_told, encode
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 55.0
+"""Before an invocation's own limit of 60 seconds, so that its caller hears the true reason."""
 WAITING_MAX = 1_000
 Told = Callable[[ServiceError | None], None]
 Wanted = tuple[str, str, str, str, str]
@@ -74,9 +75,9 @@ class Shelves:
     def tick(self) -> None:
         """Now and then: who was not told in time is refused."""
         now = self._now()
-        for number, (_, until, _) in list(self._waiting.items()):
+        for number, (wanted, until, _) in list(self._waiting.items()):
             if now >= until:
-                self._end(number, _away())
+                self._end(number, _not_ready(wanted[-1]))
 
     def _end(self, number: int, error: ServiceError | None) -> None:
         waiting = self._waiting.pop(number, None)
@@ -86,6 +87,12 @@ class Shelves:
         del self._asked[wanted]
         for told in listeners:
             told(error)
+
+
+def _not_ready(model: str) -> ServiceError:
+    """AWS's word (hosting.md, section 6); clients repeat a 429, and control goes on fetching."""
+    text = f"Model {model} is still being loaded; try again."
+    return ServiceError("ModelNotReadyException", text, status=429)
 
 
 def _away() -> ServiceError:

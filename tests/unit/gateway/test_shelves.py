@@ -76,14 +76,14 @@ def test_what_is_no_answer_disturbs_nobody(control: Control) -> None:
     assert control.told == [("a", "")]
 
 
-def test_who_is_not_told_in_time_is_refused(control: Control) -> None:
+def test_a_model_that_takes_too_long_is_not_ready_and_goes_on_being_fetched(control: Control) -> None:
     control.want(A)
     control.clock.advance(WAIT_SECONDS - 1)
     control.shelves.tick()
     assert control.told == []
     control.clock.advance(1)
     control.shelves.tick()
-    assert control.told == [("a", "ServiceUnavailable")]
+    assert control.told == [("a", "ModelNotReadyException")]
     (late,) = control.asked()
     control.tell(Told(late.id))
     assert len(control.told) == 1
