@@ -37,20 +37,23 @@ def begin(name: str, arguments: Sequence[str] | None = None) -> Start:
     )
     parser.add_argument("--fd", type=int, default=-1, help="descriptor of the listening socket")
     parser.add_argument("--name", default=name, help="name in logs")
+    parser.add_argument("--parent", type=int, help="process id of the supervisor")
     options = parser.parse_args(arguments)
     settings = Settings.from_json(options.settings.read_bytes())
     log.configure(options.name)
-    die_with_parent()
+    die_with(options.parent or os.getppid())
     return Start(
         name=options.name, settings=settings, home=Home(settings.home), descriptor=options.fd
     )
 
 
-def die_with_parent() -> None:
-    """SIGTERM when the supervisor is gone, so that a killed platform leaves no half of itself (Linux)."""
-    parent = os.getppid()
+def die_with(parent: int) -> None:
+    """SIGTERM when the supervisor is gone, so that a killed platform leaves no half of itself (Linux).
+
+    Its id is told: one that died while this process was still importing can no longer be asked for.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # It died between the two calls.
+    if os.getppid() != parent:
         sys.exit("the supervisor is gone")
 
 

@@ -337,7 +337,8 @@ class Supervisor:
 def _children(settings: Settings, listener: int) -> list[Child]:
     def command(module: str, *options: str) -> list[str]:
         python = [sys.executable, "-m", f"modelyard.server.{module}"]
-        return [*python, "--settings", str(Home(settings.home).settings), *options]
+        own = ["--settings", str(Home(settings.home).settings), "--parent", str(os.getpid())]
+        return [*python, *own, *options]
 
     gateways = [
         Child(

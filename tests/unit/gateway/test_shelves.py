@@ -76,7 +76,9 @@ def test_what_is_no_answer_disturbs_nobody(control: Control) -> None:
     assert control.told == [("a", "")]
 
 
-def test_a_model_that_takes_too_long_is_not_ready_and_goes_on_being_fetched(control: Control) -> None:
+def test_a_model_that_takes_too_long_is_not_ready_and_goes_on_being_fetched(
+    control: Control,
+) -> None:
     control.want(A)
     control.clock.advance(WAIT_SECONDS - 1)
     control.shelves.tick()
