@@ -1,4 +1,4 @@
-"""``python -m benchmarks online|batch|failover``: ours, the peers and the limits, interleaved, on this machine."""
+"""``python -m benchmarks online|batch|failover|endpoints|instructions``: ours, the peers and the limits, on this machine."""
 
 import itertools
 import json
@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks import batch as batch_systems
+from benchmarks import endpoints as many_endpoints
 from benchmarks import environments, instructions, results
 from benchmarks import failover as losses
 from benchmarks.load import measure
@@ -151,6 +153,30 @@ def count_instructions(
     console.print(table)
     output.mkdir(parents=True, exist_ok=True)
     (output / "instructions.json").write_text(json.dumps(found, indent=2))
+
+
+@app.command()
+def endpoints(
+    count: Annotated[int, typer.Option(help="How many.")] = 1_000,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
+) -> None:
+    """Many serverless endpoints: created, listed, asleep, woken."""
+    with Progress(console=console) as progress:
+        found = many_endpoints.measure(load_case("tiny", MODELS), count, progress)
+    half, most = len(found.woken) // 2, len(found.woken) * 99 // 100
+    table = Table("figure", f"{found.endpoints:,} endpoints")
+    table.add_row("created, until all are InService", f"{found.created_seconds:.1f} s")
+    table.add_row("listed, 100 a page", f"{found.listed_seconds:.2f} s")
+    table.add_row("memory of the platform without them", f"{found.memory_before:.0f} MiB")
+    table.add_row("with all of them asleep", f"{found.memory_asleep:.0f} MiB")
+    table.add_row("so each costs", f"{found.kib_each:.0f} KiB")
+    table.add_row("first answer of one asleep, p50", f"{found.woken[half] * 1e3:.0f} ms")
+    table.add_row("first answer of one asleep, p99", f"{found.woken[most] * 1e3:.0f} ms")
+    table.add_row("its second answer, p50", f"{found.awake[half] * 1e3:.1f} ms")
+    table.add_row("each asked once, by 4 callers", f"{found.round_seconds:.1f} s")
+    console.print(table)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "endpoints.json").write_text(json.dumps(asdict(found), indent=2))
 
 
 if __name__ == "__main__":
