@@ -185,6 +185,12 @@ def test_a_program_that_exits_fails_its_health_check_with_its_last_words(deploy:
     assert "exited with status 1" in described["FailureReason"]
 
 
+def test_a_program_whose_first_pings_hang_or_fail_is_waited_for(deploy: Any, ask: Any) -> None:
+    described = deploy("late", environment={"PINGS": "late"})
+    assert described["EndpointStatus"] == "InService", described.get("FailureReason")
+    assert said(ask("2", endpoint="late")) == b"6.0"
+
+
 def test_network_isolation_leaves_the_program_its_loopback_only(deploy: Any, ask: Any) -> None:
     assert deploy("alone", EnableNetworkIsolation=True)["EndpointStatus"] == "InService"
     with socket.create_server(("127.0.0.1", 0)) as outside:
@@ -208,6 +214,114 @@ def test_programs_that_share_the_machines_network_get_different_ports(
         assert len(set(asked)) == 3
     finally:
         command("image", "add", "triple", "--dir", str(PROGRAM), home=home)
+
+
+class Jobs:
+    """Batch jobs of the program; inputs and outputs by their names below the job's."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.s3, self.sagemaker = platform.client("s3"), platform.client("sagemaker")
+        self.logs = platform.client("logs")
+
+    def create(self, name: str, inputs: dict[str, bytes], **changes: Any) -> None:
+        for key, body in inputs.items():
+            self.s3.put_object(Bucket="modelyard-tests", Key=f"{name}/in/{key}", Body=body)
+        data = {"S3DataType": "S3Prefix", "S3Uri": f"s3://modelyard-tests/{name}/in/"}
+        self.sagemaker.create_transform_job(
+            **{
+                "TransformJobName": name,
+                "ModelName": "triple",
+                "TransformInput": {
+                    "DataSource": {"S3DataSource": data},
+                    "ContentType": "text/csv",
+                    "SplitType": changes.pop("split", "None"),
+                },
+                "TransformOutput": {"S3OutputPath": f"s3://modelyard-tests/{name}/out"},
+                "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+                **changes,
+            }
+        )
+
+    def ended(self, name: str) -> dict[str, Any]:
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while True:
+            shown: dict[str, Any] = self.sagemaker.describe_transform_job(TransformJobName=name)
+            if shown["TransformJobStatus"] not in ("InProgress", "Stopping"):
+                return shown
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.05)
+
+    def outputs(self, name: str) -> dict[str, bytes]:
+        prefix = f"{name}/out/"
+        listed = self.s3.list_objects_v2(Bucket="modelyard-tests", Prefix=prefix)
+        return {
+            one["Key"].removeprefix(prefix): said(
+                self.s3.get_object(Bucket="modelyard-tests", Key=one["Key"])
+            )
+            for one in listed.get("Contents", [])
+        }
+
+    def data_log(self, name: str) -> list[str]:
+        found = self.logs.filter_log_events(
+            logGroupName="/aws/sagemaker/TransformJobs", logStreamNamePrefix=f"{name}/"
+        )
+        return [
+            one["message"] for one in found["events"] if one["logStreamName"].endswith("/data-log")
+        ]
+
+
+@pytest.fixture(scope="module")
+def jobs(platform: Platform, ask: Any) -> Jobs:
+    return Jobs(platform)
+
+
+def test_a_container_is_told_of_its_job_and_says_how_it_wants_to_be_asked(jobs: Jobs) -> None:
+    names = ("BATCH", "BATCH_STRATEGY", "MAX_PAYLOAD_IN_MB", "MAX_CONCURRENT_TRANSFORMS")
+    inputs = {name: f"environment SAGEMAKER_{name}".encode() for name in names}
+    jobs.create("told", inputs, BatchStrategy="MultiRecord", MaxPayloadInMB=3)
+    jobs.create("asked", {"a": b"1\n2\n3\n"}, split="Line")
+    assert jobs.ended("told")["TransformJobStatus"] == "Completed"
+    assert jobs.outputs("told") == {
+        "BATCH.out": b"true",
+        "BATCH_STRATEGY.out": b"MULTI_RECORD",
+        "MAX_PAYLOAD_IN_MB.out": b"3",
+        "MAX_CONCURRENT_TRANSFORMS.out": b"",
+    }
+    assert jobs.ended("asked")["TransformJobStatus"] == "Completed"
+    assert jobs.outputs("asked") == {"a.out": b"3.06.09.0"}
+    own = "MaxConcurrentTransforms=2, MaxPayloadInMB=1, BatchStrategy=SingleRecord"
+    assert own in jobs.data_log("asked")[0]
+    mixed = "MaxConcurrentTransforms=2, MaxPayloadInMB=3, BatchStrategy=MultiRecord"
+    assert mixed in jobs.data_log("told")[0], "a request goes before what the container says"
+
+
+def test_a_container_that_dies_within_an_object_is_started_again_and_costs_that_object_only(
+    jobs: Jobs,
+) -> None:
+    inputs = {"a": b"1", "b": b"die", "c": b"2"}
+    jobs.create("dying", inputs, ModelClientConfig={"InvocationsMaxRetries": 1})
+    shown = jobs.ended("dying")
+    assert shown["TransformJobStatus"] == "Failed"
+    assert "1 of 3 objects" in shown["FailureReason"]
+    assert "dying/in/b: the model's worker died" in shown["FailureReason"]
+    assert jobs.outputs("dying") == {"a.out": b"3.0", "c.out": b"6.0"}
+
+
+def test_a_job_that_is_stopped_while_it_writes_leaves_whole_objects_only(jobs: Jobs) -> None:
+    jobs.create("stopped", {f"{number:02}": b"slow 0.2" for number in range(60)})
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while not jobs.outputs("stopped"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    jobs.sagemaker.stop_transform_job(TransformJobName="stopped")
+    shown = jobs.sagemaker.describe_transform_job(TransformJobName="stopped")
+    assert shown["TransformJobStatus"] in ("Stopping", "Stopped")
+    assert jobs.ended("stopped")["TransformJobStatus"] == "Stopped"
+    written = jobs.outputs("stopped")
+    assert 0 < len(written) < 60
+    assert set(written.values()) == {b"at last"}
+    uploads = jobs.s3.list_multipart_uploads(Bucket="modelyard-tests")
+    assert "Uploads" not in uploads
 
 
 @pytest.fixture(scope="module")
@@ -250,27 +364,17 @@ def test_nginx_gunicorn_and_flask_serve_as_in_awss_example(
 
 
 def test_nginx_gunicorn_and_flask_score_a_batch_and_end_with_their_endpoint(
-    platform: Platform, trees: str
+    platform: Platform, trees: str, jobs: Jobs
 ) -> None:
-    s3, sagemaker = platform.client("s3"), platform.client("sagemaker")
-    s3.put_object(Bucket="modelyard-tests", Key="rows/a.csv", Body=b"1\n2\n3\n")
-    data = {"S3DataType": "S3Prefix", "S3Uri": "s3://modelyard-tests/rows/"}
-    sagemaker.create_transform_job(
-        TransformJobName=trees,
-        ModelName=trees,
-        TransformInput={
-            "DataSource": {"S3DataSource": data}, "ContentType": "text/csv", "SplitType": "Line",
-        },
-        TransformOutput={"S3OutputPath": "s3://modelyard-tests/scored"},
-        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
-    )  # fmt: skip
-    waiting = {"Delay": 1, "MaxAttempts": 60}
-    waiter = sagemaker.get_waiter("transform_job_completed_or_stopped")
-    waiter.wait(TransformJobName=trees, WaiterConfig=waiting)
-    scored = s3.get_object(Bucket="modelyard-tests", Key="scored/a.csv.out")["Body"].read()
-    assert scored == b"3.0\n6.0\n9.0\n"
+    jobs.create(trees, {"a.csv": b"1\n2\n3\n"}, ModelName=trees, split="Line")
+    assert jobs.ended(trees)["TransformJobStatus"] == "Completed"
+    assert jobs.outputs(trees) == {"a.csv.out": b"3.0\n6.0\n9.0\n"}
+    defaults = "MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=MultiRecord"
+    assert defaults in jobs.data_log(trees)[0], "it has no /execution-parameters"
+    sagemaker = platform.client("sagemaker")
     sagemaker.delete_endpoint(EndpointName=trees)
-    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=trees, WaiterConfig=waiting)
+    waiter = sagemaker.get_waiter("endpoint_deleted")
+    waiter.wait(EndpointName=trees, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
 
 def test_images_are_listed_replaced_and_removed(tmp_path: Path) -> None:

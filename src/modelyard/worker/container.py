@@ -1,8 +1,9 @@
 """A worker that is a bridge: the platform's frames on one side, HTTP to somebody's program on the other.
 
-It starts the program, asks ``GET /ping`` until that passes, says that it is ready, and sends each request on as ``POST
-/invocations``, several at a time. Its own end follows the program's: when that dies, so does the worker, and whoever waits for
-an answer learns it from the closed connection. At SIGTERM it answers what was sent, says GOAWAY, then stops the program.
+It starts the program, asks ``GET /ping`` until that passes (and in a batch job ``GET /execution-parameters``, once), says
+that it is ready, and sends each request on as ``POST /invocations``, several at a time. Its own end follows the program's:
+when that dies, so does the worker, and whoever waits for an answer learns it from the closed connection. At SIGTERM it
+answers what was sent, says GOAWAY, then stops the program.
 """
 
 import asyncio
@@ -16,7 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
+
 from modelyard.base.clock import SystemClock
+from modelyard.domain.transform import ExecutionParameters
+from modelyard.domain.worker_report import EXECUTION_PARAMETERS
 from modelyard.worker.batcher import Bounds
 from modelyard.worker.bridge import Bridge
 from modelyard.worker.engine import Container, EngineError
@@ -155,6 +160,7 @@ class _Worker:
         self._running = running
         self._client = client
         self._name = _name_of(payload)
+        self._is_batch = payload["environment"].get("SAGEMAKER_BATCH") == "true"
         self._bridge = Bridge(
             client,
             bounds=Bounds(
@@ -178,8 +184,9 @@ class _Worker:
         loop.add_signal_handler(signal.SIGCHLD, self._reap_orphans)
         is_ready = await self._until(self._pass_ping())
         if is_ready:
+            progress = await self._execution_parameters() if self._is_batch else {}
             async with self._bridge.listening(_listen(address)):
-                report("ready")
+                report("ready", progress=progress)
                 await self._until(self._told_to_stop.wait())
                 if not self._ended.is_set():
                     await self._until(self._bridge.drain())
@@ -219,6 +226,19 @@ class _Worker:
                 _say(said)
             await asyncio.sleep(PAUSE_SECONDS)
 
+    async def _execution_parameters(self) -> dict[str, Any]:
+        """What the container says of itself, which it need not: anything but 200 and JSON leaves the defaults."""
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                answer = await self._client.ask("GET", "/execution-parameters")
+            if answer.status != _OK:
+                return {}
+            said = msgspec.json.decode(answer.body, type=ExecutionParameters)
+        except (ProgramError, TimeoutError, msgspec.DecodeError) as error:
+            _say(f"GET /execution-parameters, to which the defaults apply: {error}")
+            return {}
+        return {EXECUTION_PARAMETERS: msgspec.to_builtins(said)}
+
     def _died(self, report: Callable[..., None], *, is_ready: bool) -> int:
         code = self._running.wait()
         _say(describe_end(code))
@@ -232,14 +252,7 @@ class _Worker:
         return code or FAILED
 
     async def _stop(self) -> int:
-        self._running.end(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._ended.wait()
-        except TimeoutError:
-            self._running.end(signal.SIGKILL)
-            await self._ended.wait()
-        _say(describe_end(self._running.wait()))
+        _say(describe_end(await end_program(self._running, self._ended)))
         return 0
 
     def _reap_orphans(self) -> None:
@@ -250,6 +263,18 @@ class _Worker:
                 if found is None or found.si_pid == self._running.pid:
                     return
                 os.waitpid(found.si_pid, 0)
+
+
+async def end_program(running: Running, ended: asyncio.Event) -> int:
+    """Its exit code, after SIGTERM and, half a minute later, SIGKILL; ``ended`` is set by whoever watches it."""
+    running.end(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await ended.wait()
+    except TimeoutError:
+        running.end(signal.SIGKILL)
+        await ended.wait()
+    return running.wait()
 
 
 def _listen(address: str) -> socket.socket:

@@ -1,5 +1,6 @@
-"""A program's ports, environment and command line."""
+"""A program's ports, environment, command line and end."""
 
+import asyncio
 import os
 import socket
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.domain.images import Program, program_of
+from modelyard.worker import container
 from modelyard.worker.program import (
     BLOCK,
     NoPort,
@@ -80,4 +82,27 @@ def test_a_local_image_is_matched_by_its_repository() -> None:
 def test_the_end_of_a_program_is_described(script: str, said: str) -> None:
     running = Running(["/bin/sh", "-c", script], folder="", environment={"PATH": "/bin:/usr/bin"})
     assert said in describe_end(running.wait())
+    os.close(running.pidfd)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("trap", "said"),
+    [("exit 5", "exited with status 5"), ("", "was killed by SIGKILL")],
+)
+async def test_a_program_is_asked_to_stop_and_killed_if_it_does_not(
+    trap: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "STOP_SECONDS", 0.3 if not trap else 30.0)
+    script = f"trap '{trap}' TERM; touch ready; while :; do sleep 0.05; done"
+    running = Running(
+        ["/bin/sh", "-c", script], folder=str(tmp_path), environment={"PATH": "/bin:/usr/bin"}
+    )
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(running.pidfd, ended.set)
+    async with asyncio.timeout(20):
+        while not (tmp_path / "ready").exists():
+            await asyncio.sleep(0.01)
+        assert said in describe_end(await container.end_program(running, ended))
+    asyncio.get_running_loop().remove_reader(running.pidfd)
     os.close(running.pidfd)
