@@ -173,6 +173,14 @@ def _check_sharing(spec: Mapping[str, Any], switches: Mapping[str, bool]) -> Non
         )
 
 
+def has_no_payload_limit(environment: Mapping[str, str]) -> bool:
+    """Whether a container, by its environment, is one of a job whose requests may have any size."""
+    return (
+        environment.get("SAGEMAKER_BATCH") == "true"
+        and environment.get("SAGEMAKER_MAX_PAYLOAD_IN_MB") == "0"
+    )
+
+
 def container_environment(spec: Mapping[str, Any]) -> dict[str, str]:
     """What a container of the job finds in its environment, over that of its model."""
     given = spec.get("Environment") or {}

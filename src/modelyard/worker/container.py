@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from modelyard.base.clock import SystemClock
-from modelyard.domain.transform import ExecutionParameters
+from modelyard.domain.transform import ExecutionParameters, has_no_payload_limit
 from modelyard.domain.worker_report import EXECUTION_PARAMETERS
 from modelyard.worker.batcher import Bounds
 from modelyard.worker.bridge import Bridge
@@ -124,7 +124,11 @@ def _serve(
     report: Callable[..., None],
     concurrency: int,
 ) -> int:
-    client = ProgramClient(ports.port, answer_bytes=payload["limits"]["payload_bytes"])
+    client = ProgramClient(
+        ports.port,
+        answer_bytes=payload["limits"]["payload_bytes"],
+        is_chunked=has_no_payload_limit(payload["environment"]),
+    )
     worker = _Worker(payload, running, client, concurrency=concurrency)
     code = asyncio.run(worker.run(address, report))
     client.close()

@@ -182,10 +182,14 @@ class _Connection(asyncio.Protocol):
 
 
 class ProgramClient:
-    """Connections to one port of this machine. Callers bound how many requests are in flight."""
+    """Connections to one port of this machine. Callers bound how many requests are in flight.
 
-    def __init__(self, port: int, *, answer_bytes: int) -> None:
+    ``is_chunked``: bodies go without a length, as AWS sends those of a batch job with ``MaxPayloadInMB`` 0 (batch.md, section 1).
+    """
+
+    def __init__(self, port: int, *, answer_bytes: int, is_chunked: bool = False) -> None:
         self._port = port
+        self._is_chunked = is_chunked
         self._limit = answer_bytes
         self._idle: list[_Connection] = []
 
@@ -203,7 +207,10 @@ class ProgramClient:
         """
         lines = [f"{method} {path} HTTP/1.1", f"Host: localhost:{self._port}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items() if value]
-        if method != "GET":
+        if method != "GET" and self._is_chunked:
+            lines.append("Transfer-Encoding: chunked")
+            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+        elif method != "GET":
             lines.append(f"Content-Length: {len(body)}")
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
         while self._idle:
