@@ -1,6 +1,5 @@
-"""What asynchronous invocations are built of: a dispatcher for their endpoints, S3 by URI, topics that are files or webhooks."""
+"""What asynchronous invocations are built of: their endpoints' replicas, S3 by URI, topics that are files or webhooks."""
 
-import asyncio
 import json
 import os
 import sqlite3
@@ -9,107 +8,53 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import RandomSource
 from modelyard.base.settings import Home, Limits
 from modelyard.domain.async_messages import moment
 from modelyard.domain.chain import Final
-from modelyard.domain.routes import EndpointRoute, RoutingTable
-from modelyard.domain.routing import choose_variant
-from modelyard.gateway.dispatcher import Dispatcher, Invocation
+from modelyard.server.replicas import Replicas
 from modelyard.store.async_queue import Queued
 from modelyard.store.object_info import parse_s3_uri
-from modelyard.store.published import Published
-from modelyard.transport.channel import Channel, Listener
 from modelyard.transport.frames import RequestMeta
 
-TICK_SECONDS = 0.1
-FRAME_MARGIN = 1 << 20
 WEBHOOK_SECONDS = 5.0
 
 
 class AsyncDataPlane:
-    """The gateway's dispatcher once more, for the asynchronous endpoints of the routing table."""
+    """``control.async_invocations.DataPlane`` over UNIX sockets."""
 
     def __init__(self, *, home: Home, limits: Limits, clock: Clock, random: RandomSource) -> None:
-        self._published: Published[RoutingTable] = Published(
-            home.run,
-            "routes",
-            decode=lambda value: msgspec.convert(value, RoutingTable),
-            empty=RoutingTable(),
+        self._replicas = Replicas(
+            home=home,
+            limits=limits,
+            clock=clock,
+            random=random,
+            own=lambda endpoint: endpoint.asynchronous,
         )
-        self._table: RoutingTable | None = None
-        self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
-        self._clock = clock
-        self._random = random
-        self._frame_limit = limits.payload_bytes + FRAME_MARGIN
-        self._dispatcher = Dispatcher(
-            channel=self._channel,
-            now=clock.monotonic,
-            queue_limit=limits.replica_queue,
-            wait_seconds=limits.replica_wait_seconds,
-        )
-
-    def _channel(self, address: str, listener: Listener) -> Channel:
-        return Channel(address, listener, frame_limit=self._frame_limit)
-
-    def _refresh(self) -> None:
-        table = self._published.current()
-        if table is not self._table:
-            self._table = table
-            own = tuple(one for one in table.endpoints if one.asynchronous)
-            self._endpoints = {(one.account, one.region, one.name): one for one in own}
-            self._dispatcher.update(own)
+        self.run = self._replicas.run
 
     def instances(self, account: str, region: str, endpoint: str) -> int:
         """Replicas in the routing table."""
-        self._refresh()
-        route = self._endpoints.get((account, region, endpoint))
+        route = self._replicas.find(account, region, endpoint)
         return sum(len(variant.replicas) for variant in route.variants) if route else 0
 
     async def ask(self, queued: Queued, body: bytes) -> tuple[str, Final]:
         """The variant, and what it answered. Raises ``ServiceError``."""
-        self._refresh()
-        place = (queued.account, queued.region, queued.endpoint)
-        route = self._endpoints.get(place)
+        route = self._replicas.find(queued.account, queued.region, queued.endpoint)
         if route is None:
             raise ServiceError("ServiceUnavailable", "The endpoint has no replicas.", status=503)
-        variant = choose_variant(route, target="", draw=self._random.uniform())
-        answered: asyncio.Future[Final | ServiceError] = asyncio.get_running_loop().create_future()
-
-        def finish(outcome: Final | ServiceError) -> None:
-            if not answered.done():
-                answered.set_result(outcome)
-
-        invocation = Invocation(
-            body=body,
-            meta=RequestMeta(
-                content_type=queued.content_type,
-                accept=queued.accept,
-                custom_attributes=queued.custom_attributes,
-            ),
-            deadline=self._clock.monotonic() + queued.timeout_seconds,
-            finish=finish,
+        meta = RequestMeta(
+            content_type=queued.content_type,
+            accept=queued.accept,
+            custom_attributes=queued.custom_attributes,
         )
-        self._dispatcher.submit((*place, variant.name, variant.fleet), invocation)
-        try:
-            outcome = await answered
-        except asyncio.CancelledError:
-            self._dispatcher.cancel(invocation)
-            raise
+        seconds = queued.timeout_seconds
+        variant, outcome = await self._replicas.ask(route, meta=meta, body=body, seconds=seconds)
         if isinstance(outcome, ServiceError):
             raise outcome
-        return variant.name, outcome
-
-    async def run(self) -> None:
-        """End what is past its deadline, for ever."""
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            self._refresh()
-            self._dispatcher.tick()
+        return variant, outcome
 
 
 class UriObjects:

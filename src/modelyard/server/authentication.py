@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from modelyard.base.call import Principal
 from modelyard.base.clock import Clock
 from modelyard.base.settings import Home, Settings
@@ -18,7 +20,11 @@ def make_verifier(home: Home, clock: Clock) -> sigv4.Verifier:
 
 def key_table(home: Home) -> Callable[[], keys.KeyTable]:
     """The newest published table at each call."""
-    return Published(home.run, "keys", decode=keys.decode_keys, empty=keys.EMPTY).current
+
+    def decode(table: bytes) -> keys.KeyTable:
+        return keys.decode_keys(msgspec.json.decode(table))
+
+    return Published(home.run, "keys", decode=decode, empty=keys.EMPTY).current
 
 
 def anonymous(settings: Settings) -> Principal:

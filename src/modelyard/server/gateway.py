@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 import uvloop
 
 from modelyard.base.call import Call, Principal
@@ -25,7 +24,6 @@ from modelyard.base.errors import ServiceError
 from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
 from modelyard.base.settings import Home, Settings
 from modelyard.domain.hibernation import SOCKET as WAKES
-from modelyard.domain.routes import EndpointRoute, RoutingTable
 from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.gateway.accepting import Acceptor, Board
 from modelyard.gateway.books import Books
@@ -40,10 +38,10 @@ from modelyard.gateway.shelves import Shelves
 from modelyard.gateway.wakes import Wakes
 from modelyard.server.authentication import Authentication, anonymous, make_verifier
 from modelyard.server.process import Start, begin
+from modelyard.server.routing_table import Routes
 from modelyard.store.external_s3 import open_external
 from modelyard.store.object_info import parse_s3_uri
 from modelyard.store.objects import ObjectStore
-from modelyard.store.published import Published
 from modelyard.transport.channel import Channel, Listener
 from modelyard.wire.identify import identify
 
@@ -59,37 +57,6 @@ FRAME_MARGIN = 1 << 20
 LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
-class Routes:
-    """The newest routing table, by endpoint; hands each new one to the dispatcher."""
-
-    def __init__(self, home: Home) -> None:
-        self._published: Published[RoutingTable] = Published(
-            home.run,
-            "routes",
-            decode=lambda value: msgspec.convert(value, RoutingTable),
-            empty=RoutingTable(),
-        )
-        self._table: RoutingTable | None = None
-        self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
-        self.dispatcher: Dispatcher | None = None
-
-    def refresh(self) -> None:
-        table = self._published.current()
-        if table is self._table:
-            return
-        self._table = table
-        self._endpoints = {(e.account, e.region, e.name): e for e in table.endpoints}
-        if self.dispatcher is not None:
-            self.dispatcher.update(table.endpoints)
-
-    def find(self, account: str, region: str, name: str) -> EndpointRoute | None:
-        self.refresh()
-        return self._endpoints.get((account, region, name))
-
-    def __len__(self) -> int:
-        return len(self._endpoints)
-
-
 class Gateway:
     """One gateway."""
 
@@ -101,7 +68,6 @@ class Gateway:
         limits = settings.limits
         self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
         self._anonymous = (anonymous(settings), settings.region)
-        self._routes = Routes(home)
         self._dispatcher = Dispatcher(
             channel=self._channel,
             now=clock.monotonic,
@@ -109,7 +75,7 @@ class Gateway:
             wait_seconds=limits.replica_wait_seconds,
             rest_seconds=REST_SECONDS,
         )
-        self._routes.dispatcher = self._dispatcher
+        self._routes = Routes(home, self._dispatcher)
         counters = Counters()
         self._telling = Telling(
             counters,

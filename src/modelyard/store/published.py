@@ -23,6 +23,11 @@ _EPOCH = struct.Struct("<Q")
 _FORMAT = 1
 
 
+class _File(msgspec.Struct):
+    format: int | None = None
+    table: msgspec.Raw = msgspec.Raw(b"null")
+
+
 def _map_epoch(path: Path) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -57,9 +62,9 @@ class Publisher:
 
 
 class Published(Generic[T]):
-    """A reader of a table; ``decode`` turns its JSON value into what the reader uses."""
+    """A reader of a table; ``decode`` turns its JSON into what the reader uses."""
 
-    def __init__(self, folder: Path, name: str, *, decode: Callable[[Any], T], empty: T) -> None:
+    def __init__(self, folder: Path, name: str, *, decode: Callable[[bytes], T], empty: T) -> None:
         self._path = folder / f"{name}.json"
         self._epoch = _map_epoch(folder / f"{name}.epoch")
         self._seen = b""
@@ -80,7 +85,7 @@ class Published(Generic[T]):
             data = self._path.read_bytes()
         except FileNotFoundError:
             return self._table
-        value = msgspec.json.decode(data)
-        if value.get("format") != _FORMAT:
-            raise ValueError(f"{self._path}: format {value.get('format')!r}, expected {_FORMAT}")
-        return self._decode(value["table"])
+        file = msgspec.json.decode(data, type=_File)
+        if file.format != _FORMAT:
+            raise ValueError(f"{self._path}: format {file.format!r}, expected {_FORMAT}")
+        return self._decode(bytes(file.table))

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from modelyard.store.published import Published, Publisher
 
 
 def _reader(folder: Path) -> Published[dict[str, Any]]:
-    return Published(folder, "keys", decode=dict, empty={})
+    return Published(folder, "keys", decode=msgspec.json.decode, empty={})
 
 
 def test_a_reader_sees_the_empty_table_before_the_first_publication(tmp_path: Path) -> None:
