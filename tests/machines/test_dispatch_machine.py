@@ -17,7 +17,8 @@ from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
 from modelyard.domain.shelf import ABSENT
-from modelyard.gateway.dispatcher import Dispatcher, Invocation
+from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.in_flight import Invocation
 from modelyard.transport import frames
 from modelyard.transport.channel import Listener
 

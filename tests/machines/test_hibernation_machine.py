@@ -24,7 +24,8 @@ from modelyard.domain.endpoint_steps import (
 from modelyard.domain.fleet import Container, Fleet, Observed, Variant
 from modelyard.domain.hibernation import Idle
 from modelyard.domain.routes import EndpointRoute
-from modelyard.gateway.dispatcher import Dispatcher, Invocation
+from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.in_flight import Invocation
 from modelyard.store.resources import Key
 from modelyard.testing.clock import ManualClock
 from modelyard.transport import frames

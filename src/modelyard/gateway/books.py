@@ -15,7 +15,7 @@ from modelyard.domain import ledger_book as book
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import RolloutRoute
 from modelyard.domain.shadow import Comparison
-from modelyard.gateway.dispatcher import Invocation
+from modelyard.gateway.in_flight import Invocation
 
 logger = logging.getLogger(__name__)
 _SERVER_ERROR, _CLIENT_ERROR = 500, 400

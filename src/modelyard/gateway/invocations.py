@@ -23,8 +23,9 @@ from modelyard.domain.shadow import Answer
 from modelyard.gateway.books import Books, Entry
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
-from modelyard.gateway.dispatcher import Dispatcher, Invocation
+from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.gateway.in_flight import Invocation
 from modelyard.gateway.shadows import Copied, Shadows
 from modelyard.gateway.shelves import Shelves
 from modelyard.gateway.streams import StreamAnswer

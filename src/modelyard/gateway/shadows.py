@@ -21,7 +21,7 @@ from modelyard.domain.shadow import Answer, compare
 from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import CellKey, Counters
-from modelyard.gateway.dispatcher import Invocation, VariantKey
+from modelyard.gateway.in_flight import Invocation, VariantKey
 from modelyard.transport.frames import RequestMeta
 
 COPIES_MAX = 256

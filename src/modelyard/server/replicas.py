@@ -10,7 +10,8 @@ from modelyard.base.settings import Home, Limits
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute
 from modelyard.domain.routing import choose_variant
-from modelyard.gateway.dispatcher import Dispatcher, Invocation
+from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.in_flight import Invocation
 from modelyard.server.routing_table import Routes
 from modelyard.transport.channel import Channel, Listener
 from modelyard.transport.frames import RequestMeta

@@ -15,7 +15,7 @@ from modelyard.domain.chain import Final
 from modelyard.domain.routes import RolloutRoute
 from modelyard.domain.shadow import Comparison
 from modelyard.gateway.books import Books
-from modelyard.gateway.dispatcher import Invocation
+from modelyard.gateway.in_flight import Invocation
 from modelyard.transport.frames import RequestMeta
 
 ROLLOUT = RolloutRoute(id="abc", green=2)

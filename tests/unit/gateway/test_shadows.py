@@ -17,7 +17,8 @@ from modelyard.domain.shadow import Answer
 from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Cell, Counters, decode_report
-from modelyard.gateway.dispatcher import Dispatcher, Invocation, VariantKey
+from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.in_flight import Invocation, VariantKey
 from modelyard.gateway.shadows import BYTES_MAX, COPIES_MAX, Copied, Shadows
 from modelyard.testing.clock import ManualClock
 from modelyard.transport.frames import RequestMeta

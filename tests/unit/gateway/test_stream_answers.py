@@ -6,7 +6,7 @@ from botocore.eventstream import EventStreamBuffer
 
 from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final
-from modelyard.gateway.dispatcher import timed_out
+from modelyard.gateway.in_flight import timed_out
 from modelyard.gateway.streams import StreamAnswer
 from modelyard.transport import frames
 

@@ -1,0 +1,228 @@
+"""The replicas of one variant, and who waits for them: queues, suspects, sleep, and another fleet that takes over."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from modelyard.base.errors import ServiceError
+from modelyard.domain.chain import Final
+from modelyard.domain.retry import Fate, after_loss
+from modelyard.domain.routes import VariantRoute
+from modelyard.domain.routing import least_outstanding
+from modelyard.gateway.in_flight import Invocation, VariantKey, WorkerChannel, where
+from modelyard.gateway.replica import Replica
+from modelyard.transport.channel import Listener
+
+WORKER_DIED = "The worker died while it predicted this request."
+
+
+class Surroundings(Protocol):
+    """``dispatcher.Dispatcher``, as far as a pool has to do with it."""
+
+    channel: Callable[[str, Listener], WorkerChannel]
+    now: Callable[[], float]
+    queue_limit: int
+    wait_seconds: float
+    rest_seconds: float
+    wake: Callable[[tuple[str, str, str, str]], None]
+
+    def pump_later(self, pool: "Pool") -> None: ...
+
+
+class Pool:
+    """The replicas of one variant, and who waits for them."""
+
+    def __init__(self, dispatcher: Surroundings, key: VariantKey, route: VariantRoute) -> None:
+        self.dispatcher = dispatcher
+        self._key = key
+        self._route = route
+        self._replicas: dict[str, Replica] = {}
+        self._waiting: deque[Invocation] = deque()
+        self._suspects: deque[Invocation] = deque()
+        self._turn = 0
+        self._heir: Pool | None = None
+        self._is_gone = False
+        self._is_guarded = False
+        """Whether a replica may be kept for suspects."""
+
+    def update(self, route: VariantRoute) -> None:
+        self._route = route
+        wanted = {replica.id: replica for replica in route.replicas}
+        for replica_id, replica in list(self._replicas.items()):
+            if replica_id not in wanted:
+                del self._replicas[replica_id]
+                replica.retire()
+        for replica_id, replica_route in wanted.items():
+            if replica_id not in self._replicas:
+                self._replicas[replica_id] = Replica(
+                    self, replica_route, channel=self.dispatcher.channel, now=self.dispatcher.now
+                )
+        if self.sleeps and (self._waiting or self._suspects):
+            self.dispatcher.wake(self._key[:4])
+
+    def retire(self, heir: "Pool | None") -> None:
+        """Out of the table. Another fleet of the variant takes over who waits; without one the variant is gone."""
+        for replica in self._replicas.values():
+            replica.retire()
+        self._replicas.clear()
+        self._heir, self._is_gone = heir, heir is None
+        waiting = (*self._waiting, *self._suspects)
+        self._waiting.clear()
+        self._suspects.clear()
+        for invocation in waiting:
+            self.again(invocation)
+
+    def admit(self, invocation: Invocation) -> None:
+        """Raises ``ThrottlingException`` past the queue's limit."""
+        dispatcher = self.dispatcher
+        invocation.waits_until = dispatcher.now() + dispatcher.wait_seconds
+        replica = self._choose()
+        if replica is not None:
+            replica.send(invocation)
+            return
+        usable = sum(1 for replica in self._replicas.values() if replica.is_ready) or 1
+        if len(self._waiting) >= self.queue_limit * usable:
+            raise ServiceError("ThrottlingException", "Rate exceeded", status=429)
+        if any(replica.is_full for replica in self._replicas.values() if replica.is_ready):
+            raise ServiceError("ThrottlingException", "Rate exceeded", status=429)
+        self._waiting.append(invocation)
+        if self.sleeps:
+            self._rouse(invocation)
+
+    def again(self, invocation: Invocation) -> None:
+        """It was not executed: as if it had just come, but never refused."""
+        invocation.replica = None
+        invocation.hop = 0
+        if invocation.is_over:
+            return
+        if self._heir is not None:
+            self._heir.again(invocation)
+            return
+        if self._is_gone:
+            gone = "The endpoint was deleted."
+            invocation.end(ServiceError("ServiceUnavailable", gone, status=503))
+            return
+        invocation.waits_until = self.dispatcher.now() + self.dispatcher.wait_seconds
+        (self._suspects if invocation.is_suspect else self._waiting).append(invocation)
+        if self.sleeps:
+            self._rouse(invocation)
+        self.pump()
+
+    def _rouse(self, invocation: Invocation) -> None:
+        """It waits as long as its caller does: a model that is loaded anew may take its time."""
+        invocation.waits_until = invocation.deadline
+        self.dispatcher.wake(self._key[:4])
+
+    def park(self, invocation: Invocation) -> None:
+        """Nowhere, until its caller brings it back or its deadline passes."""
+        invocation.replica = None
+        invocation.waits_until = invocation.deadline
+        if not invocation.is_over and invocation.absent is not None:
+            invocation.absent()
+
+    def lost(self, invocation: Invocation, *, executed: bool) -> None:
+        """Its worker is gone."""
+        fate = after_loss(
+            executed=executed, alone=invocation.is_suspect, may_retry=self._route.retry
+        )
+        if fate is Fate.FAIL or invocation.has_begun:
+            here = where(invocation)
+            invocation.replica = None
+            invocation.end(Final(500, "text/plain", WORKER_DIED.encode(), here))
+            return
+        if fate is Fate.ALONE:
+            invocation.is_suspect = True
+            # Workers that die together are gone by then: the second of them would be held against the request.
+            invocation.rests_until = self.dispatcher.now() + self.dispatcher.rest_seconds
+        self.again(invocation)
+
+    def drop(self, invocation: Invocation) -> None:
+        for queue in (self._waiting, self._suspects):
+            if invocation in queue:
+                queue.remove(invocation)
+
+    def pump(self) -> None:
+        """Send what waits to whoever may take it. Suspects first: they block the replica that is kept for them."""
+        if not self._waiting and not self._suspects and not self._is_guarded:
+            return
+        self._pump_suspects()
+        while self._waiting:
+            if self._waiting[0].is_over:
+                self._waiting.popleft()
+                continue
+            chosen = self._choose()
+            if chosen is None:
+                return
+            chosen.send(self._waiting.popleft())
+
+    def _pump_suspects(self) -> None:
+        while self._suspects:
+            if self._suspects[0].is_over:
+                self._suspects.popleft()
+                continue
+            if self.dispatcher.now() < self._suspects[0].rests_until:
+                self.dispatcher.pump_later(self)
+                break
+            idle = next(
+                (r for r in self._replicas.values() if r.is_ready and r.in_flight == 0), None
+            )
+            if idle is None:
+                self._reserve()
+                break
+            idle.is_reserved = self._is_guarded = True
+            idle.send(self._suspects.popleft())
+        if not self._suspects:
+            self._is_guarded = False
+            for replica in self._replicas.values():
+                replica.is_reserved = replica.has_suspect
+                self._is_guarded |= replica.has_suspect
+
+    def _reserve(self) -> None:
+        """Keep one replica free of new requests, so that it falls idle for the first suspect."""
+        ready = [replica for replica in self._replicas.values() if replica.is_ready]
+        self._is_guarded = True
+        if ready and not any(replica.is_reserved for replica in ready):
+            min(ready, key=lambda replica: replica.in_flight).is_reserved = True
+
+    def _choose(self) -> "Replica | None":
+        if len(self._replicas) == 1:
+            (only,) = self._replicas.values()
+            return only if only.takes_more else None
+        open_ones = [replica for replica in self._replicas.values() if replica.takes_more]
+        if not open_ones:
+            return None
+        self._turn += 1
+        if len(open_ones) == 1:
+            return open_ones[0]
+        place = least_outstanding([replica.in_flight for replica in open_ones], turn=self._turn)
+        return open_ones[place]
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it has no replicas and comes back only when somebody says that it is needed."""
+        return self._route.hibernates and not self._replicas
+
+    @property
+    def queue_limit(self) -> int:
+        """Of one replica. A serverless variant has one, and its concurrency is all that it takes at a time."""
+        return self._route.concurrency or self.dispatcher.queue_limit
+
+    @property
+    def may_retry(self) -> bool:
+        return self._route.retry
+
+    @property
+    def config(self) -> str:
+        return self._route.config
+
+    @property
+    def fleet(self) -> int:
+        return self._route.fleet
+
+    @property
+    def instances(self) -> int:
+        return len(self._replicas)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._waiting) + sum(replica.in_flight for replica in self._replicas.values())

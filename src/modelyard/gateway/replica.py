@@ -1,0 +1,204 @@
+"""One replica of a variant: a channel to each of its workers, and what an invocation does there."""
+
+import functools
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from modelyard.base.errors import ServiceError
+from modelyard.domain.chain import Final, Next, accept_at, after_answer
+from modelyard.domain.routes import ReplicaRoute
+from modelyard.domain.shelf import ABSENT
+from modelyard.gateway.in_flight import Invocation, WorkerChannel, timed_out, where
+from modelyard.transport import frames
+from modelyard.transport.channel import Listener
+
+_FULL, _EXPIRED = 429, 408
+
+
+class Owner(Protocol):
+    """``pool.Pool``, as far as a replica has to do with it."""
+
+    @property
+    def fleet(self) -> int: ...
+    @property
+    def queue_limit(self) -> int: ...
+    @property
+    def may_retry(self) -> bool: ...
+    def pump(self) -> None: ...
+    def park(self, invocation: Invocation) -> None: ...
+    def lost(self, invocation: Invocation, *, executed: bool) -> None: ...
+
+
+@functools.lru_cache(maxsize=1024)
+def _encoded(meta: frames.RequestMeta) -> bytes:
+    """Requests of one client carry the same few metas again and again."""
+    return frames.encode_meta(meta)
+
+
+class Replica:
+    """One replica: a channel for each container; the listener of all of them."""
+
+    def __init__(
+        self,
+        pool: Owner,
+        route: ReplicaRoute,
+        *,
+        channel: Callable[[str, Listener], WorkerChannel],
+        now: Callable[[], float],
+    ) -> None:
+        self._pool = pool
+        self._now = now
+        self.fleet = pool.fleet
+        self.containers = tuple(worker.container for worker in route.workers)
+        self._takes_arrays = tuple(worker.takes_arrays for worker in route.workers)
+        self.in_flight = 0
+        self.is_reserved = False
+        self.has_suspect = False
+        self._retired = False
+        self._limit = pool.queue_limit
+        self.channels = [channel(worker.address, self) for worker in route.workers]
+        for one in self.channels:
+            one.connect()
+
+    @property
+    def is_ready(self) -> bool:
+        return all(channel.is_ready for channel in self.channels)
+
+    @property
+    def takes_more(self) -> bool:
+        if self.is_reserved or self.in_flight >= self._limit:
+            return False
+        channels = self.channels
+        return channels[0].is_ready if len(channels) == 1 else self.is_ready
+
+    @property
+    def is_full(self) -> bool:
+        return self.in_flight >= self._limit
+
+    def send(self, invocation: Invocation) -> None:
+        """Begin the chain at its first container."""
+        invocation.replica = self
+        self.in_flight += 1
+        self.has_suspect = invocation.is_suspect
+        if invocation.container:
+            invocation.hop = self.containers.index(invocation.container)
+        meta = invocation.meta
+        if len(self.containers) > 1 and not invocation.container:
+            meta = self._meta_at(0, meta, meta.content_type)
+        self._forward(invocation, invocation.body, meta)
+
+    def _forward(self, invocation: Invocation, body: bytes, meta: frames.RequestMeta) -> None:
+        now = self._now()
+        remaining = max(0.0, invocation.deadline - now)
+        invocation.sent_at = invocation.sent_at or now
+        flags = frames.SOLO if invocation.is_suspect else 0
+        if invocation.take_part is not None:
+            remaining = max(0.0, invocation.stream_deadline - now)
+            if invocation.container or invocation.hop == len(self.channels) - 1:
+                flags |= frames.STREAM
+        invocation.sent_as = self.channels[invocation.hop].send(
+            invocation, int(remaining * 1000), flags, _encoded(meta), body
+        )
+
+    def retire(self) -> None:
+        """Out of the table: no new requests; the channels close when the last answer is in."""
+        self._retired = True
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._retired and self.in_flight == 0:
+            for channel in self.channels:
+                channel.close()
+
+    def answered(self, tag: Invocation, frame: frames.Frame) -> None:
+        invocation = tag
+        is_own = frame.flags & frames.OWN_STATUS
+        if frame.number == _FULL and not is_own:  # The worker's queue was full: not executed.
+            self._released(invocation)
+            invocation.end(ServiceError("ThrottlingException", "Rate exceeded", status=429))
+            self._pool.pump()
+            return
+        if frame.number == ABSENT and not is_own and invocation.absent is not None:
+            self._released(invocation)
+            self._pool.park(invocation)
+            self._pool.pump()
+            return
+        if frame.number == _EXPIRED and not is_own:
+            self._released(invocation)
+            invocation.end(timed_out(where(invocation)))
+            self._pool.pump()
+            return
+        meta = frames.decode_answer_meta(frame.meta)
+        if (
+            len(self.containers) == 1 or invocation.container
+        ):  # Nearly all: there is no chain to ask.
+            final = Final(
+                frame.number,
+                meta.content_type,
+                frame.body,
+                where(invocation),
+                meta.custom_attributes,
+            )
+            self._released(invocation)
+            invocation.end(final)
+            self._pool.pump()
+            return
+        step = after_answer(
+            self.containers,
+            invocation.hop,
+            status=frame.number,
+            content_type=meta.content_type,
+            body=frame.body,
+            custom_attributes=meta.custom_attributes,
+        )
+        if isinstance(step, Next) and not invocation.is_over:
+            self._next_hop(invocation, step)
+            return
+        self._released(invocation)
+        if isinstance(step, Final):
+            invocation.end(step)
+        self._pool.pump()
+
+    def part(self, tag: Invocation, frame: frames.Frame) -> None:
+        invocation = tag
+        if invocation.take_part is None:
+            return  # Its caller has left, and the worker was told.
+        if not invocation.has_begun:
+            invocation.has_begun = True
+            invocation.body = b""
+            invocation.deadline = invocation.stream_deadline
+        invocation.take_part(frames.decode_answer_meta(frame.meta), frame.body)
+
+    def _next_hop(self, invocation: Invocation, step: Next) -> None:
+        invocation.hop = step.hop
+        if not self.channels[step.hop].is_ready:
+            # It begins again at the first container, which may have to see it only once.
+            self.lost(invocation, executed=not self._pool.may_retry)
+            return
+        meta = self._meta_at(step.hop, invocation.meta, step.content_type)
+        self._forward(invocation, step.body, meta)
+
+    def _meta_at(
+        self, hop: int, asked: frames.RequestMeta, content_type: str
+    ) -> frames.RequestMeta:
+        accept = accept_at(
+            hop, self._takes_arrays, accept=asked.accept, content_type=asked.content_type
+        )
+        return msgspec.structs.replace(asked, content_type=content_type, accept=accept)
+
+    def lost(self, tag: Invocation, *, executed: bool) -> None:
+        invocation = tag
+        self._released(invocation)
+        self._pool.lost(invocation, executed=executed)
+
+    def _released(self, invocation: Invocation) -> None:
+        self.in_flight -= 1
+        if invocation.is_suspect:
+            self.has_suspect = False
+            self.is_reserved = False
+        self._close_if_idle()
+
+    def ready(self) -> None:
+        self._pool.pump()
