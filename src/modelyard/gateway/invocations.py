@@ -6,20 +6,19 @@ Source of headers, limits, codes and texts: AWS's model of ``sagemaker-runtime``
 import functools
 import json
 import logging
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import unquote
 
 from modelyard.base.call import Call, Principal
-from modelyard.base.errors import ServiceError, Unsupported
+from modelyard.base.errors import ServiceError
 from modelyard.base.ids import RandomSource
 from modelyard.domain.capture import Side, is_sampled
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.routing import choose_variant
 from modelyard.domain.shadow import Answer
+from modelyard.gateway.asked import STREAM, Asked, are_attributes, ask, check_head
 from modelyard.gateway.books import Books, Entry
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
@@ -29,62 +28,17 @@ from modelyard.gateway.in_flight import Invocation
 from modelyard.gateway.shadows import Copied, Shadows
 from modelyard.gateway.shelves import Shelves
 from modelyard.gateway.streams import StreamAnswer
-from modelyard.transport.frames import AnswerMeta, RequestMeta
+from modelyard.transport.frames import AnswerMeta
 
 logger = logging.getLogger(__name__)
-PATH = re.compile(r"/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)")
-_OPERATIONS = {
-    "invocations": "InvokeEndpoint",
-    "async-invocations": "InvokeEndpointAsync",
-    "invocations-response-stream": "InvokeEndpointWithResponseStream",
-}
-_STREAM = "InvokeEndpointWithResponseStream"
-_ACTIONS = {operation: f"sagemaker:{operation}" for operation in _OPERATIONS.values()}
-_PREFIX = "x-amzn-sagemaker-"
-_CONTAINER = f"{_PREFIX}target-container-hostname"
-_MODEL = f"{_PREFIX}target-model"
-_ATTRIBUTES = f"{_PREFIX}custom-attributes"
-_HEADER_LIMITS = {
-    "content-type": 1024,
-    "accept": 1024,
-    f"{_PREFIX}accept": 1024,
-    _ATTRIBUTES: 1024,
-    f"{_PREFIX}target-variant": 63,
-    _MODEL: 1024,
-    _CONTAINER: 63,
-    f"{_PREFIX}inference-id": 64,
-}
-_REFUSED = {
-    f"{_PREFIX}inference-component": "Inference components",
-    f"{_PREFIX}session-id": "Sticky sessions",
-    f"{_PREFIX}enable-explanations": "Explanations",
-}
-_EXECUTED = ("InvokeEndpoint", _STREAM)
-_WATCHED = frozenset(_HEADER_LIMITS) | frozenset(_REFUSED)
 _MESSAGE_LIMIT = 4096
-_OK, _CLIENT_ERROR, _SERVER_ERROR = 200, 400, 500
+_OK, _SERVER_ERROR = 200, 500
 
 
 class Authenticate(Protocol):
     """Who sent this? Raises ``ServiceError``; the caller and the region of its signature's scope."""
 
     def __call__(self, head: Head, body: bytes) -> tuple[Principal, str]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a head asks for: the same bytes ask for the same each time, so it is found out once for each ``Head``."""
-
-    name: str
-    operation: str
-    declared: int
-    expects: bool
-    target_variant: str
-    meta: RequestMeta
-    inference_id: str
-    container: str
-    is_refused: bool
-    """No endpoint takes such a request; why is said once it is known who asks."""
 
 
 @dataclass(slots=True)
@@ -132,7 +86,7 @@ class Invoke:
         self._entry: Entry | None = None
         self._stream: StreamAnswer | None = None
         self._request_id = shared.request_id()
-        asked: Asked = head.memo or _ask(head)
+        asked: Asked = head.memo or ask(head)
         self._asked = head.memo = asked
         if asked.declared > shared.gate.limits.payload_bytes:
             self._refuse_size()
@@ -204,7 +158,7 @@ class Invoke:
             principal=principal,
             account=principal.account,
             region=region,
-            action=_ACTIONS[asked.operation],
+            action=asked.action,
             request_id=self._request_id,
             deadline=self._shared.now() + self._shared.gate.limits.invocation_seconds,
             resource=_endpoint_arn(region, principal.account, asked.name),
@@ -215,7 +169,7 @@ class Invoke:
         asked = self._asked
         name = asked.name
         if asked.is_refused:
-            _check(asked.operation, self._head.method, self._head.joined)
+            check_head(self._head)
         endpoint = self._shared.find(call.account, call.region, name)
         if endpoint is None:
             raise ServiceError(
@@ -238,7 +192,7 @@ class Invoke:
         if endpoint.shadows:
             self._shadow = self._shared.shadows.choose(endpoint, variant.fleet)
         invocation = Invocation(body, asked.meta, call.deadline, self._finish)
-        if asked.operation == _STREAM:
+        if asked.operation == STREAM:
             self._expect_parts(invocation)
         if variant.direct or asked.container:
             invocation.container = _container(variant, asked.container, name)
@@ -384,7 +338,7 @@ class Invoke:
             f"x-Amzn-Invoked-Production-Variant: {self._variant}\r\n"
             f"x-amzn-RequestId: {self._request_id}\r\n"
         )
-        if attributes and _are_attributes(attributes):
+        if attributes and are_attributes(attributes):
             lines += f"X-Amzn-SageMaker-Custom-Attributes: {attributes}\r\n"
         return lines.encode("ascii")
 
@@ -394,7 +348,7 @@ class Invoke:
             self._request_id.encode(),
         )
         attributes = outcome.custom_attributes
-        if attributes and _are_attributes(attributes):
+        if attributes and are_attributes(attributes):
             lines += b"X-Amzn-SageMaker-Custom-Attributes: %b\r\n" % attributes.encode("ascii")
         return lines
 
@@ -445,65 +399,6 @@ class Invoke:
         self._pieces = []
 
 
-def _is_refused(operation: str, head: Head) -> bool:
-    try:
-        _check(operation, head.method, head.joined)
-    except ServiceError:
-        return True
-    return False
-
-
-def _check(operation: str, method: str, headers: Mapping[str, str]) -> None:
-    """Raises ``ServiceError`` for what is wrong with a head, whatever endpoint it names."""
-    if operation not in _EXECUTED:
-        raise Unsupported(f"Modelyard does not execute {operation} yet.")
-    if method != "POST":
-        text = "Invocations are sent with POST."
-        raise ServiceError("UnknownOperationException", text, status=404)
-    for header in _WATCHED.intersection(headers):
-        _check_header(header, headers[header])
-
-
-def _check_header(header: str, value: str) -> None:
-    limit = _HEADER_LIMITS.get(header)
-    if limit is not None and len(value) > limit:
-        raise ServiceError("ValidationError", f"Header {header} is longer than {limit} characters.")
-    if header == _ATTRIBUTES and not (value.isascii() and value.isprintable()):
-        raise ServiceError("ValidationError", "CustomAttributes have to be visible ASCII.")
-    if header in _REFUSED:
-        raise Unsupported(f"{_REFUSED[header]} are not executed by Modelyard yet.")
-
-
-def _are_attributes(text: str) -> bool:
-    """Whether what a container answered may go into a header, by AWS's limit; else the caller gets none."""
-    return len(text) <= _HEADER_LIMITS[_ATTRIBUTES] and text.isascii() and text.isprintable()
-
-
-def _ask(head: Head) -> Asked:
-    match = PATH.fullmatch(head.path)
-    assert match is not None, "the path decided that this is an invocation"
-    headers = head.joined
-    declared = headers.get("content-length", "")
-    operation = _OPERATIONS[match[2]]
-    return Asked(
-        name=unquote(match[1]),
-        operation=operation,
-        declared=int(declared) if declared.isdecimal() else 0,
-        expects=headers.get("expect", "").lower() == "100-continue",
-        target_variant=headers.get(f"{_PREFIX}target-variant", ""),
-        inference_id=headers.get(f"{_PREFIX}inference-id", ""),
-        container=headers.get(_CONTAINER, ""),
-        is_refused=_is_refused(operation, head),
-        meta=RequestMeta(
-            content_type=headers.get("content-type", ""),
-            accept=headers.get(f"{_PREFIX}accept" if operation == _STREAM else "accept", ""),
-            custom_attributes=headers.get(_ATTRIBUTES, ""),
-            trace=headers.get("traceparent", ""),
-            target_model=headers.get(_MODEL, ""),
-        ),
-    )
-
-
 def _check_model(variant: VariantRoute, model: str, name: str) -> None:
     """Raises ``ValidationError`` for a model's name that is missing, or that has no meaning."""
     if variant.multi_model == bool(model):
@@ -543,13 +438,6 @@ def _lines(content_type: str, variant: str) -> bytes:
     """The header lines that the answers of one variant share."""
     text = f"Content-Type: {content_type}\r\nx-Amzn-Invoked-Production-Variant: {variant}\r\n"
     return text.encode("latin-1", "replace")
-
-
-@functools.lru_cache(maxsize=4096)
-def is_invocation(path: str) -> bool:
-    """Whether a path is an invocation that is answered here; asynchronous ones are control's to keep."""
-    match = PATH.fullmatch(path)
-    return match is not None and match[2] != "async-invocations"
 
 
 def error_answer(error: ServiceError, request: str) -> tuple[bytes, bytes]:

@@ -26,12 +26,13 @@ from modelyard.base.settings import Home, Settings
 from modelyard.domain.hibernation import SOCKET as WAKES
 from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.gateway.accepting import Acceptor, Board
+from modelyard.gateway.asked import is_invocation
 from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import CellKey, Counters, Teller, Telling
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
-from modelyard.gateway.invocations import Invocations, error_answer, is_invocation
+from modelyard.gateway.invocations import Invocations, error_answer
 from modelyard.gateway.relay import Relay, Upstream
 from modelyard.gateway.shadows import Shadows
 from modelyard.gateway.shelves import Shelves
