@@ -32,6 +32,7 @@ from modelyard.transport.frames import AnswerMeta
 
 logger = logging.getLogger(__name__)
 _MESSAGE_LIMIT = 4096
+TYPE_LIMIT = 1024
 _OK, _SERVER_ERROR = 200, 500
 
 
@@ -331,10 +332,8 @@ class Invoke:
         self._shared.shadows.copy(endpoint, shadow, copied)
 
     def _stream_headers(self, content_type: str, attributes: str) -> bytes:
-        if not (content_type.isascii() and content_type.isprintable()):
-            content_type = "application/octet-stream"
         lines = (
-            f"X-Amzn-SageMaker-Content-Type: {content_type}\r\n"
+            f"X-Amzn-SageMaker-Content-Type: {shown_type(content_type)}\r\n"
             f"x-Amzn-Invoked-Production-Variant: {self._variant}\r\n"
             f"x-amzn-RequestId: {self._request_id}\r\n"
         )
@@ -436,8 +435,18 @@ def _endpoint_arn(region: str, account: str, name: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _lines(content_type: str, variant: str) -> bytes:
     """The header lines that the answers of one variant share."""
-    text = f"Content-Type: {content_type}\r\nx-Amzn-Invoked-Production-Variant: {variant}\r\n"
-    return text.encode("latin-1", "replace")
+    shown = shown_type(content_type)
+    return f"Content-Type: {shown}\r\nx-Amzn-Invoked-Production-Variant: {variant}\r\n".encode(
+        "ascii"
+    )
+
+
+def shown_type(content_type: str) -> str:
+    """A model's word for its answer, which may be any text: what is no header line would end it, and begin another."""
+    is_one = content_type.isascii() and content_type.isprintable()
+    return (
+        content_type if is_one and len(content_type) <= TYPE_LIMIT else "application/octet-stream"
+    )
 
 
 def error_answer(error: ServiceError, request: str) -> tuple[bytes, bytes]:
