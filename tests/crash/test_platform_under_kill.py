@@ -4,37 +4,19 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
-from onnx import TensorProto, helper, numpy_helper
 
 from modelyard.cli.platform import Platform
+from modelyard.testing.losses import wait_for
+from modelyard.testing.models import doubling_model
 from modelyard.testing.platform import command, running_platform
 
 CALLERS = 6
-SETTLED_SECONDS = 60.0
-
-
-def _double(path: Path) -> Path:
-    """A model that answers twice the row's number, so that an answer shows whose it is."""
-    weights = numpy_helper.from_array(np.array([[2.0]], dtype=np.float32), "w")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "double",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 1])],
-        [weights],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +24,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("killed")
     with running_platform(folder / "home") as platform:
         deployed = command(
-            "deploy", str(_double(folder / "double.onnx")), "--name", "double", "--count", "2",
+            "deploy", str(doubling_model(folder / "double.onnx")), "--name", "double", "--count", "2",
             home=platform.home.root,
         )  # fmt: skip
         assert deployed.returncode == 0, deployed.stderr
@@ -91,13 +73,6 @@ class Load:
                     self.wrong.append((number, value))
 
 
-def _wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SETTLED_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.02)
-
-
 def _processes(platform: Platform) -> dict[str, int]:
     table: dict[str, int] = json.loads(platform.home.process_table.read_text())
     return table
@@ -117,21 +92,21 @@ def _workers(platform: Platform) -> list[int]:
 def test_a_killed_process_comes_back_and_no_answer_is_crossed_or_wrong(
     platform: Platform, victim: str
 ) -> None:
-    _wait_for(lambda: len(_workers(platform)) == 2, "two ready workers")
+    wait_for(lambda: len(_workers(platform)) == 2, "two ready workers")
     with Load(platform) as load:
-        _wait_for(lambda: load.answered > 50, "load")
+        wait_for(lambda: load.answered > 50, "load")
         pid = _workers(platform)[0] if victim == "worker" else _processes(platform)[victim]
         os.kill(pid, signal.SIGKILL)
         before = load.answered
-        _wait_for(lambda: load.answered > before + 200, "answers after the kill")
+        wait_for(lambda: load.answered > before + 200, "answers after the kill")
         if victim != "worker":
-            _wait_for(lambda: _processes(platform).get(victim, pid) != pid, "a new process")
+            wait_for(lambda: _processes(platform).get(victim, pid) != pid, "a new process")
     assert load.wrong == []
     if (
         victim != "gateway-0"
     ):  # Connections end with their gateway; boto3 tries again, and gives up at the third.
         assert load.refused == [], "the data plane goes on while another process is down"
-    _wait_for(lambda: len(_workers(platform)) == 2, "two ready workers")
+    wait_for(lambda: len(_workers(platform)) == 2, "two ready workers")
     description = platform.client("sagemaker").describe_endpoint(EndpointName="double")
     assert description["EndpointStatus"] == "InService"
 
@@ -150,7 +125,7 @@ def test_what_was_acknowledged_survives_the_death_of_everything(
     before = _processes(platform)
     for name in ("control", "objects", "gateway-0", "host"):
         os.kill(before[name], signal.SIGKILL)
-    _wait_for(
+    wait_for(
         lambda: all(
             _processes(platform).get(n) not in (None, before[n])
             for n in before
@@ -158,7 +133,7 @@ def test_what_was_acknowledged_survives_the_death_of_everything(
         ),
         "new processes",
     )
-    _wait_for(
+    wait_for(
         lambda: command("status", home=platform.home.root).returncode == 0, "an answer of control"
     )
     for number in range(20):
@@ -168,7 +143,7 @@ def test_what_was_acknowledged_survives_the_death_of_everything(
         ResourceArn="arn:aws:sagemaker:us-east-1:123456789012:endpoint/double"
     )["Tags"]
     assert {tag["Key"] for tag in tags} >= {f"t{number}" for number in range(20)}
-    _wait_for(lambda: len(_workers(platform)) == 2, "two ready workers")
+    wait_for(lambda: len(_workers(platform)) == 2, "two ready workers")
 
 
 def test_a_platform_whose_supervisor_is_killed_starts_again_with_everything(
@@ -176,14 +151,14 @@ def test_a_platform_whose_supervisor_is_killed_starts_again_with_everything(
 ) -> None:
     before = _processes(platform)
     os.kill(before["supervisor"], signal.SIGKILL)
-    _wait_for(lambda: not any(_alive(pid) for pid in before.values()), "the end of its processes")
+    wait_for(lambda: not any(_alive(pid) for pid in before.values()), "the end of its processes")
     started = command(
         "up", "--detach", "--port", str(platform.settings.port), home=platform.home.root
     )
     assert started.returncode == 0, started.stderr
-    _wait_for(lambda: len(_workers(platform)) == 2, "two ready workers")
+    wait_for(lambda: len(_workers(platform)) == 2, "two ready workers")
     with Load(platform) as load:
-        _wait_for(lambda: load.answered > 100, "answers")
+        wait_for(lambda: load.answered > 100, "answers")
     assert (load.wrong, load.refused) == ([], [])
 
 

@@ -6,7 +6,6 @@ somebody waits for it, and says so again and again.
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 from modelyard.base.clock import Clock
 from modelyard.domain.hibernation import Wake, decode
 from modelyard.store.resources import Key
+from modelyard.transport.datagrams import bound
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Wakes(asyncio.DatagramProtocol):
     async def run(self, path: Path) -> None:
         """Until it is cancelled."""
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=_bound(path))
+        transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=bound(path))
         try:
             await asyncio.Event().wait()
         finally:
@@ -84,12 +84,3 @@ class Wakes(asyncio.DatagramProtocol):
 
 def _key(of: Wake | Any) -> Key:
     return Key(kind="endpoint", account=of.account, region=of.region, name=of.endpoint)
-
-
-def _bound(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)  # of an earlier control
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    bound.bind(str(path))
-    path.chmod(0o600)
-    bound.setblocking(False)
-    return bound

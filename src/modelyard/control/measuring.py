@@ -5,7 +5,6 @@ A datagram that finds the queue full is dropped and counted: metrics never hold 
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from modelyard.domain.endpoint_metrics import (
     together,
 )
 from modelyard.store.metrics import Datum, Metric, MetricsNotKept, MetricStore
+from modelyard.transport.datagrams import bound
 
 logger = logging.getLogger(__name__)
 QUEUE_MAX = 1_000
@@ -62,7 +62,7 @@ class Measuring(asyncio.DatagramProtocol):
     async def run(self, path: Path) -> None:
         """Until it is cancelled."""
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=_bound(path))
+        transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=bound(path))
         try:
             while True:
                 first = await self._queue.get()
@@ -155,12 +155,3 @@ def _counted(cell: Any) -> Counted:
         drift_high=cell.drift_high,
         dropped=cell.dropped,
     )
-
-
-def _bound(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)  # of an earlier control
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    bound.bind(str(path))
-    path.chmod(0o600)
-    bound.setblocking(False)
-    return bound

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from modelyard.control.fleets import Fleets
 from modelyard.domain.fleet import Container
 from modelyard.domain.shelf import Ask, Told, decode_ask, encode
 from modelyard.store.resources import Key, ResourceStore
+from modelyard.transport.datagrams import bound
 
 logger = logging.getLogger(__name__)
 QUEUE_MAX = 1_000
@@ -30,7 +30,7 @@ class Shelves(asyncio.DatagramProtocol):
     async def run(self, path: Path) -> None:
         """Until it is cancelled."""
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=_bound(path))
+        transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=bound(path))
         try:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(AT_ONCE):
@@ -89,12 +89,3 @@ class Shelves(asyncio.DatagramProtocol):
             for container in variant.containers
             if container.multi_model
         ]
-
-
-def _bound(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    bound.bind(str(path))
-    path.chmod(0o600)
-    bound.setblocking(False)
-    return bound

@@ -1,7 +1,6 @@
 """Models that are on no shelf yet: control is asked for each once, however many requests wait for it."""
 
 import itertools
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import msgspec
 
 from modelyard.base.errors import ServiceError
 from modelyard.domain.shelf import DATAGRAM_BYTES, Ask, decode_told, encode
+from modelyard.transport.datagrams import bound
 
 WAIT_SECONDS = 55.0
 """Before an invocation's own limit of 60 seconds, so that its caller hears the true reason."""
@@ -27,11 +27,7 @@ class Shelves:
         self._ids = itertools.count(1)
         self._waiting: dict[int, tuple[Wanted, float, list[Told]]] = {}
         self._asked: dict[Wanted, int] = {}
-        own.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(own))
-        own.chmod(0o600)
-        self._socket.setblocking(False)
+        self._socket = bound(own)
 
     def close(self) -> None:
         """Nobody is told any more."""
