@@ -15,7 +15,6 @@ from modelyard.ai.questions import Finding, Item
 
 ENGINES: Mapping[str, str] = {
     "apertium": "modelyard.ai.apertium",
-    "classifier": "modelyard.ai.classifier",
     "language": "modelyard.ai.language",
     "pii": "modelyard.ai.pii",
     "sentiment": "modelyard.ai.sentiment",
