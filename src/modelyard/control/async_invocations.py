@@ -7,6 +7,7 @@ what had no outcome again. An outcome is kept in the queue before it is an objec
 import asyncio
 import json
 import logging
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ DELIVERIES_MAX = 16
 IN_HAND_MAX = 64
 """Requests with their bodies that control holds at a time."""
 RETRY_SECONDS = (0.2, 1.0, 3.0)
+HOLD_SECONDS, HOLD_SECONDS_MAX = 1.0, 60.0
+"""How long nothing is begun after the queue failed; twice as long each time."""
 NAMESPACE = "AWS/SageMaker"
 _UNANSWERED = ("ThrottlingException", "ServiceUnavailable")
 """Not executed: these wait for another try until they expire."""
@@ -98,6 +101,13 @@ class AsyncInvoker:
         self._in_hand: dict[str, Key] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._told_at = 0.0
+        self._hold = self._held_until = 0.0
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the queue cannot be used now; empty when it can."""
+        return self._trouble
 
     def wake(self) -> None:
         """There is something to do."""
@@ -107,9 +117,17 @@ class AsyncInvoker:
         """Until it is cancelled; what is in hand then begins again with the next control."""
         try:
             while True:
+                while (rest := self._held_until - self._clock.monotonic()) > 0:
+                    await self._clock.sleep(rest)
                 self._wanted.clear()
-                await self._look()
-                await self._tell_gauges()
+                try:
+                    await self._look()
+                    await self._tell_gauges()
+                except sqlite3.OperationalError as error:
+                    self._fail(error)
+                    continue
+                if not self._in_hand:
+                    self._recover()
                 try:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self._wanted.wait()
@@ -119,6 +137,24 @@ class AsyncInvoker:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _fail(self, error: sqlite3.OperationalError) -> None:
+        """Begin nothing for a while, so that no request is executed over and over without its outcome being kept."""
+        now = self._clock.monotonic()
+        if now < self._held_until:
+            return
+        if not self._trouble:
+            logger.error(
+                "the queue of asynchronous invocations fails, and is tried again: %s", error
+            )
+        self._trouble = str(error)
+        self._hold = min(max(2 * self._hold, HOLD_SECONDS), HOLD_SECONDS_MAX)
+        self._held_until = now + self._hold
+
+    def _recover(self) -> None:
+        if self._trouble and self._clock.monotonic() >= self._held_until:
+            logger.warning("the queue of asynchronous invocations works again")
+            self._trouble, self._hold = "", 0.0
 
     async def _look(self) -> None:
         """Take in hand what may be."""
@@ -172,7 +208,11 @@ class AsyncInvoker:
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             self._in_hand.pop(queued.id, None)
-            if not task.cancelled() and (error := task.exception()) is not None:
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, sqlite3.OperationalError):
+                self._fail(error)
+                self.wake()
+            elif error is not None:
                 logger.error("asynchronous invocation %s", queued.id, exc_info=error)
             else:
                 self.wake()
@@ -240,6 +280,7 @@ class AsyncInvoker:
             if not told_of:
                 await self._count(queued, "", NotificationFailures=1.0)
         await asyncio.to_thread(self._queue.remove, queued.id)
+        self._recover()
 
     async def _retried(self, what: str, act: Any, *arguments: Any) -> bool:
         for pause in (*RETRY_SECONDS, None):
