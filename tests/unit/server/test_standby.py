@@ -48,6 +48,7 @@ def test_an_answer_is_a_sign_of_life_and_silence_is_none(
         def answer() -> None:
             for _ in range(2):  # The first has given up by now.
                 with listener.accept()[0] as connection, contextlib.suppress(OSError):
+                    connection.recv(4096)  # Closed unread, it would be reset.
                     connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
 
         monkeypatch.setattr(standby, "ANSWER_SECONDS", 10.0)
