@@ -179,7 +179,7 @@ def _kserve(case: Case, folder: Path) -> Iterator[Running]:
     port = _free_port()
     python = environments.python_of("kserve")
     command = [str(python), str(SERVERS / "kserve_app.py"), "--http_port", str(port)]
-    command += ["--enable_grpc", "false"]
+    command += ["--enable_grpc", "false", "--enable_latency_logging", "false"]
     url = f"http://127.0.0.1:{port}/v1/models/m:predict"
     with _serving(command, url, case, folder) as running:
         yield running
@@ -201,7 +201,11 @@ def _serving(
     target = Target(url=url, answers=answers)
     environment = {**os.environ, "MODEL": str(case.path)}
     with _process(command, folder, environment) as group:
-        _until(lambda: _has_answered(target, case))
+        try:
+            _until(lambda: _has_answered(target, case))
+        except TimeoutError:
+            logs = "\n".join(log.read_text()[-1000:] for log in folder.glob("*.log"))
+            raise NotHere(f"it did not start in {START_SECONDS:.0f} seconds:\n{logs}") from None
         yield Running(target=target, groups=(group,))
 
 

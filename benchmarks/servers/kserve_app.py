@@ -19,7 +19,13 @@ class Predictor(kserve.Model):
         self.ready = True
         return True
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Each worker process gets a copy of the model, and loads a session of its own: one cannot be copied."""
+        return {name: value for name, value in self.__dict__.items() if name != "session"}
+
     def predict(self, payload: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        if not hasattr(self, "session"):
+            self.load()
         rows = np.asarray(payload["instances"], np.float32)
         return {"predictions": self.session.run(None, {self.feed: rows})[0].tolist()}
 
