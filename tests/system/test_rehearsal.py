@@ -1,6 +1,7 @@
 """A rehearsal on a real platform: captured traffic, a good candidate, and one that fails three requests in a hundred."""
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 
 from modelyard.cli.platform import Platform
 from modelyard.testing.candidates import archive
-from modelyard.testing.platform import command
+from modelyard.testing.losses import wait_for
+from modelyard.testing.platform import command, running_command
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
 FAST = {"Delay": 1, "MaxAttempts": 60}
@@ -106,15 +108,14 @@ def captured(platform: Platform, wanted: int) -> None:
 def rehearse(platform: Platform, config: str, *options: str) -> Any:
     arguments = ("--candidate", config, "--capture", "s3://rehearsals/seen", "--speed", "0")
     done = command("rehearse", "rehearsed", *arguments, *options, home=platform.home.root)
-    names = [
-        one["EndpointName"]
-        for one in platform.client("sagemaker").list_endpoints(NameContains="rehearsal")[
-            "Endpoints"
-        ]
-        if one["EndpointStatus"] != "Deleting"
-    ]
-    assert names == [], "the candidate goes with its rehearsal"
+    assert candidates(platform) == [], "the candidate goes with its rehearsal"
     return done
+
+
+def candidates(platform: Platform) -> list[str]:
+    """Endpoints that rehearsals have made, but for those that are being deleted."""
+    listed = platform.client("sagemaker").list_endpoints(NameContains="rehearsal-")["Endpoints"]
+    return [one["EndpointName"] for one in listed if one["EndpointStatus"] != "Deleting"]
 
 
 def test_a_good_candidate_goes_and_the_same_input_gives_the_same_bytes(
@@ -165,3 +166,17 @@ def test_what_cannot_be_rehearsed_is_said(platform: Platform, endpoint: str) -> 
     assert "is no requirement" in figure.stderr
     missing = rehearse(platform, "nobody")
     assert missing.returncode == 1
+
+
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_a_rehearsal_that_is_told_to_end_takes_its_candidate_along(
+    platform: Platform, endpoint: str, word: signal.Signals
+) -> None:
+    arguments = ("--candidate", "good", "--capture", "s3://rehearsals/seen", "--speed", "0.001")
+    home = platform.home.root
+    with running_command("rehearse", endpoint, *arguments, home=home) as rehearsal:
+        wait_for(lambda: len(candidates(platform)) == 1, "a candidate")
+        rehearsal.send_signal(word)
+        said, _ = rehearsal.communicate(timeout=60)
+    assert rehearsal.returncode == 130, said
+    assert candidates(platform) == []

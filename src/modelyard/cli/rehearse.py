@@ -1,6 +1,7 @@
 """``rehearse``: captured traffic against a candidate, before anybody's request meets it."""
 
 import json
+import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -81,6 +82,8 @@ def command(  # the parameters are its options
     The candidate runs on an endpoint of its own, which is deleted in the end. The same input gives the same report,
     to the byte. Exit status 3: the rollout would have been rolled back, or a requirement does not hold.
     """
+    # Told to end, it ends as at Ctrl-C: with the candidate's endpoint deleted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     requirements = requirements_of(require or (), measured=latency)
     if recorded and latency:
         raise CommandFailed("--recorded has no latencies to compare with: leave out --latency.")

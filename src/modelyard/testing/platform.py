@@ -67,6 +67,23 @@ def command(
     )
 
 
+@contextmanager
+def running_command(*arguments: str, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """One ``modelyard`` command that goes on while the block does; killed if it has not ended by then."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelyard.cli.main", *arguments],
+        env=_environment(home, {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def _environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {**kept, "MODELYARD_HOME": str(home), "COLUMNS": "200", "NO_COLOR": "1", **more}
