@@ -10,13 +10,7 @@ from modelyard.server.data_plane import LocalDataPlane
 from modelyard.server.presigning import presigner
 from modelyard.services.comprehend.detection import Detection
 from modelyard.services.comprehend.documents import Objects
-from modelyard.services.comprehend.job_operations import (
-    DominantLanguageJobs,
-    EntitiesJobs,
-    KeyPhrasesJobs,
-    PiiEntitiesJobs,
-    SentimentJobs,
-)
+from modelyard.services.comprehend.job_operations import DetectionJobs
 from modelyard.services.comprehend.job_runner import JobRunner
 from modelyard.services.comprehend.jobs import Jobs
 from modelyard.services.cost_explorer import CostExplorer
@@ -75,11 +69,7 @@ class AiServices:
         self.facades: tuple[object, ...] = (
             Translation(translator=translator, metering=self.metering),
             terminologies,
-            DominantLanguageJobs(jobs=jobs),
-            EntitiesJobs(jobs=jobs),
-            KeyPhrasesJobs(jobs=jobs),
-            SentimentJobs(jobs=jobs),
-            PiiEntitiesJobs(jobs=jobs),
+            DetectionJobs(jobs=jobs),
             Detection(models=self.models, metering=self.metering),
             CostExplorer(usage=self._usage, prices=lambda: read_prices(home.prices), clock=clock),
         )

@@ -14,13 +14,7 @@ from modelyard.services.cloudwatch.alarms import Alarms
 from modelyard.services.cloudwatch.metric_data import MetricData
 from modelyard.services.cloudwatch.metrics import Metrics
 from modelyard.services.comprehend.detection import Detection
-from modelyard.services.comprehend.job_operations import (
-    DominantLanguageJobs,
-    EntitiesJobs,
-    KeyPhrasesJobs,
-    PiiEntitiesJobs,
-    SentimentJobs,
-)
+from modelyard.services.comprehend.job_operations import DetectionJobs
 from modelyard.services.cost_explorer import CostExplorer
 from modelyard.services.iam.access_keys import AccessKeys
 from modelyard.services.iam.attachments import Attachments
@@ -131,23 +125,15 @@ COMPREHEND: dict[type, tuple[str, ...]] = {
         "DetectPiiEntities", "ContainsPiiEntities", "BatchDetectDominantLanguage", "BatchDetectSentiment",
         "BatchDetectEntities", "BatchDetectKeyPhrases", "BatchDetectSyntax",
     ),
-    DominantLanguageJobs: (
+    DetectionJobs: (
         "StartDominantLanguageDetectionJob", "DescribeDominantLanguageDetectionJob", "ListDominantLanguageDetectionJobs",
         "StopDominantLanguageDetectionJob",
-    ),
-    EntitiesJobs: (
         "StartEntitiesDetectionJob", "DescribeEntitiesDetectionJob", "ListEntitiesDetectionJobs",
         "StopEntitiesDetectionJob",
-    ),
-    KeyPhrasesJobs: (
         "StartKeyPhrasesDetectionJob", "DescribeKeyPhrasesDetectionJob", "ListKeyPhrasesDetectionJobs",
         "StopKeyPhrasesDetectionJob",
-    ),
-    SentimentJobs: (
         "StartSentimentDetectionJob", "DescribeSentimentDetectionJob", "ListSentimentDetectionJobs",
         "StopSentimentDetectionJob",
-    ),
-    PiiEntitiesJobs: (
         "StartPiiEntitiesDetectionJob", "DescribePiiEntitiesDetectionJob", "ListPiiEntitiesDetectionJobs",
         "StopPiiEntitiesDetectionJob",
     ),

@@ -16,7 +16,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.base.ids import SeededRandom
 from modelyard.services.comprehend.documents import Document, documents
 from modelyard.services.comprehend.job_kinds import PII_JOB, SENTIMENT_JOB, redacted
-from modelyard.services.comprehend.job_operations import PiiEntitiesJobs, SentimentJobs
+from modelyard.services.comprehend.job_operations import DetectionJobs
 from modelyard.services.comprehend.job_runner import JobRunner
 from modelyard.services.comprehend.jobs import Jobs
 from modelyard.services.metering import Metering
@@ -74,7 +74,7 @@ class World:
             random=SeededRandom(1),
             roles=Roles(store=self.store, strict=False),
         )
-        self.sentiment, self.pii = SentimentJobs(jobs=jobs), PiiEntitiesJobs(jobs=jobs)
+        self.sentiment, self.pii = DetectionJobs(jobs=jobs), DetectionJobs(jobs=jobs)
 
     def runner(self) -> JobRunner:
         return JobRunner(

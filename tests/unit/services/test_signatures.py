@@ -12,6 +12,7 @@ from botocore import xform_name
 from botocore.model import OperationModel
 
 import modelyard.services
+from modelyard.services import registry
 
 SERVICE_OF_MODULE = {
     "sagemaker": "sagemaker",
@@ -50,7 +51,21 @@ def operations() -> Iterator[Any]:
                 )
 
 
-@pytest.mark.parametrize(("method", "operation"), list(operations()))
+def registered() -> Iterator[Any]:
+    """What the registry has of the other services, whose classes have more methods that take a Call."""
+    session = botocore.session.get_session()
+    for service_name in sorted(registry.SERVICES.keys() - SERVICE_OF_MODULE.values() - {"s3"}):
+        service = session.get_service_model(service_name)
+        for kind, names in registry.SERVICES[service_name].items():
+            for name in names:
+                yield pytest.param(
+                    getattr(kind, xform_name(name)),
+                    service.operation_model(name),
+                    id=f"{service_name}-{kind.__name__}.{name}",
+                )
+
+
+@pytest.mark.parametrize(("method", "operation"), [*operations(), *registered()])
 def test_a_method_takes_the_operations_members(
     method: Any, operation: OperationModel | None
 ) -> None:

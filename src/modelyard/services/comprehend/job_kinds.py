@@ -1,5 +1,6 @@
 """Comprehend's asynchronous jobs: what kinds there are, and what each says of a document. Pure."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -23,10 +24,8 @@ class JobKind:
     """``name`` as in ``StartSentimentDetectionJob``; ``task`` None: personal data, which takes two models."""
 
     name: str
-    arn_type: str
     label: str
     task: Task | None
-    usage_type: str
     limit: int = JOB_BYTES
 
     @property
@@ -34,43 +33,24 @@ class JobKind:
         """The member that describes a job."""
         return f"{self.name}JobProperties"
 
+    @property
+    def arn_type(self) -> str:
+        """``sentiment-detection-job``."""
+        return "-".join(re.findall("[A-Z][a-z]+", f"{self.name}Job")).lower()
 
-LANGUAGE_JOB = JobKind(
-    name="DominantLanguageDetection",
-    arn_type="dominant-language-detection-job",
-    label="LANGUAGE",
-    task=LANGUAGE,
-    usage_type=LANGUAGE.usage_type,
-)
-ENTITIES_JOB = JobKind(
-    name="EntitiesDetection",
-    arn_type="entities-detection-job",
-    label="NER",
-    task=ENTITIES,
-    usage_type=ENTITIES.usage_type,
-)
-KEY_PHRASES_JOB = JobKind(
-    name="KeyPhrasesDetection",
-    arn_type="key-phrases-detection-job",
-    label="KP",
-    task=KEY_PHRASES,
-    usage_type=KEY_PHRASES.usage_type,
-)
+    @property
+    def usage_type(self) -> str:
+        """What is metered."""
+        return "DetectPiiEntities" if self.task is None else self.task.usage_type
+
+
+LANGUAGE_JOB = JobKind(name="DominantLanguageDetection", label="LANGUAGE", task=LANGUAGE)
+ENTITIES_JOB = JobKind(name="EntitiesDetection", label="NER", task=ENTITIES)
+KEY_PHRASES_JOB = JobKind(name="KeyPhrasesDetection", label="KP", task=KEY_PHRASES)
 SENTIMENT_JOB = JobKind(
-    name="SentimentDetection",
-    arn_type="sentiment-detection-job",
-    label="SENTIMENT",
-    task=SENTIMENT,
-    usage_type=SENTIMENT.usage_type,
-    limit=SHORT_BYTES,
+    name="SentimentDetection", label="SENTIMENT", task=SENTIMENT, limit=SHORT_BYTES
 )
-PII_JOB = JobKind(
-    name="PiiEntitiesDetection",
-    arn_type="pii-entities-detection-job",
-    label="PII",
-    task=None,
-    usage_type="DetectPiiEntities",
-)
+PII_JOB = JobKind(name="PiiEntitiesDetection", label="PII", task=None)
 KINDS: Mapping[str, JobKind] = {
     kind.name: kind
     for kind in (LANGUAGE_JOB, ENTITIES_JOB, KEY_PHRASES_JOB, SENTIMENT_JOB, PII_JOB)

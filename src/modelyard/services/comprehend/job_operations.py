@@ -1,6 +1,7 @@
 """Start, Describe, List and Stop of each kind of Comprehend's jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from modelyard.base.call import Call
 from modelyard.services.comprehend.job_kinds import (
@@ -9,19 +10,49 @@ from modelyard.services.comprehend.job_kinds import (
     LANGUAGE_JOB,
     PII_JOB,
     SENTIMENT_JOB,
+    JobKind,
 )
 from modelyard.services.comprehend.jobs import START, Jobs
 from modelyard.services.members import Members
 from modelyard.store.resources import Json
 
 MEMBERS: Mapping[str, Members] = START
+Operation = Callable[..., Coroutine[Any, Any, Json]]
 
 
-class DominantLanguageJobs:
-    """Of ``DominantLanguageDetectionJob``."""
+def _describe(kind: JobKind) -> Operation:
+    async def describe(self: "DetectionJobs", call: Call, *, job_id: str) -> Json:
+        return self.jobs.describe(kind, call, job_id)
+
+    return describe
+
+
+def _list(kind: JobKind) -> Operation:
+    async def list(
+        self: "DetectionJobs",
+        call: Call,
+        *,
+        filter: Json | None = None,
+        next_token: str | None = None,
+        max_results: int | None = None,
+    ) -> Json:
+        return self.jobs.list(kind, call, filter, next_token, max_results)
+
+    return list
+
+
+def _stop(kind: JobKind) -> Operation:
+    async def stop(self: "DetectionJobs", call: Call, *, job_id: str) -> Json:
+        return await self.jobs.stop(kind, call, job_id)
+
+    return stop
+
+
+class DetectionJobs:
+    """The kinds differ in what they are started with; the rest is the same of each."""
 
     def __init__(self, *, jobs: Jobs) -> None:
-        self._jobs = jobs
+        self.jobs = jobs
 
     async def start_dominant_language_detection_job(
         self,
@@ -46,30 +77,11 @@ class DominantLanguageJobs:
             "VpcConfig": vpc_config,
             "Tags": tags,
         }
-        return await self._jobs.start(LANGUAGE_JOB, call, given)
+        return await self.jobs.start(LANGUAGE_JOB, call, given)
 
-    async def describe_dominant_language_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return self._jobs.describe(LANGUAGE_JOB, call, job_id)
-
-    async def list_dominant_language_detection_jobs(
-        self,
-        call: Call,
-        *,
-        filter: Json | None = None,
-        next_token: str | None = None,
-        max_results: int | None = None,
-    ) -> Json:
-        return self._jobs.list(LANGUAGE_JOB, call, filter, next_token, max_results)
-
-    async def stop_dominant_language_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return await self._jobs.stop(LANGUAGE_JOB, call, job_id)
-
-
-class EntitiesJobs:
-    """Of ``EntitiesDetectionJob``."""
-
-    def __init__(self, *, jobs: Jobs) -> None:
-        self._jobs = jobs
+    describe_dominant_language_detection_job = _describe(LANGUAGE_JOB)
+    list_dominant_language_detection_jobs = _list(LANGUAGE_JOB)
+    stop_dominant_language_detection_job = _stop(LANGUAGE_JOB)
 
     async def start_entities_detection_job(
         self,
@@ -100,30 +112,11 @@ class EntitiesJobs:
             "Tags": tags,
             "FlywheelArn": flywheel_arn,
         }
-        return await self._jobs.start(ENTITIES_JOB, call, given)
+        return await self.jobs.start(ENTITIES_JOB, call, given)
 
-    async def describe_entities_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return self._jobs.describe(ENTITIES_JOB, call, job_id)
-
-    async def list_entities_detection_jobs(
-        self,
-        call: Call,
-        *,
-        filter: Json | None = None,
-        next_token: str | None = None,
-        max_results: int | None = None,
-    ) -> Json:
-        return self._jobs.list(ENTITIES_JOB, call, filter, next_token, max_results)
-
-    async def stop_entities_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return await self._jobs.stop(ENTITIES_JOB, call, job_id)
-
-
-class KeyPhrasesJobs:
-    """Of ``KeyPhrasesDetectionJob``."""
-
-    def __init__(self, *, jobs: Jobs) -> None:
-        self._jobs = jobs
+    describe_entities_detection_job = _describe(ENTITIES_JOB)
+    list_entities_detection_jobs = _list(ENTITIES_JOB)
+    stop_entities_detection_job = _stop(ENTITIES_JOB)
 
     async def start_key_phrases_detection_job(
         self,
@@ -150,30 +143,11 @@ class KeyPhrasesJobs:
             "VpcConfig": vpc_config,
             "Tags": tags,
         }
-        return await self._jobs.start(KEY_PHRASES_JOB, call, given)
+        return await self.jobs.start(KEY_PHRASES_JOB, call, given)
 
-    async def describe_key_phrases_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return self._jobs.describe(KEY_PHRASES_JOB, call, job_id)
-
-    async def list_key_phrases_detection_jobs(
-        self,
-        call: Call,
-        *,
-        filter: Json | None = None,
-        next_token: str | None = None,
-        max_results: int | None = None,
-    ) -> Json:
-        return self._jobs.list(KEY_PHRASES_JOB, call, filter, next_token, max_results)
-
-    async def stop_key_phrases_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return await self._jobs.stop(KEY_PHRASES_JOB, call, job_id)
-
-
-class SentimentJobs:
-    """Of ``SentimentDetectionJob``."""
-
-    def __init__(self, *, jobs: Jobs) -> None:
-        self._jobs = jobs
+    describe_key_phrases_detection_job = _describe(KEY_PHRASES_JOB)
+    list_key_phrases_detection_jobs = _list(KEY_PHRASES_JOB)
+    stop_key_phrases_detection_job = _stop(KEY_PHRASES_JOB)
 
     async def start_sentiment_detection_job(
         self,
@@ -200,30 +174,11 @@ class SentimentJobs:
             "VpcConfig": vpc_config,
             "Tags": tags,
         }
-        return await self._jobs.start(SENTIMENT_JOB, call, given)
+        return await self.jobs.start(SENTIMENT_JOB, call, given)
 
-    async def describe_sentiment_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return self._jobs.describe(SENTIMENT_JOB, call, job_id)
-
-    async def list_sentiment_detection_jobs(
-        self,
-        call: Call,
-        *,
-        filter: Json | None = None,
-        next_token: str | None = None,
-        max_results: int | None = None,
-    ) -> Json:
-        return self._jobs.list(SENTIMENT_JOB, call, filter, next_token, max_results)
-
-    async def stop_sentiment_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return await self._jobs.stop(SENTIMENT_JOB, call, job_id)
-
-
-class PiiEntitiesJobs:
-    """Of ``PiiEntitiesDetectionJob``."""
-
-    def __init__(self, *, jobs: Jobs) -> None:
-        self._jobs = jobs
+    describe_sentiment_detection_job = _describe(SENTIMENT_JOB)
+    list_sentiment_detection_jobs = _list(SENTIMENT_JOB)
+    stop_sentiment_detection_job = _stop(SENTIMENT_JOB)
 
     async def start_pii_entities_detection_job(
         self,
@@ -250,20 +205,8 @@ class PiiEntitiesJobs:
             "ClientRequestToken": client_request_token,
             "Tags": tags,
         }
-        return await self._jobs.start(PII_JOB, call, given)
+        return await self.jobs.start(PII_JOB, call, given)
 
-    async def describe_pii_entities_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return self._jobs.describe(PII_JOB, call, job_id)
-
-    async def list_pii_entities_detection_jobs(
-        self,
-        call: Call,
-        *,
-        filter: Json | None = None,
-        next_token: str | None = None,
-        max_results: int | None = None,
-    ) -> Json:
-        return self._jobs.list(PII_JOB, call, filter, next_token, max_results)
-
-    async def stop_pii_entities_detection_job(self, call: Call, *, job_id: str) -> Json:
-        return await self._jobs.stop(PII_JOB, call, job_id)
+    describe_pii_entities_detection_job = _describe(PII_JOB)
+    list_pii_entities_detection_jobs = _list(PII_JOB)
+    stop_pii_entities_detection_job = _stop(PII_JOB)
