@@ -386,9 +386,10 @@ class Control:
         self._require_root(request)
         runtime = self._runtime
         up = runtime.zones_up() if isinstance(runtime, ZonedRuntime) else ()
-        status = await platform_status(self._settings, self._store, self._processes, up)
         trouble = self._invoker.trouble
-        return {**status, "async_queue": trouble} if trouble else status
+        return await platform_status(
+            self._settings, self._store, self._processes, up, queue_trouble=trouble
+        )
 
     async def _rollout(self, request: Request) -> Mapping[str, Any]:
         self._require_root(request)

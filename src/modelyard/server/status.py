@@ -31,10 +31,13 @@ async def platform_status(
     store: Store,
     processes: Processes,
     zones_up: Collection[str] = (),
+    *,
+    queue_trouble: str = "",
 ) -> dict[str, Any]:
     """``facts`` for a table, and a row a process with its memory in bytes (PSS).
 
-    ``zones_up`` are the zones whose host answers; empty where there is one zone only.
+    ``zones_up`` are the zones whose host answers; empty where there is one zone only. ``queue_trouble`` is why no asynchronous
+    request is begun now.
     """
     home = Home(settings.home)
     off = protections(home)
@@ -75,6 +78,7 @@ async def platform_status(
             "Memory in all": f"{sum(row['memory'] for row in rows) >> 20} MiB",
             "Disk": disk(home, slowest_write=store.slowest_write()),
             **zones,
+            **({"Asynchronous queue": queue_trouble} if queue_trouble else {}),
         },
         "processes": rows,
     }

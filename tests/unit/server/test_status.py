@@ -5,9 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from modelyard.base.settings import Home
+import pytest
+
+from modelyard.base.settings import Home, Settings
 from modelyard.server.host import save_protections
-from modelyard.server.status import protections, worker_memory
+from modelyard.server.status import platform_status, protections, worker_memory
+from modelyard.testing.clock import ManualClock
+from modelyard.testing.memory_store import MemoryResourceStore
 
 
 def test_a_protection_that_is_off_is_shown_with_its_reason(tmp_path: Path) -> None:
@@ -30,3 +34,31 @@ def test_a_workers_memory_is_that_of_all_that_it_started() -> None:
         process.communicate(b"\n")
     assert worker_memory(process.pid) == 0
     assert worker_memory(os.getpid()) > 0
+
+
+class Store(MemoryResourceStore):
+    def slowest_write(self) -> float:
+        return 0.0
+
+
+class NoProcesses:
+    async def current(self) -> dict[str, object]:
+        return {}
+
+
+@pytest.mark.anyio
+async def test_a_queue_that_cannot_be_written_is_told_and_one_that_can_is_not(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path)
+    home.create()
+    home.process_table.write_text("{}")
+    settings, store = Settings(home=tmp_path), Store(clock=ManualClock())
+    for trouble, expected in (("the disk is full", "the disk is full"), ("", None)):
+        status = await platform_status(
+            settings,
+            store,
+            NoProcesses(),  # type: ignore[arg-type]
+            queue_trouble=trouble,
+        )
+        assert status["facts"].get("Asynchronous queue") == expected
