@@ -72,10 +72,13 @@ SCENARIO = textwrap.dedent(
                 path.unlink()
             losses.wait_for(lambda: losses.is_answered(platform), "an answer of control")
             losses.wait_for(lambda: losses.is_whole(platform, 2), "a whole platform")
+            losses.wait_for(
+                lambda: losses.platform_processes(platform.home)["gateway-0"] != first["gateway-0"],
+                "the table of processes, which had no room, to tell of the new gateway",
+            )
         sagemaker.add_tags(**TAGS)
         s3.create_bucket(Bucket="room")
         now = losses.platform_processes(platform.home)
-        assert now["gateway-0"] != first["gateway-0"]
         assert now["host"] == first["host"]
     print("all is well")
     """
