@@ -1,6 +1,5 @@
 """One real platform for all tests of this folder, one that has torch, and small models trained on real data."""
 
-import io
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from modelyard.base.settings import Home
 from modelyard.cli.platform import Platform, connect
+from modelyard.testing import models
 from modelyard.testing.platform import running_platform
 
 CLIENTS = Path(__file__).parents[2] / ".cache" / "venvs"
@@ -54,7 +54,7 @@ class ScriptProject:
     def write(self, folder: Path) -> None:
         """``model.tar.gz`` without code, the ``body`` and ``expected.json``, for a script of somebody else's client."""
         folder.mkdir()
-        pack(folder / "model.tar.gz", self.model)
+        models.archive(folder / "model.tar.gz", files=self.model)
         (folder / "body").write_bytes(self.body)
         (folder / "expected.json").write_text(json.dumps(self.expected))
 
@@ -79,7 +79,7 @@ def booster(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     model.save_model(folder / "model.json")
     rows = np.round(data.data[:40], 6)
     np.savetxt(folder / "rows.csv", rows, delimiter=",", fmt="%.6f")
-    archive = pack(folder / "model.tar.gz", {"model.json": (folder / "model.json").read_bytes()})
+    archive = models.archive(folder / "model.tar.gz", of=[folder / "model.json"])
     expected = model.predict(xgboost.DMatrix(rows))
     return Trained(archive, rows, folder / "rows.csv", expected.astype(np.float64))
 
@@ -175,16 +175,6 @@ def projects(
     deep_project: ScriptProject,
 ) -> list[ScriptProject]:
     return [booster_project, text_project, image_project, deep_project]
-
-
-def pack(target: Path, files: dict[str, bytes]) -> Path:
-    """Write a ``model.tar.gz``."""
-    with tarfile.open(target, "w:gz") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return target
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from modelyard.cli.platform import Platform
+from modelyard.testing.models import add_file
 
 SLOW_SECONDS = 0.4
 USUAL_SECONDS = 0.003
@@ -45,9 +46,7 @@ def archive() -> bytes:
     """The ``model.tar.gz`` of all of them."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        member = tarfile.TarInfo("code/inference.py")
-        member.size = len(_SCRIPT)
-        tar.addfile(member, io.BytesIO(_SCRIPT.encode()))
+        add_file(tar, "code/inference.py", _SCRIPT.encode())
     return packed.getvalue()
 
 
