@@ -43,6 +43,8 @@ from modelyard.store.resources import Json
 
 _MAX_BATCH = 256
 SUBMIT = "SAGEMAKER_SUBMIT_DIRECTORY"
+STARTUP, STARTUP_LIMIT = "SAGEMAKER_STARTUP_TIMEOUT", 3600
+"""Seconds; AWS's limit of ``ContainerStartupHealthCheckTimeoutInSeconds``, which goes before it."""
 _S3_URI = re.compile(r"s3://([^/]+)/(.*[^/])", re.DOTALL)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -126,7 +128,9 @@ class Fleets:
             )
             for container_name, container in _named_containers(model)
         ]
-        startup = variant.get("ContainerStartupHealthCheckTimeoutInSeconds") or 0
+        startup = variant.get("ContainerStartupHealthCheckTimeoutInSeconds") or max(
+            (_startup_seconds(container.environment) for container in containers), default=0
+        )
         return Variant(
             name=name,
             instance_type=variant.get("InstanceType", ""),
@@ -307,6 +311,14 @@ def _share(variant: Variant) -> Caps:
         memory_bytes=resources.memory_bytes // containers,
         accelerators=resources.accelerators,
     )
+
+
+def _startup_seconds(environment: Mapping[str, str]) -> int:
+    """What the model itself asks for, as AWS's framework containers read it; 0 if nothing. Raises ``CannotPlan``."""
+    text = environment.get(STARTUP, "")
+    if text and not (text.isdecimal() and 0 < int(text) <= STARTUP_LIMIT):
+        raise CannotPlan(f"{STARTUP}={text!r} is not a number of seconds from 1 to {STARTUP_LIMIT}.")
+    return int(text or 0)
 
 
 def pin_folder(home: Home, key: str) -> Path:

@@ -2,13 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from modelyard.base.clock import Clock
-from modelyard.control.endpoints import endpoint_memory
+from modelyard.control.endpoints import endpoint_memory, fleet_owner
+from modelyard.control.fleets import instance_id
 from modelyard.control.processes import Processes
+from modelyard.control.transform_jobs import job_memory
+from modelyard.domain.fleet import Fleet, Slot
 from modelyard.domain.metrics import Summary
-from modelyard.domain.utilisation import CPU, MEMORY, NAMESPACE, UNIT, Reading, Used, readings
+from modelyard.domain.utilisation import (
+    CPU,
+    JOB_NAMESPACE,
+    MEMORY,
+    NAMESPACE,
+    UNIT,
+    Reading,
+    Used,
+    readings,
+)
 from modelyard.runtimes.runtime import RuntimeUnavailable
 from modelyard.runtimes.usage import machine_memory_bytes, usage
 from modelyard.store.metrics import Datum, Dimensions, Metric, MetricsNotKept, MetricStore
@@ -65,32 +77,55 @@ class Utilisation:
         pids = {one.id: one.pid for one in known.values() if one.kind == "worker" and one.pid}
         used = await asyncio.to_thread(self._read_all, pids)
         moment, at = self._clock.monotonic(), self._clock.now()
+        seconds = moment - self._looked_at
         data = [
             datum
             for endpoint in endpoints
-            for datum in _data(
-                endpoint.key,
-                list(self._of(endpoint, used, moment - self._looked_at)),
-                at=int(at),
+            for datum in _of_endpoint(
+                endpoint.key, self._endpoint(endpoint, used, seconds), at=int(at)
             )
         ]
+        for job in self._running_jobs(used):
+            data += _of_job(job, self._job(job, used, seconds), at=int(at))
         self._before, self._looked_at = used, moment
         try:
             await asyncio.to_thread(self._metrics.put, data, now=at)
         except MetricsNotKept as error:
             logger.warning("measurements are dropped: %s", error)
 
+    def _running_jobs(self, used: Mapping[str, Used]) -> Iterator[Resource]:
+        """Found by their workers: of thousands of jobs few run."""
+        owners = {owner for one in used if (owner := self._processes.owner(one)) is not None}
+        for key in owners:
+            if key.kind == "transform-job" and (job := self._store.get(key)) is not None:
+                yield job
+
     def _read_all(self, pids: Mapping[str, int]) -> Mapping[str, Used]:
         found = {process_id: self._read(pid) for process_id, pid in pids.items()}
         return {process_id: used for process_id, used in found.items() if used is not None}
 
-    def _of(
+    def _endpoint(
         self, endpoint: Resource, used: Mapping[str, Used], seconds: float
     ) -> Iterator[Reading]:
         memory = endpoint_memory(endpoint)
+        fleets = [fleet for fleet in (memory.serving, memory.target) if fleet is not None]
+        return self._of(fleets, memory.slots, used, seconds)
+
+    def _job(self, job: Resource, used: Mapping[str, Used], seconds: float) -> Iterator[Reading]:
+        memory = job_memory(job)
+        fleets = [memory.fleet] if memory.fleet is not None else []
+        return self._of(fleets, memory.slots, used, seconds)
+
+    def _of(
+        self,
+        fleets: Sequence[Fleet],
+        slots: Mapping[str, Slot],
+        used: Mapping[str, Used],
+        seconds: float,
+    ) -> Iterator[Reading]:
         return readings(
-            [fleet for fleet in (memory.serving, memory.target) if fleet is not None],
-            memory.slots,
+            fleets,
+            slots,
             before=self._before,
             now=used,
             seconds=seconds,
@@ -98,7 +133,7 @@ class Utilisation:
         )
 
 
-def _data(endpoint: Key, found: Sequence[Reading], *, at: int) -> Iterator[Datum]:
+def _of_endpoint(endpoint: Key, found: Iterable[Reading], *, at: int) -> Iterator[Datum]:
     """For the variant, and once more for the variant's part from its endpoint config."""
     summaries: dict[tuple[Dimensions, str], Summary] = {}
     for reading in found:
@@ -107,16 +142,37 @@ def _data(endpoint: Key, found: Sequence[Reading], *, at: int) -> Iterator[Datum
             ("VariantName", reading.variant),
         )
         of_fleet: Dimensions = (("EndpointConfigName", reading.config_name), *of_variant)
-        for name, value in ((CPU, reading.cpu), (MEMORY, reading.memory)):
-            if value is not None:
-                for dimensions in (of_variant, of_fleet):
-                    summaries.setdefault((dimensions, name), Summary()).add(value)
+        for dimensions in (of_variant, of_fleet):
+            _add(summaries, dimensions, reading)
+    return _data(endpoint, NAMESPACE, summaries, at=at)
+
+
+def _of_job(job: Resource, found: Iterable[Reading], *, at: int) -> Iterator[Datum]:
+    """Each instance by itself: ``Host`` is the job's name and the instance's id."""
+    summaries: dict[tuple[Dimensions, str], Summary] = {}
+    for reading in found:
+        instance = instance_id(reading.placement, fleet_owner(job))
+        _add(summaries, (("Host", f"{job.key.name}/{instance}"),), reading)
+    return _data(job.key, JOB_NAMESPACE, summaries, at=at)
+
+
+def _add(
+    summaries: dict[tuple[Dimensions, str], Summary], dimensions: Dimensions, reading: Reading
+) -> None:
+    for name, value in ((CPU, reading.cpu), (MEMORY, reading.memory)):
+        if value is not None:
+            summaries.setdefault((dimensions, name), Summary()).add(value)
+
+
+def _data(
+    owner: Key, namespace: str, summaries: Mapping[tuple[Dimensions, str], Summary], *, at: int
+) -> Iterator[Datum]:
     for (dimensions, name), summary in summaries.items():
         yield Datum(
             metric=Metric(
-                account=endpoint.account,
-                region=endpoint.region,
-                namespace=NAMESPACE,
+                account=owner.account,
+                region=owner.region,
+                namespace=namespace,
                 name=name,
                 dimensions=dimensions,
             ),

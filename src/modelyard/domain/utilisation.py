@@ -1,16 +1,16 @@
-"""CPU and memory of an endpoint's instances, in percent, as CloudWatch's namespace for them has it. Pure.
+"""CPU and memory of the instances of endpoints and transform jobs, in percent, as CloudWatch's namespaces for them have it. Pure.
 
 An instance is a replica: its containers add up. CPU adds up over cores, as on AWS: four busy cores are 400 percent. Source:
-scaling.md, section 7.
+scaling.md, section 7; batch.md, section 7.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from modelyard.domain.fleet import Fleet, Slot, placements
+from modelyard.domain.fleet import Fleet, Placement, Slot, placements
 from modelyard.domain.instances import resources_of
 
-NAMESPACE = "/aws/sagemaker/Endpoints"
+NAMESPACE, JOB_NAMESPACE = "/aws/sagemaker/Endpoints", "/aws/sagemaker/TransformJobs"
 CPU, MEMORY, UNIT = "CPUUtilization", "MemoryUtilization", "Percent"
 
 
@@ -24,12 +24,16 @@ class Used:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One value of one instance. ``cpu`` is None until it has been seen twice."""
+    """One value of one instance. ``cpu`` is None until it has been seen twice; ``placement`` is one of its workers."""
 
-    variant: str
+    placement: Placement
     config_name: str
     cpu: float | None
     memory: float
+
+    @property
+    def variant(self) -> str:
+        return self.placement.variant.name
 
 
 def readings(
@@ -43,17 +47,17 @@ def readings(
 ) -> Iterator[Reading]:
     """Of every instance of which a worker runs. ``before`` is what was used ``seconds`` ago, by the worker's id."""
     for fleet in fleets:
-        instances: dict[tuple[str, int], list[str]] = {}
+        instances: dict[tuple[str, int], list[Placement]] = {}
         for placement in placements(fleet, slots):
             if placement.id in now:
                 place = (placement.variant.name, placement.replica)
-                instances.setdefault(place, []).append(placement.id)
-        types = {variant.name: variant.instance_type for variant in fleet.variants}
-        for (variant, _), workers in instances.items():
-            resources = resources_of(types[variant])
+                instances.setdefault(place, []).append(placement)
+        for placed in instances.values():
+            workers = [placement.id for placement in placed]
+            resources = resources_of(placed[0].variant.instance_type)
             memory_bytes = resources.memory_bytes if resources else machine_memory_bytes
             yield Reading(
-                variant=variant,
+                placement=placed[0],
                 config_name=fleet.config_name,
                 cpu=_cpu_percent(workers, before, now, seconds),
                 memory=100.0 * sum(now[one].memory_bytes for one in workers) / memory_bytes,

@@ -36,6 +36,7 @@ ACCEPT = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 TIMEOUTS = ("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", "SAGEMAKER_MODEL_SERVER_TIMEOUT")
 WORKERS = "SAGEMAKER_MODEL_SERVER_WORKERS"
 LOG_LEVEL = "SAGEMAKER_CONTAINER_LOG_LEVEL"
+BASE = "SAGEMAKER_BASE_DIR"
 MAX_BATCH = "MODELYARD_MAX_BATCH"
 DEFAULT_PROGRAM = "inference.py"
 TEXT_TYPES = ("application/json", "text/csv")
@@ -96,6 +97,9 @@ def prepare_process(environment: Mapping[str, str], model: Path) -> None:
     workers = environment.get(WORKERS, "")
     if workers not in ("", "1"):
         _say(f"{WORKERS}={workers}: a replica is one process here; for more, have more instances.")
+    base = environment.get(BASE, "")
+    if base and Path(base, "model") != model:
+        _say(f"{BASE}={base}: the model is at {model}, and stays there.")
     os.chdir(model)
 
 

@@ -74,6 +74,15 @@ async def test_the_archive_is_pinned_and_told_to_the_worker(fleets: Fleets, tmp_
     assert told["model"]["name"] == "model.tar.gz"
 
 
+async def test_a_model_says_itself_how_long_it_takes_to_start(fleets: Fleets) -> None:
+    assert (await planned(fleets)).variants[0].startup_seconds == 0
+    asked = await planned(fleets, SAGEMAKER_STARTUP_TIMEOUT="600")
+    assert asked.variants[0].startup_seconds == 600
+    for wrong in ("soon", "0", "3601"):
+        with pytest.raises(CannotPlan, match="not a number of seconds from 1 to 3600"):
+            await planned(fleets, SAGEMAKER_STARTUP_TIMEOUT=wrong)
+
+
 async def test_an_archive_that_is_not_there_is_named(fleets: Fleets) -> None:
     with pytest.raises(
         CannotPlan, match=r"archive of SAGEMAKER_SUBMIT_DIRECTORY at s3://b/none\.tar\.gz"

@@ -6,12 +6,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from modelyard.control.endpoints import fleet_owner
+from modelyard.control.fleets import instance_id
 from modelyard.control.processes import Processes
 from modelyard.control.utilisation import Utilisation
 from modelyard.domain.endpoint_memory import Memory
 from modelyard.domain.fleet import Container, Fleet, Variant, placements
 from modelyard.domain.instances import GIB
-from modelyard.domain.utilisation import NAMESPACE, Used
+from modelyard.domain.transform_plan import JobMemory
+from modelyard.domain.utilisation import JOB_NAMESPACE, NAMESPACE, Used
 from modelyard.runtimes.runtime import LogStream, ProcessSpec
 from modelyard.store.metrics import Dimensions, Metric, MetricStore
 from modelyard.store.resources import Create, Key
@@ -42,9 +45,10 @@ class Machine:
         self.metrics = MetricStore(folder / "metrics.db")
         self.runtime = FakeRuntime()
         self.used: dict[int, Used] = {}
+        self.processes = Processes(self.runtime)
         self.utilisation = Utilisation(
             store=self.store,
-            processes=Processes(self.runtime),
+            processes=self.processes,
             metrics=self.metrics,
             clock=self.clock,
             read=self.used.get,
@@ -60,10 +64,12 @@ class Machine:
     def works(self, pid: int, cpu_seconds: float, memory_bytes: int) -> None:
         self.used[pid] = Used(cpu_seconds=cpu_seconds, memory_bytes=memory_bytes)
 
-    def told(self, name: str, dimensions: Dimensions = OF_VARIANT) -> list[tuple[float, float]]:
+    def told(
+        self, name: str, dimensions: Dimensions = OF_VARIANT, namespace: str = NAMESPACE
+    ) -> list[tuple[float, float]]:
         """Average and maximum of each minute."""
         metric = Metric(
-            account="1", region="r", namespace=NAMESPACE, name=name, dimensions=dimensions
+            account="1", region="r", namespace=namespace, name=name, dimensions=dimensions
         )
         now = self.clock.now()
         found = self.metrics.read(metric, start=now - 3600, end=now + 60, period=60, now=now)
@@ -90,6 +96,28 @@ async def test_each_minute_tells_what_instances_used_since_the_one_before(machin
     for dimensions in (OF_VARIANT, OF_FLEET):
         assert machine.told("CPUUtilization", dimensions) == [(100.0, 150.0)]
         assert machine.told("MemoryUtilization", dimensions) == [(37.5, 50.0), (37.5, 50.0)]
+
+
+async def test_each_instance_of_a_running_transform_job_is_told_by_its_host(
+    machine: Machine,
+) -> None:
+    key = Key(kind="transform-job", account="1", region="r", name="nightly")
+    remembered = msgspec.to_builtins(JobMemory(fleet=FLEET))
+    (job,) = await machine.store.write(
+        Create(key=key, spec={}, status={"control": remembered})
+    )
+    workers = list(placements(FLEET, {}))
+    log = LogStream(account="1", region="r", group="g", stream="s")
+    for placement in workers:
+        await machine.runtime.start(ProcessSpec(id=placement.id, kind="worker", log=log))
+    machine.processes.claim(key, {placement.id for placement in workers})
+    machine.works(1001, 10.0, 2 * GIB)
+    machine.works(1002, 20.0, 4 * GIB)
+    await machine.utilisation.look()
+    hosts = [f"nightly/{instance_id(one, fleet_owner(job))}" for one in workers]
+    assert len(set(hosts)) == 2
+    told = [machine.told("MemoryUtilization", (("Host", host),), JOB_NAMESPACE) for host in hosts]
+    assert told == [[(25.0, 25.0)], [(50.0, 50.0)]]
 
 
 async def test_an_ended_worker_says_nothing(machine: Machine) -> None:

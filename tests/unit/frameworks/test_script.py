@@ -14,7 +14,7 @@ import pytest
 
 from modelyard.frameworks import script
 from modelyard.frameworks.model import LoadError
-from modelyard.frameworks.script import find_program, load_script, status_of
+from modelyard.frameworks.script import find_program, load_script, prepare_process, status_of
 from modelyard.frameworks.script_defaults import defaults_of
 from modelyard.frameworks.service import Ask, Refusal, Reply
 from modelyard.testing import models
@@ -158,6 +158,20 @@ def test_the_environment_says_what_is_accepted_and_how_long_it_takes(tmp_path: P
     assert service.seconds == 7
     with pytest.raises(LoadError, match="not a number"):
         loaded(tmp_path, MEAN, SAGEMAKER_MODEL_SERVER_TIMEOUT="soon")
+
+
+def test_a_base_folder_elsewhere_is_said_to_be_without_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    prepare_process({"SAGEMAKER_BASE_DIR": "/srv"}, tmp_path)
+    assert f"the model is at {tmp_path}" in capsys.readouterr().out
+    prepare_process({"SAGEMAKER_BASE_DIR": str(tmp_path.parent)}, tmp_path.parent)
+    (tmp_path / "model").mkdir()
+    capsys.readouterr()
+    prepare_process({"SAGEMAKER_BASE_DIR": str(tmp_path)}, tmp_path / "model")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_flask_response_of_older_containers_is_taken(tmp_path: Path) -> None:
