@@ -317,7 +317,9 @@ def _startup_seconds(environment: Mapping[str, str]) -> int:
     """What the model itself asks for, as AWS's framework containers read it; 0 if nothing. Raises ``CannotPlan``."""
     text = environment.get(STARTUP, "")
     if text and not (text.isdecimal() and 0 < int(text) <= STARTUP_LIMIT):
-        raise CannotPlan(f"{STARTUP}={text!r} is not a number of seconds from 1 to {STARTUP_LIMIT}.")
+        raise CannotPlan(
+            f"{STARTUP}={text!r} is not a number of seconds from 1 to {STARTUP_LIMIT}."
+        )
     return int(text or 0)
 
 

@@ -133,6 +133,8 @@ class Invoke:
         except Exception:
             # A bug answers as a bug, and the connection goes on: the server's outermost step.
             logger.exception("invocation %s", self._request_id)
+            if self._invocation is not None:
+                self._shared.dispatcher.cancel(self._invocation)
             self._fail(
                 ServiceError("InternalFailure", f"Request {self._request_id} failed.", status=500)
             )

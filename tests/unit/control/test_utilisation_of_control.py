@@ -103,9 +103,7 @@ async def test_each_instance_of_a_running_transform_job_is_told_by_its_host(
 ) -> None:
     key = Key(kind="transform-job", account="1", region="r", name="nightly")
     remembered = msgspec.to_builtins(JobMemory(fleet=FLEET))
-    (job,) = await machine.store.write(
-        Create(key=key, spec={}, status={"control": remembered})
-    )
+    (job,) = await machine.store.write(Create(key=key, spec={}, status={"control": remembered}))
     workers = list(placements(FLEET, {}))
     log = LogStream(account="1", region="r", group="g", stream="s")
     for placement in workers:
