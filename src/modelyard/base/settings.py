@@ -22,7 +22,10 @@ class Limits:
     payload_bytes: int = 25 * MIB
     """Largest invocation body, in and out; ``--strict`` sets AWS's modelled 6 MiB."""
     body_budget_bytes: int = 512 * MIB
-    """All invocation bodies that one gateway holds at a time; past it requests are refused with 503."""
+    """All invocation bodies that one gateway holds at a time; past it requests are refused with 503.
+
+    One endpoint's large bodies may hold as much as is left for all others.
+    """
     connections: int = 10_000
     """Open client connections a gateway; past it new ones are closed at once."""
     header_bytes: int = 64 * 1024

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import httptools
 
 from modelyard.base.settings import Limits
+from modelyard.gateway.body_shares import BodyShares
 
 logger = logging.getLogger(__name__)
 KNOWN_HEADS = 1024
@@ -81,6 +82,7 @@ class Gate:
     handle: Handler
     now: Callable[[], float]
     body_bytes: int = 0
+    shares: BodyShares = field(default_factory=BodyShares)
     is_closing: bool = False
     connections: set["ClientConnection"] = field(default_factory=set)
     idle_until: float = 0.0

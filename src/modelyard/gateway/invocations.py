@@ -19,6 +19,7 @@ from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.routing import choose_variant
 from modelyard.domain.shadow import Answer
 from modelyard.gateway.asked import STREAM, Asked, are_attributes, ask, check_head
+from modelyard.gateway.body_shares import SMALL_BYTES
 from modelyard.gateway.books import Books, Entry
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
@@ -76,6 +77,8 @@ class Invoke:
         self._client = client
         self._pieces: list[bytes] = []
         self._size = 0
+        self._counted = 0
+        """Bytes of a large body, as its endpoint's share knows them."""
         self._refused = False
         self._invocation: Invocation | None = None
         self._endpoint: EndpointRoute | None = None
@@ -107,17 +110,29 @@ class Invoke:
         elif gate.body_bytes > gate.limits.body_budget_bytes:
             full = "The gateway holds as many request bodies as it may; try again."
             self._fail(ServiceError("ServiceUnavailable", full, status=503))
+        elif self._size > SMALL_BYTES and not self._is_fair():
+            full = (
+                f"The bodies of requests to endpoint {self._asked.name} hold as much of the gateway's "
+                "memory as is left for all others; try again."
+            )
+            self._fail(ServiceError("ServiceUnavailable", full, status=503))
         else:
             self._pieces.append(data)
 
+    def _is_fair(self) -> bool:
+        gate, counted, self._counted = self._shared.gate, self._counted, self._size
+        free = gate.limits.body_budget_bytes - gate.body_bytes
+        return gate.shares.grow(self._asked.name, self._size, counted=counted, free=free)
+
     def whole(self, data: bytes) -> None:
         gate = self._shared.gate
-        held = gate.body_bytes + len(data)
-        if self._refused or held > gate.limits.body_budget_bytes:
+        size = len(data)
+        held = gate.body_bytes + size
+        if self._refused or held > gate.limits.body_budget_bytes or size > SMALL_BYTES:
             self.body(data)
             self.complete()
             return
-        self._size = len(data)
+        self._size = size
         gate.body_bytes = held
         self._run(data)
 
@@ -398,6 +413,9 @@ class Invoke:
         self._shared.gate.body_bytes -= self._size
         self._size = 0
         self._pieces = []
+        if self._counted:
+            self._shared.gate.shares.release(self._asked.name, self._counted)
+            self._counted = 0
 
 
 def _check_model(variant: VariantRoute, model: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A bug in the gateway: the caller is told, once, the log has the reason, and the connection goes on."""
+"""Invocations as a connection brings them: a bug of the gateway, and bodies that crowd out others."""
 
 import json
 import logging
@@ -18,6 +18,7 @@ from modelyard.gateway.http import ClientConnection, Gate, Head
 from modelyard.gateway.in_flight import Invocation
 from modelyard.gateway.invocations import Invocations, Invoke
 
+MIB = 1 << 20
 REQUEST = b"POST /endpoints/churn/invocations HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n1"
 CALLER = Principal(kind="root", arn="arn:aws:iam::1:root", id="1", account="1")
 VARIANT = VariantRoute(name="v", weight=1.0, replicas=())
@@ -78,6 +79,7 @@ class Gateway:
         *,
         authorise: Callable[[Call], None] = lambda call: None,
         audit: Callable[[Call, ServiceError | None], None] = lambda call, error: None,
+        limits: Limits | None = None,
     ) -> None:
         self.dispatcher, self.wire = Dispatcher(), Wire()
         unused: Any = None
@@ -85,7 +87,7 @@ class Gateway:
         def begin(head: Head, client: ClientConnection) -> Invoke:
             return invocations.begin(head, client)
 
-        self.gate = Gate(Limits(), begin, lambda: 0.0)
+        self.gate = Gate(limits or Limits(), begin, lambda: 0.0)
         invocations = Invocations(
             gate=self.gate,
             dispatcher=cast(Any, self.dispatcher),
@@ -104,6 +106,16 @@ class Gateway:
         )
         self.connection = ClientConnection(self.gate)
         self.connection.connection_made(cast(Any, self.wire))
+
+    def posts(self, endpoint: str, size: int) -> Wire:
+        """On a connection of its own."""
+        connection, wire = ClientConnection(self.gate), Wire()
+        connection.connection_made(cast(Any, wire))
+        head = f"POST /endpoints/{endpoint}/invocations HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n"
+        connection.data_received(head.encode())
+        for piece in range(0, size, MIB):
+            connection.data_received(bytes(min(MIB, size - piece)))
+        return wire
 
 
 def broken(*arguments: object) -> None:
@@ -137,3 +149,27 @@ def test_a_bug_after_the_dispatch_leaves_no_second_answer_to_the_request() -> No
     at.connection.data_received(REQUEST)
     at.dispatcher.answer_all()
     assert [status for status, _ in at.wire.answers()] == [500]
+
+
+def test_large_bodies_of_one_endpoint_leave_as_much_room_as_they_take() -> None:
+    at = Gateway(limits=Limits(payload_bytes=8 * MIB, body_budget_bytes=16 * MIB))
+    accepted = [at.posts("hot", 4 * MIB) for _ in range(2)]
+    refused = at.posts("hot", 4 * MIB)
+    ((status, error),) = refused.answers()
+    assert status == 503 and "endpoint hot" in error["message"]
+    small = at.posts("hot", 1024)
+    other = at.posts("other", 4 * MIB)
+    assert [one.written for one in (*accepted, small, other)] == [b""] * 4, "they wait for answers"
+    at.dispatcher.answer_all()
+    for wire in (*accepted, small, other):
+        assert [status for status, _ in wire.answers()] == [200]
+    assert at.gate.body_bytes == 0
+    at.posts("hot", 4 * MIB)
+    at.dispatcher.answer_all()
+
+
+def test_the_only_body_of_an_endpoint_may_take_most_of_the_budget() -> None:
+    at = Gateway(limits=Limits(payload_bytes=8 * MIB, body_budget_bytes=9 * MIB))
+    wire = at.posts("hot", 8 * MIB)
+    at.dispatcher.answer_all()
+    assert [status for status, _ in wire.answers()] == [200]
