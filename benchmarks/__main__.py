@@ -1,4 +1,4 @@
-"""``python -m benchmarks online|batch|failover|endpoints|instructions``: ours, the peers and the limits, on this machine."""
+"""``python -m benchmarks online|overload|batch|failover|endpoints|instructions``: ours, peers and limits, on this machine."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks import batch as batch_systems
 from benchmarks import endpoints as many_endpoints
-from benchmarks import environments, instructions, results
+from benchmarks import environments, instructions, overload, results
 from benchmarks import failover as losses
 from benchmarks.load import measure
 from benchmarks.models import load_case
@@ -177,6 +177,34 @@ def endpoints(
     console.print(table)
     output.mkdir(parents=True, exist_ok=True)
     (output / "endpoints.json").write_text(json.dumps(asdict(found), indent=2))
+
+
+@app.command(name="overload")
+def overloaded(
+    only: Annotated[list[str], typer.Option("--only", help="A system's name; repeat it.")] = [  # noqa: B006
+        "modelyard",
+        "modelyard signed",
+    ],
+    case: Annotated[str, typer.Option("--model", help="tiny or heavy.")] = "heavy",
+    factor: Annotated[float, typer.Option(help="Of its capacity, as load.")] = 2.0,
+    seconds: Annotated[float, typer.Option(help="Of each phase.")] = 20.0,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
+) -> None:
+    """More load than can be answered: what is answered still, and how soon the rest is refused."""
+    table = Table(
+        "", "capacity/s", "offered/s", "answered/s", "of capacity", "p50", "p99", "refused/s",
+        "refused p99", "broken", title=f"{case} model, {factor:g} times capacity for {seconds:g} s",
+    )  # fmt: skip
+    found = {}
+    for name in only:
+        at, over = overload.measure(
+            systems()[name], load_case(case, MODELS), factor=factor, seconds=seconds
+        )
+        found[name] = overload.figures(at, over)
+        table.add_row(name, *overload.shown(found[name]))
+    console.print(table)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "overload.json").write_text(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":
