@@ -1,4 +1,4 @@
-"""``python -m benchmarks online|overload|batch|failover|endpoints|instructions``: ours, peers and limits, on this machine."""
+"""``python -m benchmarks online|overload|soak|batch|failover|endpoints|instructions``: ours, peers and limits."""
 
 import itertools
 import json
@@ -19,6 +19,7 @@ from benchmarks import batch as batch_systems
 from benchmarks import endpoints as many_endpoints
 from benchmarks import environments, instructions, overload, results
 from benchmarks import failover as losses
+from benchmarks import soak as soaking
 from benchmarks.load import measure
 from benchmarks.models import load_case
 from benchmarks.results import Row
@@ -205,6 +206,36 @@ def overloaded(
     console.print(table)
     output.mkdir(parents=True, exist_ok=True)
     (output / "overload.json").write_text(json.dumps(found, indent=2))
+
+
+@app.command()
+def soak(
+    name: Annotated[str, typer.Option("--system", help="Its name.")] = "modelyard",
+    minutes: Annotated[float, typer.Option(help="Of load.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="Of a slice.")] = 15.0,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
+) -> None:
+    """Load at the limit for minutes: whether memory stays, and nothing fails."""
+    count, found = max(1, round(minutes * 60 / seconds)), []
+    with Progress(console=console) as progress:
+        task = progress.add_task(f"loading {name}", total=count)
+        case = load_case("tiny", MODELS)
+        for one in soaking.slices(systems()[name], case, count=count, seconds=seconds):
+            found.append(one)
+            progress.advance(task)
+    table = Table("minute", "requests/s", "p99", "p99.9", "errors", "memory")
+    for number, one in enumerate(found, 1):
+        table.add_row(
+            f"{number * seconds / 60:.2f}", f"{one.rate:,.0f}", f"{one.p99_ms:.1f} ms",
+            f"{one.p999_ms:.1f} ms", f"{one.errors}", f"{one.memory_mib:.1f} MiB",
+        )  # fmt: skip
+    console.print(table)
+    requests = sum(one.rate for one in found) * seconds
+    errors = sum(one.errors for one in found)
+    growth = soaking.growth_mib([one.memory_mib for one in found])
+    console.print(f"{requests:,.0f} requests, {errors} errors, memory {growth:+.1f} MiB")
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "soak.json").write_text(json.dumps([asdict(one) for one in found], indent=2))
 
 
 if __name__ == "__main__":
