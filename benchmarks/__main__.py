@@ -1,4 +1,4 @@
-"""``python -m benchmarks online|overload|soak|batch|failover|endpoints|instructions``: ours, peers and limits."""
+"""``python -m benchmarks online|overload|soak|start|batch|failover|endpoints|instructions``: ours, peers and limits."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks import batch as batch_systems
 from benchmarks import endpoints as many_endpoints
-from benchmarks import environments, instructions, overload, results
+from benchmarks import environments, instructions, overload, results, starting
 from benchmarks import failover as losses
 from benchmarks import soak as soaking
 from benchmarks.load import measure
@@ -236,6 +236,28 @@ def soak(
     console.print(f"{requests:,.0f} requests, {errors} errors, memory {growth:+.1f} MiB")
     output.mkdir(parents=True, exist_ok=True)
     (output / "soak.json").write_text(json.dumps([asdict(one) for one in found], indent=2))
+
+
+@app.command()
+def start(
+    rounds: Annotated[int, typer.Option(help="Endpoints, one after the other.")] = 20,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
+) -> None:
+    """A new endpoint, and one more replica of it: how long until it answers."""
+    with Progress(console=console) as progress:
+        found = starting.measure(load_case("tiny", MODELS), rounds, progress)
+    table = Table("from the call", "p50", "worst")
+    rows = {
+        "CreateEndpoint, until it is InService": found.in_service,
+        "CreateEndpoint, until the first answer": found.first_answer,
+        "UpdateEndpointWeightsAndCapacities, until one more replica answers": found.further_replica,
+    }
+    for about, seconds in rows.items():
+        half = seconds[len(seconds) // 2]
+        table.add_row(about, f"{half * 1e3:.0f} ms", f"{seconds[-1] * 1e3:.0f} ms")
+    console.print(table)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "start.json").write_text(json.dumps(asdict(found), indent=2))
 
 
 if __name__ == "__main__":
