@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 from hypothesis import given, settings
 
 from modelyard.domain.rollout import (
@@ -14,6 +15,7 @@ from modelyard.domain.rollout import (
     Size,
     advance,
     extent,
+    is_gated,
     seconds_left,
     shares,
     stages,
@@ -32,7 +34,10 @@ POLICIES = st.builds(
     wait=st.sampled_from([0.0, 30.0, 300.0]),
     termination_wait=st.sampled_from([0.0, 60.0]),
     rollback_size=SIZES,
+    alarms=st.just(("bad",)),
+    dry_run=st.just(("noise",)),
 )
+GATES = st.sampled_from(["", "before-traffic", "each-step"])
 
 
 def ready(counts: dict[str, int], data: st.DataObject, *, all_ready: bool) -> dict[str, int]:
@@ -59,10 +64,11 @@ def check(rollout: Rollout, now: Extent) -> None:
 
 
 @settings(deadline=None)
-@given(POLICIES, COUNTS, COUNTS, st.data())
+@given(POLICIES, GATES, COUNTS, COUNTS, st.data())
 def test_whatever_happens_capacity_holds_and_the_rollout_ends(
-    policy: Policy, blue: dict[str, int], green: dict[str, int], data: st.DataObject
+    policy: Policy, gate: Any, blue: dict[str, int], green: dict[str, int], data: st.DataObject
 ) -> None:
+    policy = msgspec.structs.replace(policy, gate=gate)
     rollout = Rollout(policy=policy, blue=blue, green=green)
     outcome = "running"
     fails = data.draw(st.booleans(), label="something goes wrong")
@@ -76,15 +82,23 @@ def test_whatever_happens_capacity_holds_and_the_rollout_ends(
                     [{"ringing": ("bad",)}, {"failure": "dead"}, {"abort": True}, {"hold": True}]
                 )
             )
+        elif data.draw(st.integers(0, 9)) == 0:
+            trouble = {"ringing": ("noise",)}
         settled = turn > 60 or data.draw(st.booleans())
         facts = Facts(
             watched=data.draw(st.sampled_from([0.0, 7.0, 100.0])) if turn < 60 else 100.0,
             green_ready=ready(now.green, data, all_ready=settled),
             blue_ready=ready(now.blue, data, all_ready=settled),
+            passed=rollout.stage if settled and data.draw(st.booleans()) else rollout.stage - 1,
             **trouble,
         )
-        went_back = bool(rollout.back)
+        went_back, before = bool(rollout.back), rollout
         rollout, outcome = advance(rollout, facts)
+        if rollout.shifted and not before.shifted and is_gated(before):
+            assert facts.passed == before.stage, "nothing passes a gate that nobody opened"
+        assert "noise" not in rollout.back
+        if trouble.get("ringing") == ("noise",) and before.shifted and not went_back:
+            assert "noise" in rollout.noted
         assert not (went_back and not rollout.back), "there is no way forward again"
         if outcome != "running":
             break

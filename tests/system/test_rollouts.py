@@ -324,3 +324,74 @@ def test_a_person_holds_a_rollout_hurries_it_and_sends_another_back(versions: Pl
         assert last["FailureReason"] == "The deployment was aborted."
         shown = command("rollout", "status", "steered", home=home).stdout
         assert "The deployment was aborted." in shown
+
+
+def told(platform: Platform, *words: str) -> Any:
+    """What ``modelyard rollout`` says, as JSON."""
+    done = command("rollout", *words, "--json", home=platform.home.root)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def waits_at(platform: Platform, name: str, stage: int) -> Any:
+    """Its state, once it is at the gate of this stage."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < end:
+        found = told(platform, "status", name)["rollout"]
+        if found["doing"] == "waiting at its gate" and found["stage"] == stage:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{name} is not at gate {stage}: {found}")
+
+
+def test_a_gated_update_waits_for_a_person_and_its_dry_run_alarm_is_only_noted(
+    versions: Platform,
+) -> None:
+    cloudwatch = versions.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="too-many", MetricName="Invocations", Namespace="AWS/SageMaker", Statistic="Sum",
+        Period=60, EvaluationPeriods=1, Threshold=0, ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="breaching",
+    )  # fmt: skip
+    with endpoint(versions, "gated") as sagemaker:
+        arn = sagemaker.describe_endpoint(EndpointName="gated")["EndpointArn"]
+
+        def tag(key: str, value: str) -> None:
+            sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": f"modelyard:{key}", "Value": value}])
+
+        tag("rollout-gate", "sometimes")
+        tag("dry-run-alarms", "too-many")
+        update = {
+            "EndpointName": "gated",
+            "EndpointConfigName": "v2",
+            "DeploymentConfig": {
+                "BlueGreenUpdatePolicy": {
+                    "TrafficRoutingConfiguration": {
+                        "Type": "CANARY",
+                        "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 1},
+                        "WaitIntervalInSeconds": 0,
+                    }
+                },
+                "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "too-many"}]},
+            },
+        }
+        with pytest.raises(sagemaker.exceptions.ClientError, match="before-traffic or each-step"):
+            sagemaker.update_endpoint(**update)
+        tag("rollout-gate", "each-step")
+        sagemaker.update_endpoint(**update)
+        waits_at(versions, "gated", 1)
+        cloudwatch.set_alarm_state(AlarmName="too-many", StateValue="ALARM", StateReason="a test")
+        command("rollout", "resume", "gated", home=versions.home.root)
+        found = waits_at(versions, "gated", 2)
+        assert (found["alarms"], found["dry_run_alarms"]) == ([], ["too-many"])
+        assert found["would_have_gone_back"] == {"too-many": 1}
+        os.kill(json.loads(versions.home.process_table.read_text())["control"], signal.SIGKILL)
+        waits_at(versions, "gated", 2)
+        command("rollout", "resume", "gated", home=versions.home.root)
+        assert settled(sagemaker, "gated")["EndpointConfigName"] == "v2"
+        acts = [one["act"] for one in ledger(versions, "gated")["decisions"]]
+        assert acts == [
+            "begun", "waits at its gate", "traffic moved", "dry-run alarm", "bake over",
+            "waits at its gate", "traffic moved", "promoted",
+        ]  # fmt: skip
+    cloudwatch.delete_alarms(AlarmNames=["too-many"])

@@ -49,6 +49,12 @@ def _print(rollout: Mapping[str, Any]) -> None:
         ("elapsed", f"{rollout['elapsed_seconds']:.0f} seconds"),
         ("alarms", ", ".join(rollout["alarms"]) or "none"),
     ]
+    if rollout["dry_run_alarms"]:
+        rows.append(("dry-run alarms", ", ".join(rollout["dry_run_alarms"])))
+    rows += [
+        ("would have gone back", f"in stage {stage}, by {name}")
+        for name, stage in rollout["would_have_gone_back"].items()
+    ]
     rows += [(f"share of {name}", f"{share:.0%}") for name, share in rollout["shares"].items()]
     if rollout["why_back"]:
         rows.append(("goes back", rollout["why_back"]))
@@ -91,13 +97,13 @@ def pause(endpoint: Endpoint, home: HomeOption = None, region: RegionOption = No
 
 @app.command()
 def resume(endpoint: Endpoint, home: HomeOption = None, region: RegionOption = None) -> None:
-    """Let a held one go on."""
+    """Let one go on that is held, or that waits at its gate."""
     _tell(endpoint, "resume", home, region)
 
 
 @app.command()
 def promote(endpoint: Endpoint, home: HomeOption = None, region: RegionOption = None) -> None:
-    """End this stage's bake now."""
+    """End this stage's bake now, and open the gate before it."""
     _tell(endpoint, "promote", home, region)
 
 

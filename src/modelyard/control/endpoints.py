@@ -51,7 +51,8 @@ from modelyard.domain.fleet import (
 )
 from modelyard.domain.hibernation import Idle, after_of
 from modelyard.domain.ledger import AlarmSeen, Ledger, Now, follow, totals_of
-from modelyard.domain.rollout import Rollout, seconds_left
+from modelyard.domain.rollout import Policy, Rollout, seconds_left
+from modelyard.domain.rollout_tags import with_tags
 from modelyard.domain.routes import EndpointRoute
 from modelyard.runtimes.runtime import LogStream
 from modelyard.store.resources import Delete, Json, Key, Resource, ResourceStore, Update
@@ -135,7 +136,7 @@ class EndpointReconciler:
             deleting=resource.spec.get("deleting", False),
             memory=memory,
             proposal=await self._proposal(resource, memory),
-            policy=policy_of((resource.spec.get("update") or {}).get("DeploymentConfig")),
+            policy=_policy(resource.spec),
             sizing=_sizing(resource.spec),
             idle=self._idle(resource, memory),
         )
@@ -184,7 +185,7 @@ class EndpointReconciler:
         target = memory.target if memory.rollout else after.target
         assert target is not None
         counts = await asyncio.to_thread(self._books.counts, rollout_id(target))
-        names = rollout.policy.alarms
+        names = (*rollout.policy.alarms, *rollout.policy.dry_run)
         alarms = await asyncio.to_thread(self._alarms.seen, key.account, key.region, names)
         now = Now(
             at=at,
@@ -213,8 +214,10 @@ class EndpointReconciler:
         now = self._clock.monotonic()
         since = self._watched_since.setdefault(key, now)
         seconds = now - since
-        ringing = self._alarms.ringing(key.account, key.region, rollout.policy.alarms)
-        if seconds < min(_SAVE_SECONDS, seconds_left(rollout)) and not ringing:
+        names = (*rollout.policy.alarms, *rollout.policy.dry_run)
+        ringing = self._alarms.ringing(key.account, key.region, names)
+        is_news = any(name not in rollout.noted for name in ringing)
+        if seconds < min(_SAVE_SECONDS, seconds_left(rollout)) and not is_news:
             seconds = 0.0
         else:
             self._watched_since[key] = now
@@ -225,6 +228,7 @@ class EndpointReconciler:
             hold=word.get("hold", False),
             go=_is_hurried(resource, rollout),
             abort=word.get("abort", False),
+            passed=word.get("passed", -1),
         )
 
     async def _proposal(self, resource: Resource, memory: Memory) -> Fleet | str | None:
@@ -328,6 +332,11 @@ def _is_hurried(resource: Resource, rollout: Rollout | None) -> bool:
     """Whether a person has ended this stage's bake."""
     word = resource.spec.get("steering") or {}
     return rollout is not None and rollout.shifted and word.get("go") == rollout.stage
+
+
+def _policy(spec: Json) -> Policy:
+    asked = (spec.get("update") or {}).get("DeploymentConfig")
+    return with_tags(policy_of(asked), spec.get("Tags", ()))
 
 
 def _fleet_generation(spec: Json) -> int:

@@ -44,6 +44,8 @@ class Watch:
     hold: bool = False
     go: bool = False
     abort: bool = False
+    passed: int = -1
+    """The last stage whose gate a person has opened."""
 
 
 UNWATCHED = Watch()

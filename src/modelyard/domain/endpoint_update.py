@@ -59,6 +59,7 @@ def update(
         hold=watch.hold,
         go=watch.go,
         abort=watch.abort,
+        passed=watch.passed,
     )
     after, outcome = rollouts.advance(rollout, facts)
     memory = _decided(memory, after, outcome, facts.blue_failure)

@@ -22,7 +22,9 @@ DECISIONS_MAX = 64
 TEXT_MAX = 400
 Act = Literal[
     "begun",
+    "waits at its gate",
     "traffic moved",
+    "dry-run alarm",
     "bake over",
     "bake ended by hand",
     "going back",
@@ -153,16 +155,42 @@ def _acts(
     state = after.rollout
     if state is None or after.target is None or after.target.generation != green.generation:
         return [_ending(was, green, after)]
+    noted: list[tuple[Act, str, Rollout]] = [
+        (
+            "dry-run alarm",
+            f"{name} rang in stage {stage + 1}: it would have sent the rollout back",
+            state,
+        )
+        for name, stage in state.noted.items()
+        if name not in was.noted
+    ]
+    return [*noted, *_steps(was, state, now), *_failing(before, was, state, after)]
+
+
+def _failing(
+    before: Memory, was: Rollout, state: Rollout, after: Memory
+) -> list[tuple[Act, str, Rollout]]:
     if state.back and not was.back:
         return [("going back", state.back, state)]
     if after.failure and not before.failure:
         return [("rollback failed", after.failure, state)]
-    stages = rollouts.stages(state.policy, state.blue, state.green)
+    return []
+
+
+def _steps(was: Rollout, state: Rollout, now: Now) -> list[tuple[Act, str, Rollout]]:
+    if state.at_gate and not was.at_gate:
+        return [
+            ("waits at its gate", "all is ready; modelyard rollout resume lets it go on", state)
+        ]
     if state.shifted and not was.shifted:
-        return [("traffic moved", "every instance of the new fleet that it needs is ready", state)]
+        ready = "every instance of the new fleet that it needs is ready"
+        return [
+            ("traffic moved", f"{ready}, and its gate is open" if was.at_gate else ready, state)
+        ]
     if state.stage > was.stage:
         if now.by_hand:
             return [("bake ended by hand", "modelyard rollout promote", state)]
+        stages = rollouts.stages(state.policy, state.blue, state.green)
         return [("bake over", f"{stages[was.stage].bake:g} s without an alarm", state)]
     return []
 

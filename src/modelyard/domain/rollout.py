@@ -16,6 +16,7 @@ import msgspec
 Counts = Mapping[str, int]
 """Instances by variant name."""
 Kind = Literal["ALL_AT_ONCE", "CANARY", "LINEAR", "ROLLING"]
+Gate = Literal["", "before-traffic", "each-step"]
 Outcome = Literal["running", "promoted", "rolled-back", "rollback-failed"]
 
 
@@ -35,7 +36,10 @@ WHOLE = Size(kind="CAPACITY_PERCENT", value=100)
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How to go. ``size`` is a canary's, a linear step's or a rolling batch's; ``timeout`` 0 means none."""
+    """How to go. ``size`` is a canary's, a linear step's or a rolling batch's; ``timeout`` 0 means none.
+
+    ``gate``: where a person has to let it go on. ``dry_run`` alarms are watched and noted, and change nothing.
+    """
 
     kind: Kind = "ALL_AT_ONCE"
     size: Size = WHOLE
@@ -44,6 +48,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float = 0.0
     rollback_size: Size = WHOLE
     alarms: tuple[str, ...] = ()
+    dry_run: tuple[str, ...] = ()
+    gate: Gate = ""
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +64,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a rollout stands; kept in the endpoint's status. Seconds are watched seconds.
 
     ``stage`` counts from 0; ``shifted``: its traffic has moved, it bakes. ``back`` is why it goes back; then ``restored`` are
-    the blue instances that exist again. ``held`` is a person's pause.
+    the blue instances that exist again. ``at_gate``: all is ready, and a person has to let traffic shift. ``noted`` are the
+    dry-run alarms that rang, with the stages in which they first did.
     """
 
     policy: Policy
@@ -70,10 +77,13 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     elapsed: float = 0.0
     back: str = ""
     restored: dict[str, int] = {}
+    at_gate: bool = False
+    noted: dict[str, int] = {}
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known now. ``watched``: seconds since the last look; ``ringing``: those alarms of the policy in ALARM.
+    """What is known now. ``watched``: seconds since the last look; ``ringing``: those of the policy's alarms and dry-run
+    alarms that are in ALARM; ``passed``: the last stage whose gate a person has opened.
 
     ``failure`` says why green cannot become healthy, ``blue_failure`` why blue, on the way back, cannot. ``hold``, ``go`` and
     ``abort`` are a person's word: bake no further, end this bake now, go back.
@@ -88,6 +98,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     hold: bool = False
     go: bool = False
     abort: bool = False
+    passed: int = -1
 
 
 class Extent(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,13 +190,15 @@ def advance(rollout: Rollout, facts: Facts) -> tuple[Rollout, Outcome]:
     reason = _why_back(rollout, facts)
     if reason:
         return _go_back(msgspec.structs.replace(rollout, back=reason), facts)
+    rollout = _with_notes(rollout, facts)
     way = stages(rollout.policy, rollout.blue, rollout.green)
     here = way[rollout.stage]
     if not rollout.shifted:
         wanted = here.green if rollout.policy.kind == "ROLLING" else rollout.green
-        if _covers(facts.green_ready, wanted):
-            rollout = msgspec.structs.replace(rollout, shifted=True, baked=0.0)
-        return rollout, "running"
+        is_ready = _covers(facts.green_ready, wanted)
+        at_gate = is_ready and is_gated(rollout) and facts.passed < rollout.stage
+        replaced = {"shifted": True, "baked": 0.0} if is_ready and not at_gate else {}
+        return msgspec.structs.replace(rollout, at_gate=at_gate, **replaced), "running"
     baked = rollout.baked if facts.hold else rollout.baked + facts.watched
     if not facts.go and (facts.hold or baked < here.bake):
         return msgspec.structs.replace(rollout, baked=baked), "running"
@@ -196,16 +209,33 @@ def advance(rollout: Rollout, facts: Facts) -> tuple[Rollout, Outcome]:
     ), "running"
 
 
+def is_gated(rollout: Rollout) -> bool:
+    """Whether this stage's traffic shifts only when a person says so."""
+    gate = rollout.policy.gate
+    return gate == "each-step" or (gate == "before-traffic" and rollout.stage == 0)
+
+
+def _with_notes(rollout: Rollout, facts: Facts) -> Rollout:
+    """Dry-run alarms that ring for the first time: each would have sent the rollout back here."""
+    if not rollout.shifted:
+        return rollout
+    new = {
+        name: rollout.stage
+        for name in facts.ringing
+        if name in rollout.policy.dry_run and name not in rollout.noted
+    }
+    return msgspec.structs.replace(rollout, noted={**rollout.noted, **new}) if new else rollout
+
+
 def _why_back(rollout: Rollout, facts: Facts) -> str:
     policy = rollout.policy
     if facts.abort:
         return "The deployment was aborted."
     if facts.failure:
         return facts.failure
-    if rollout.shifted and facts.ringing:
-        return (
-            f"Alarm {', '.join(facts.ringing)} was in ALARM while stage {rollout.stage + 1} baked."
-        )
+    rang = [name for name in facts.ringing if name in policy.alarms]
+    if rollout.shifted and rang:
+        return f"Alarm {', '.join(rang)} was in ALARM while stage {rollout.stage + 1} baked."
     if policy.timeout and rollout.elapsed >= policy.timeout and not facts.hold:
         return (
             f"The deployment did not complete within {policy.timeout:g} seconds "

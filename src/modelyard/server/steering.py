@@ -67,13 +67,15 @@ def state(store: ResourceStore, account: str, target: str) -> Mapping[str, Any]:
             "policy": rollout.policy.kind,
             "stage": rollout.stage + 1,
             "stages": len(stages),
-            "doing": "going back" if rollout.back else "baking" if rollout.shifted else "starting",
+            "doing": _doing(rollout),
             "why_back": rollout.back,
             "baked_seconds": rollout.baked,
             "bake_seconds": stages[rollout.stage].bake,
             "elapsed_seconds": rollout.elapsed,
             "held": bool((resource.spec.get("steering") or {}).get("hold")),
             "alarms": list(rollout.policy.alarms),
+            "dry_run_alarms": list(rollout.policy.dry_run),
+            "would_have_gone_back": {name: stage + 1 for name, stage in rollout.noted.items()},
             "shares": {name: rollouts.shares(extent, name)[1] for name in sorted(rollout.green)},
         },
     }
@@ -97,16 +99,29 @@ async def report(
     return {"endpoint": key.name, "status": resource.status["EndpointStatus"], "rollouts": shown}
 
 
+def _doing(rollout: Rollout) -> str:
+    if rollout.back:
+        return "going back"
+    if rollout.at_gate:
+        return "waiting at its gate"
+    return "baking" if rollout.shifted else "starting"
+
+
 def _told(word: str, rollout: Rollout) -> Json:
     match word:
         case "pause":
             return {"hold": True}
         case "resume":
-            return {"hold": False}
+            return {"hold": False, **_opened(rollout)}
         case "promote":
-            return {"hold": False, "go": rollout.stage}
+            return {"hold": False, "go": rollout.stage, **_opened(rollout)}
         case _:
             return {"abort": True}
+
+
+def _opened(rollout: Rollout) -> Json:
+    """The gate before this stage's traffic is open from now on; the next stage has its own."""
+    return {} if rollout.shifted else {"passed": rollout.stage}
 
 
 def _asked(account: str, target: str) -> tuple[Key, str]:

@@ -124,3 +124,44 @@ def test_a_rolling_update_goes_back_in_batches_and_may_fail_at_it() -> None:
     failed, outcome = advance(stuck, look(stuck, watched=5.0, blue_failure="cannot start"))
     assert outcome == "rollback-failed"
     assert failed == stuck, "there is nothing new to write, however long it stays so"
+
+
+def test_a_gate_holds_traffic_until_a_person_opens_it_and_each_step_has_its_own() -> None:
+    policy = Policy(kind="CANARY", size=percent(50), gate="each-step")
+    rollout = Rollout(policy=policy, blue={"v": 2}, green={"v": 2})
+    for stage in (0, 1):
+        rollout, outcome = advance(rollout, look(rollout, watched=1000.0, passed=stage - 1))
+        assert (rollout.at_gate, rollout.shifted, rollout.stage) == (True, False, stage)
+        rollout, _ = advance(rollout, look(rollout, passed=stage))
+        assert (rollout.at_gate, rollout.shifted, rollout.stage) == (False, True, stage)
+        rollout, outcome = advance(rollout, look(rollout, passed=stage))
+    assert outcome == "promoted"
+
+
+def test_a_gate_before_traffic_is_the_first_stage_s_alone_and_the_time_out_passes_it() -> None:
+    policy = Policy(kind="CANARY", size=percent(50), gate="before-traffic", timeout=60.0)
+    rollout = Rollout(policy=policy, blue={"v": 2}, green={"v": 2})
+    waiting, _ = advance(rollout, look(rollout, watched=30.0))
+    assert waiting.at_gate
+    assert advance(waiting, look(waiting, watched=30.0))[1] == "rolled-back"
+    later = msgspec.structs.replace(rollout, stage=1)
+    assert advance(later, look(later))[0].shifted
+
+
+def test_green_that_is_not_ready_is_not_at_its_gate() -> None:
+    rollout = Rollout(policy=Policy(gate="each-step"), blue={"v": 2}, green={"v": 2})
+    rollout, _ = advance(rollout, look(rollout, green_ready={"v": 1}))
+    assert not rollout.at_gate
+
+
+def test_a_dry_run_alarm_is_noted_where_it_first_rang_and_sends_nothing_back() -> None:
+    policy = Policy(kind="CANARY", size=percent(50), wait=60.0, alarms=("a",), dry_run=("b",))
+    rollout = Rollout(policy=policy, blue={"v": 2}, green={"v": 2})
+    rollout, _ = advance(rollout, look(rollout, ringing=("b",)))
+    assert rollout.noted == {}, "nothing baked yet"
+    rollout, outcome = advance(rollout, look(rollout, watched=60.0, ringing=("b",)))
+    assert (rollout.noted, outcome) == ({"b": 0}, "running")
+    rollout, outcome = advance(rollout, look(rollout, ringing=("b",)))
+    rollout, outcome = advance(rollout, look(rollout, ringing=("b",)))
+    assert (rollout.noted, outcome) == ({"b": 0}, "promoted")
+    assert advance(rollout, look(rollout, ringing=("a", "b")))[0].back.startswith("Alarm a was")

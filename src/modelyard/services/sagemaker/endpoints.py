@@ -13,6 +13,7 @@ from modelyard.base.errors import ValidationError
 from modelyard.domain.deployment import alarm_names, check_deployment
 from modelyard.domain.hibernation import seconds_of
 from modelyard.domain.listing import SortKey
+from modelyard.domain.rollout_tags import DRY_RUN, check_tags, dry_run_alarms
 from modelyard.services.changes import change
 from modelyard.services.members import (
     EXECUTED,
@@ -118,7 +119,7 @@ class Endpoints:
         except ValueError as error:
             raise ValidationError(str(error)) from None
         config, models = self._copies(call, endpoint_config_name)
-        self._check_update(call, given, config)
+        self._check_update(call, given, config, tags or ())
         new = Create(
             key=key_of(call, KIND, endpoint_name),
             spec={
@@ -226,7 +227,7 @@ class Endpoints:
             if retain_all_variant_properties and not is_serverless(before["config"]):
                 config = _retained(config, _kept(resource, config), excluded)
             update = before["update"] if retain_deployment_config else given
-            self._check_update(call, update, config)
+            self._check_update(call, update, config, before.get("Tags", ()))
             dropped = ("steering", "capacity")
             return {
                 **{name: value for name, value in before.items() if name not in dropped},
@@ -311,15 +312,17 @@ class Endpoints:
         await change(self._store, key, decide)
         return {"EndpointArn": arn_of(key)}
 
-    def _check_update(self, call: Call, update: Json, config: Json) -> None:
+    def _check_update(self, call: Call, update: Json, config: Json, tags: Sequence[Json]) -> None:
+        check_tags(tags)
+        named = [(name, f"the tag {DRY_RUN}") for name in dry_run_alarms(tags)]
         deployment = update.get("DeploymentConfig")
-        if not deployment:
-            return
-        check_deployment(deployment, _counts(config))
-        for alarm in alarm_names(deployment):
+        if deployment:
+            check_deployment(deployment, _counts(config))
+            named += [(name, "AutoRollbackConfiguration") for name in alarm_names(deployment)]
+        for alarm, place in named:
             if not self._alarm_exists(call, alarm):
                 raise ValidationError(
-                    f"Could not find alarm {alarm} of AutoRollbackConfiguration; create it with PutMetricAlarm first."
+                    f"Could not find alarm {alarm} of {place}; create it with PutMetricAlarm first."
                 )
 
     def _copies(self, call: Call, config_name: str) -> tuple[Json, dict[str, Json]]:
