@@ -233,7 +233,7 @@ def _why_back(rollout: Rollout, facts: Facts) -> str:
         return "The deployment was aborted."
     if facts.failure:
         return facts.failure
-    rang = [name for name in facts.ringing if name in policy.alarms]
+    rang = [name for name in facts.ringing if name not in policy.dry_run]
     if rollout.shifted and rang:
         return f"Alarm {', '.join(rang)} was in ALARM while stage {rollout.stage + 1} baked."
     if policy.timeout and rollout.elapsed >= policy.timeout and not facts.hold:
