@@ -6,6 +6,8 @@ the rest is skipped, with one line that says so.
 """
 
 import ctypes
+import errno
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from modelyard.runtimes.runtime import LogStream
 
+logger = logging.getLogger(__name__)
 LogSink = Callable[[LogStream, Sequence[tuple[int, str]]], None]
 """Called with the stream and its new lines, each with its time in milliseconds."""
 
@@ -24,10 +27,14 @@ FREE_ABOVE = 1 << 20
 TAIL_BYTES = 8192
 """Kept of the end, for a failure's reason."""
 _PUNCH_HOLE_KEEP_SIZE = 3
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Tail:
-    """The output of one process. The place is saved after each piece: a successor repeats at most the last one."""
+    """The output of one process. The place is saved after each piece: a successor repeats at most the last one.
+
+    Or more, if the disk was full meanwhile: the place is saved again with the next piece.
+    """
 
     def __init__(
         self, path: Path, offset_file: Path, stream: LogStream, *, sink: LogSink, quota: int
@@ -43,6 +50,8 @@ class Tail:
         self._kept = int.from_bytes(saved[8:16], "little")
         self._freed = self._offset
         self._rest = b""
+        self._is_told = False
+        """That the place cannot be saved."""
         known = min(self._offset, TAIL_BYTES)
         self._recent = os.pread(self._file, known, self._offset - known)
 
@@ -119,17 +128,29 @@ class Tail:
     def _save(self) -> None:
         # The unfinished line is read again by a successor.
         place = self._offset - len(self._rest)
-        os.pwrite(self._place, place.to_bytes(8, "little") + self._kept.to_bytes(8, "little"), 0)
+        self._write_place(place.to_bytes(8, "little") + self._kept.to_bytes(8, "little"))
         if place - self._freed > FREE_ABOVE:
             if not _free(self._file, self._freed, place - self._freed):
                 self._empty()
             self._freed = place if self._offset else 0
 
+    def _write_place(self, data: bytes) -> None:
+        try:
+            os.pwrite(self._place, data, 0)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            if not self._is_told:
+                logger.warning("how far output was read cannot be saved: %s", error)
+            self._is_told = True
+        else:
+            self._is_told = False
+
     def _empty(self) -> None:
         """Where files have no holes: empty it while all is read. A line printed in between is the price."""
         if os.fstat(self._file).st_size == self._offset and not self._rest:
             os.ftruncate(self._file, 0)
-            os.pwrite(self._place, bytes(8), 0)
+            self._write_place(bytes(8))
             self._offset = 0
 
 

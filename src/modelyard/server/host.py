@@ -40,18 +40,26 @@ def run_job(payload: dict[str, Any], address: str, report: Callable[..., None]) 
     return job_main(payload, address, report)
 
 
-class _Sink:
-    """What processes print, into the log store; a store that cannot take it now costs lines, not the host."""
+class Sink:
+    """What processes print, into the log store; a store that cannot take it now, or be opened, costs lines, not the host."""
 
-    def __init__(self, store: LogStore) -> None:
-        self._store = store
+    def __init__(self, open_store: Callable[[], LogStore]) -> None:
+        self._open = open_store
+        self._store: LogStore | None = None
 
     def __call__(self, stream: LogStream, events: Sequence[tuple[int, str]]) -> None:
         group = GroupName(account=stream.account, region=stream.region, name=stream.group)
         try:
+            if self._store is None:
+                self._store = self._open()
             self._store.append(StreamName(group=group, name=stream.stream), list(events))
-        except LogsUnavailable as error:
+        except (LogsUnavailable, OSError) as error:
             logger.warning("%d lines of %s are lost: %s", len(events), stream.stream, error)
+
+    def close(self) -> None:
+        """At the end."""
+        if self._store is not None:
+            self._store.close()
 
 
 def run_worker(payload: dict[str, Any], address: str, report: Callable[..., None]) -> int:
@@ -156,12 +164,12 @@ def main() -> None:
         start.home.root, start.home.zone(zone) / "sandbox", start.settings.isolation
     )
     save_protections(start.home, isolation=isolation.reason, limits=cgroups.reason)
-    store = LogStore(start.home.logs_database, clock=clock)
+    sink = Sink(lambda: LogStore(start.home.logs_database, clock=clock))
     Host(
         home=start.home,
         limits=start.settings.limits,
         mains={"worker": run_worker, "job": run_job},
-        sink=_Sink(store),
+        sink=sink,
         cgroups=cgroups,
         isolation=isolation,
         views={"worker": views_of_workers(Preparation(start.home, isolation))},
@@ -170,7 +178,7 @@ def main() -> None:
         zone=zone,
     ).run()
     cgroups.close()
-    store.close()
+    sink.close()
 
 
 if __name__ == "__main__":

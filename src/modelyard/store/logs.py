@@ -329,6 +329,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
         raise LogsUnavailable(
             f"the log store has format {version}, this Modelyard knows formats up to {len(_MIGRATIONS)}"
         )
+    if version == len(_MIGRATIONS):
+        return  # Without a write: on a full disk there are still logs to be read.
     for script in _MIGRATIONS[version:]:
         # Not executescript, which would commit the transaction that the migration must be part of.
         for statement in filter(str.strip, script.split(";")):

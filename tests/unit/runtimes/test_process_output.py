@@ -83,6 +83,25 @@ def test_a_successor_goes_on_where_the_last_one_was(tmp_path: Path) -> None:
     assert printer.tail.last_lines(100) == "one\ntwo\nthree"
 
 
+def test_on_a_full_disk_lines_are_handed_on_and_a_successor_may_repeat_some(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "place").symlink_to("/dev/full")
+    printer = Printer(tmp_path)
+    printer.print(b"one\n")
+    printer.print(b"two\n")
+    assert printer.lines == ["one", "two"]
+    assert caplog.text.count("cannot be saved") == 1
+    printer.tail.close()
+    (tmp_path / "place").unlink()
+    printer.restart()
+    printer.print(b"three\n")
+    assert printer.lines == ["one", "two", "one", "two", "three"]
+    printer.restart()
+    printer.read()
+    assert printer.lines[-1] == "three"
+
+
 def test_past_the_quota_the_rest_is_skipped_with_one_line_that_says_so(tmp_path: Path) -> None:
     printer = Printer(tmp_path, quota=100)
     for number in range(50):
