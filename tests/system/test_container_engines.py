@@ -1,5 +1,6 @@
 """Real images by an engine's command line: against one that stands in, and against podman where it works."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,15 +25,25 @@ ROLE = "arn:aws:iam::123456789012:role/R"
 
 
 @pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of programs that is first on the path."""
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of programs that is first on the path. Nothing that was started from it is left at the end."""
     folder = tmp_path_factory.mktemp("tools")
     for name in ("docker", "serve"):
         shutil.copy(PROGRAMS / name, folder / name)
     shutil.copy(PROGRAMS / "docker", folder / "podman")
     (folder / "state").mkdir()
     (folder / "state" / "up").touch()
-    return folder
+    yield folder
+    assert running_from(folder) == []
+
+
+def running_from(folder: Path) -> list[str]:
+    """The command lines of this machine's processes that name ``folder``."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in lines if str(folder) in line]
 
 
 @pytest.fixture(scope="module")
