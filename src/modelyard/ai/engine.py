@@ -15,6 +15,7 @@ from modelyard.ai.questions import Finding, Item
 
 ENGINES: Mapping[str, str] = {
     "apertium": "modelyard.ai.apertium",
+    "classifier": "modelyard.ai.classifier",
     "language": "modelyard.ai.language",
     "pii": "modelyard.ai.pii",
     "sentiment": "modelyard.ai.sentiment",

@@ -16,6 +16,8 @@ from modelyard.control.endpoints import endpoint_memory, fleet_owner, worker_ids
 from modelyard.control.fleets import pin_folder
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher
+from modelyard.control.text_training import KIND as CLASSIFIER
+from modelyard.control.text_training import is_trained, process_id
 from modelyard.control.transform_jobs import job_folder, job_memory, process_ids
 from modelyard.domain.fleet import Fleet
 from modelyard.runtimes.runtime import ProcessState
@@ -63,6 +65,7 @@ class GarbageCollector:
             wanted |= worker_ids(endpoint_memory(endpoint))
         for job in self._store.list("transform-job"):
             wanted |= process_ids(job_memory(job), fleet_owner(job))
+        wanted |= {process_id(one) for one in self._store.list(CLASSIFIER)}
         for process in known.values():
             if process.id in wanted:
                 continue
@@ -79,6 +82,12 @@ class GarbageCollector:
             if folder.name.startswith(_TRASH):
                 yield folder  # of a predecessor that was killed
             elif folder != pinned and not folder.name.startswith(artifacts):
+                yield from self._trashed(folder)
+        trained = {one.spec["Model"] for one in self._store.list(CLASSIFIER)}
+        for folder in _folders(self._home.packs):
+            if folder.name.startswith(_TRASH):
+                yield folder
+            elif is_trained(folder) and folder.name not in trained:
                 yield from self._trashed(folder)
         for folder in _folders(self._home.jobs):
             if folder.name.startswith(_TRASH):

@@ -44,6 +44,10 @@ class Report(Protocol):
 
 def main(payload: dict[str, Any], address: str, report: Report) -> int:
     """Run the job to its end; the exit code. Called in the main thread of its own process."""
+    if payload["job"] == "text-training":
+        from modelyard.jobs.text_training import run_training  # and with it scikit-learn
+
+        return run_training(payload, report, objects=_objects(payload))
     if payload["job"] != "transform":
         report("failed", f"unknown kind of job {payload['job']!r}")
         return 1

@@ -8,6 +8,8 @@ from modelyard.base.ids import RandomSource
 from modelyard.base.settings import Home, Settings
 from modelyard.server.data_plane import LocalDataPlane
 from modelyard.server.presigning import presigner
+from modelyard.services.comprehend.classifier_endpoints import ClassifierEndpoints
+from modelyard.services.comprehend.classifiers import Classifiers
 from modelyard.services.comprehend.detection import Detection
 from modelyard.services.comprehend.documents import Objects
 from modelyard.services.comprehend.job_operations import DetectionJobs
@@ -70,6 +72,10 @@ class AiServices:
             Translation(translator=translator, metering=self.metering),
             terminologies,
             DetectionJobs(jobs=jobs),
+            Classifiers(store=store, random=random, roles=roles, models=self.models),
+            ClassifierEndpoints(
+                store=store, roles=roles, models=self.models, metering=self.metering
+            ),
             Detection(models=self.models, metering=self.metering),
             CostExplorer(usage=self._usage, prices=lambda: read_prices(home.prices), clock=clock),
         )

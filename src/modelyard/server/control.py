@@ -34,6 +34,8 @@ from modelyard.control.routes import RoutePublisher, last_published
 from modelyard.control.scaling import ScalingReconciler
 from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.control.shelves import Shelves
+from modelyard.control.text_training import KIND as CLASSIFIER
+from modelyard.control.text_training import TextTrainingReconciler
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.control.utilisation import Utilisation
 from modelyard.domain.hibernation import SOCKET as WAKES
@@ -234,6 +236,9 @@ class Control:
             reconcilers={
                 "endpoint": endpoints,
                 "transform-job": jobs,
+                CLASSIFIER: TextTrainingReconciler(
+                    store=self._store, processes=self._processes, clock=clock, home=home
+                ),
                 TARGET: scaling,
                 ALARM: AlarmReconciler(store=self._store, metrics=self._metrics, clock=clock),
                 GARBAGE.kind: garbage,

@@ -193,6 +193,19 @@ class HostedModels:
         finally:
             self._waiting -= 1
 
+    async def wish(self, ready: Ready) -> None:
+        """Have a model hosted, without waiting for it."""
+        async with self._locks.setdefault(ready.pack.name, asyncio.Lock()):
+            await self._wish(ready)
+
+    def state(self, ready: Ready) -> tuple[str, str]:
+        """``CREATING``, ``IN_SERVICE`` or ``FAILED``, and why it failed."""
+        resource = self._store.get(_key(ENDPOINT, ready.pack.name))
+        if resource is not None and resource.status["EndpointStatus"] == "Failed":
+            return "FAILED", resource.status.get("FailureReason", "")
+        is_routed = self._data_plane.is_routed(ACCOUNT, REGION, ready.pack.name)
+        return ("IN_SERVICE" if is_routed else "CREATING"), ""
+
     async def _wish(self, ready: Ready) -> None:
         """The endpoint of this pack is wished for, in this version; idempotent."""
         name, version = ready.pack.name, _version(ready)

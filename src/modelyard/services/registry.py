@@ -13,6 +13,8 @@ from modelyard.services.application_autoscaling.targets import ScalableTargets
 from modelyard.services.cloudwatch.alarms import Alarms
 from modelyard.services.cloudwatch.metric_data import MetricData
 from modelyard.services.cloudwatch.metrics import Metrics
+from modelyard.services.comprehend.classifier_endpoints import ClassifierEndpoints
+from modelyard.services.comprehend.classifiers import Classifiers
 from modelyard.services.comprehend.detection import Detection
 from modelyard.services.comprehend.job_operations import DetectionJobs
 from modelyard.services.cost_explorer import CostExplorer
@@ -124,6 +126,13 @@ COMPREHEND: dict[type, tuple[str, ...]] = {
         "DetectDominantLanguage", "DetectSentiment", "DetectEntities", "DetectKeyPhrases", "DetectSyntax",
         "DetectPiiEntities", "ContainsPiiEntities", "BatchDetectDominantLanguage", "BatchDetectSentiment",
         "BatchDetectEntities", "BatchDetectKeyPhrases", "BatchDetectSyntax",
+    ),
+    Classifiers: (
+        "CreateDocumentClassifier", "DescribeDocumentClassifier", "ListDocumentClassifiers",
+        "ListDocumentClassifierSummaries", "StopTrainingDocumentClassifier", "DeleteDocumentClassifier",
+    ),
+    ClassifierEndpoints: (
+        "CreateEndpoint", "DescribeEndpoint", "UpdateEndpoint", "DeleteEndpoint", "ListEndpoints", "ClassifyDocument",
     ),
     DetectionJobs: (
         "StartDominantLanguageDetectionJob", "DescribeDominantLanguageDetectionJob", "ListDominantLanguageDetectionJobs",

@@ -1,0 +1,308 @@
+"""Comprehend's endpoints: a trained classifier that is hosted, and ClassifyDocument, which asks it.
+
+What an endpoint's status is, the platform's own hosting says: a classifier is a model like any other there. Endpoints of one
+classifier share its workers.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelyard.ai.catalogue import Ready
+from modelyard.ai.classifier import TASK
+from modelyard.base.arns import Arn
+from modelyard.base.call import Call
+from modelyard.base.errors import ServiceError
+from modelyard.domain.listing import Entry, Query, page
+from modelyard.domain.text_training import MULTI_LABEL
+from modelyard.domain.usage import text_units
+from modelyard.services.changes import change
+from modelyard.services.comprehend.analysis import UNIT
+from modelyard.services.comprehend.classifiers import (
+    ENDPOINT_KIND,
+    RESULTS_DEFAULT,
+    find_classifier,
+    trained_model,
+)
+from modelyard.services.comprehend.texts import LONG_BYTES, check_size
+from modelyard.services.hosted_models import HostedModels
+from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, present
+from modelyard.services.metering import Metering
+from modelyard.services.sagemaker.resources import Roles, seconds
+from modelyard.store.resources import (
+    AlreadyExists,
+    Create,
+    Delete,
+    Json,
+    Key,
+    Resource,
+    ResourceStore,
+    Update,
+)
+
+ARN_TYPE = "document-classifier-endpoint"
+CLASSES_MAX = 1_000
+MEMBERS: Mapping[str, Members] = {
+    "CreateEndpoint": {
+        "EndpointName": EXECUTED,
+        "ModelArn": EXECUTED,
+        "DesiredInferenceUnits": RECORDED,
+        "ClientRequestToken": EXECUTED,
+        "Tags": RECORDED,
+        "DataAccessRoleArn": RECORDED,
+        "FlywheelArn": REFUSED,
+    },
+    "UpdateEndpoint": {
+        "EndpointArn": EXECUTED,
+        "DesiredModelArn": EXECUTED,
+        "DesiredInferenceUnits": RECORDED,
+        "DesiredDataAccessRoleArn": RECORDED,
+        "FlywheelArn": REFUSED,
+    },
+    "ClassifyDocument": {
+        "Text": EXECUTED, "EndpointArn": EXECUTED, "Bytes": REFUSED, "DocumentReaderConfig": REFUSED
+    },
+}  # fmt: skip
+
+
+class ClassifierEndpoints:
+    """Endpoints of custom classifiers."""
+
+    def __init__(
+        self, *, store: ResourceStore, roles: Roles, models: HostedModels, metering: Metering
+    ) -> None:
+        self._store = store
+        self._roles = roles
+        self._models = models
+        self._metering = metering
+
+    async def create_endpoint(
+        self,
+        call: Call,
+        *,
+        endpoint_name: str,
+        desired_inference_units: int,
+        model_arn: str | None = None,
+        client_request_token: str | None = None,
+        tags: Sequence[Json] | None = None,
+        data_access_role_arn: str | None = None,
+        flywheel_arn: str | None = None,
+    ) -> Json:
+        """The same token with the same input is the same endpoint."""
+        spec = present(
+            {
+                "EndpointName": endpoint_name,
+                "ModelArn": model_arn,
+                "DesiredInferenceUnits": desired_inference_units,
+                "ClientRequestToken": client_request_token,
+                "Tags": tags,
+                "DataAccessRoleArn": data_access_role_arn,
+                "FlywheelArn": flywheel_arn,
+            }
+        )
+        check("CreateEndpoint", MEMBERS["CreateEndpoint"], spec)
+        if model_arn is None:
+            raise ServiceError("InvalidRequestException", "CreateEndpoint needs a ModelArn.")
+        self._roles.check(call, data_access_role_arn)
+        ready = self._model(call, model_arn)
+        key = Key(kind=ENDPOINT_KIND, account=call.account, region=call.region, name=endpoint_name)
+        try:
+            await self._store.write(Create(key=key, spec=spec))
+        except AlreadyExists:
+            found = self._store.get(key)
+            if found is None or client_request_token is None or found.spec != spec:
+                raise ServiceError(
+                    "ResourceInUseException",
+                    f"There is an endpoint {endpoint_name} already; choose another name.",
+                ) from None
+        await self._models.wish(ready)
+        return {"EndpointArn": _arn(key), "ModelArn": model_arn}
+
+    async def describe_endpoint(self, call: Call, *, endpoint_arn: str) -> Json:
+        found = self._find(call, endpoint_arn)
+        return {"EndpointProperties": self._properties(call, found)}
+
+    async def update_endpoint(
+        self,
+        call: Call,
+        *,
+        endpoint_arn: str,
+        desired_model_arn: str | None = None,
+        desired_inference_units: int | None = None,
+        desired_data_access_role_arn: str | None = None,
+        flywheel_arn: str | None = None,
+    ) -> Json:
+        """Requests go to the new model as soon as it is wished for; the first ones wait for it."""
+        given = {
+            "DesiredModelArn": desired_model_arn,
+            "DesiredInferenceUnits": desired_inference_units,
+            "DesiredDataAccessRoleArn": desired_data_access_role_arn,
+            "FlywheelArn": flywheel_arn,
+        }
+        check("UpdateEndpoint", MEMBERS["UpdateEndpoint"], given)
+        self._roles.check(call, desired_data_access_role_arn)
+        ready = None if desired_model_arn is None else self._model(call, desired_model_arn)
+        key = self._find(call, endpoint_arn).key
+        before: list[str] = []
+
+        def decide(_: Resource | None) -> Update:
+            found = self._find(call, endpoint_arn)
+            before[:] = [found.spec["ModelArn"]]
+            changed = {
+                "ModelArn": desired_model_arn,
+                "DesiredInferenceUnits": desired_inference_units,
+                "DataAccessRoleArn": desired_data_access_role_arn,
+            }
+            spec = {**found.spec, **present(changed)}
+            return Update(key=key, version=found.version, spec=spec, status=found.status)
+
+        written = await change(self._store, key, decide)
+        if ready is not None:
+            await self._models.wish(ready)
+        if before[0] != written.spec["ModelArn"]:
+            await self._release(call, before[0])
+        return present({"DesiredModelArn": desired_model_arn})
+
+    async def delete_endpoint(self, call: Call, *, endpoint_arn: str) -> Json:
+        """The model's workers stop with its last endpoint."""
+        key = self._find(call, endpoint_arn).key
+
+        def decide(_: Resource | None) -> Delete:
+            found = self._find(call, endpoint_arn)
+            return Delete(key=key, version=found.version)
+
+        arn = self._find(call, endpoint_arn).spec["ModelArn"]
+        await change(self._store, key, decide)
+        await self._release(call, arn)
+        return {}
+
+    async def list_endpoints(
+        self,
+        call: Call,
+        *,
+        filter: Json | None = None,
+        next_token: str | None = None,
+        max_results: int | None = None,
+    ) -> Json:
+        """The newest first."""
+        wanted = present(filter or {})
+        known = {
+            one.key.name: self._properties(call, one)
+            for one in self._store.list(ENDPOINT_KIND, account=call.account, region=call.region)
+            if wanted.get("ModelArn") in (None, one.spec["ModelArn"])
+        }
+        found = page(
+            (
+                Entry(name=name, created_at=one["CreationTime"], status=one["Status"])
+                for name, one in known.items()
+            ),
+            Query(
+                scope=f"{call.action}/{call.account}/{call.region}",
+                descending=True,
+                created_after=seconds(wanted.get("CreationTimeAfter")),
+                created_before=seconds(wanted.get("CreationTimeBefore")),
+                status=wanted.get("Status"),
+                max_results=max_results or RESULTS_DEFAULT,
+                next_token=next_token,
+            ),
+        )
+        shown = [known[name] for name in found.names]
+        return present({"EndpointPropertiesList": shown, "NextToken": found.next_token})
+
+    async def classify_document(
+        self,
+        call: Call,
+        *,
+        endpoint_arn: str,
+        text: str | None = None,
+        bytes: bytes | None = None,
+        document_reader_config: Json | None = None,
+    ) -> Json:
+        """Every class with its likelihood, or every label with its own; the likeliest first."""
+        given = {"Bytes": bytes, "DocumentReaderConfig": document_reader_config}
+        check("ClassifyDocument", MEMBERS["ClassifyDocument"], given)
+        if not text:
+            raise ServiceError("InvalidRequestException", "ClassifyDocument needs a Text.")
+        check_size(text, LONG_BYTES)
+        resource = self._find(call, endpoint_arn)
+        arn = resource.spec["ModelArn"]
+        mode = find_classifier(self._store, call, arn).spec["Mode"]
+        ready = self._model(call, arn)
+        (finding,) = await self._models.ask_pack(call, ready, TASK, [{"text": text}])
+        if finding.error:
+            raise ServiceError("InvalidRequestException", finding.error)
+        units = text_units(text)
+        await self._metering.meter(call, usage_type="ClassifyDocument", quantity=units, unit=UNIT)
+        return classified(finding.result, mode)
+
+    def _model(self, call: Call, arn: str) -> Ready:
+        """Raises ``ServiceError`` where there is none that can be hosted."""
+        if ":document-classifier/" not in arn:
+            raise ServiceError(
+                "InvalidRequestException", "Modelyard hosts document classifiers only."
+            )
+        ready = trained_model(find_classifier(self._store, call, arn))
+        if ready is None:
+            raise ServiceError(
+                "ResourceUnavailableException",
+                f"The classifier {arn} is not trained: DescribeDocumentClassifier says why.",
+                status=404,
+            )
+        return ready
+
+    def _find(self, call: Call, arn: str) -> Resource:
+        parsed = Arn.parse(arn)
+        name = parsed.resource.removeprefix(f"{ARN_TYPE}/")
+        found = None
+        if (parsed.account, parsed.region) == (call.account, call.region):
+            found = self._store.get(
+                Key(kind=ENDPOINT_KIND, account=call.account, region=call.region, name=name)
+            )
+        if found is None:
+            raise ServiceError(
+                "ResourceNotFoundException",
+                f"The specified resource was not found: {arn}.",
+                status=404,
+            )
+        return found
+
+    async def _release(self, call: Call, arn: str) -> None:
+        """Nothing is hosted that no endpoint names."""
+        for one in self._store.list(ENDPOINT_KIND, account=call.account, region=call.region):
+            if one.spec["ModelArn"] == arn:
+                return
+        await self._models.forget(self._model(call, arn).pack.name)
+
+    def _properties(self, call: Call, resource: Resource) -> Json:
+        spec = resource.spec
+        status, message = self._models.state(self._model(call, spec["ModelArn"]))
+        return present(
+            {
+                "EndpointArn": _arn(resource.key),
+                "Status": status,
+                "Message": message or None,
+                "ModelArn": spec["ModelArn"],
+                "DesiredModelArn": spec["ModelArn"],
+                "DesiredInferenceUnits": spec["DesiredInferenceUnits"],
+                "CurrentInferenceUnits": spec["DesiredInferenceUnits"],
+                "CreationTime": resource.created_at,
+                "LastModifiedTime": resource.updated_at,
+                "DataAccessRoleArn": spec.get("DataAccessRoleArn"),
+            }
+        )
+
+
+def classified(result: Mapping[str, Any], mode: str) -> Json:
+    """``Classes``, which exclude each other, or ``Labels``."""
+    shown = [{"Name": name, "Score": score} for name, score in result["scores"][:CLASSES_MAX]]
+    return {"Labels" if mode == MULTI_LABEL else "Classes": shown}
+
+
+def _arn(key: Key) -> str:
+    return str(
+        Arn(
+            service="comprehend",
+            region=key.region,
+            account=key.account,
+            resource=f"{ARN_TYPE}/{key.name}",
+        )
+    )
