@@ -147,6 +147,47 @@ def test_labels_that_come_together_are_given_together(platform: Platform, bucket
     client.delete_endpoint(EndpointArn=made["EndpointArn"])
 
 
+def test_a_job_classifies_a_folder_with_a_classifier_that_other_data_has_tested(
+    platform: Platform, bucket: str
+) -> None:
+    s3, client = platform.client("s3"), platform.client("comprehend")
+    tested = "".join(f"{name},{words} again\n" for name, words in WORDS.items())
+    s3.put_object(Bucket=bucket, Key="tested/all.csv", Body=tested.encode())
+    data = {"S3Uri": f"s3://{bucket}/train/", "TestS3Uri": f"s3://{bucket}/tested/"}
+    made = client.create_document_classifier(
+        DocumentClassifierName="tested",
+        DataAccessRoleArn=ROLE,
+        LanguageCode="en",
+        InputDataConfig=data,
+    )
+    arn = made["DocumentClassifierArn"]
+    about = ended(client, arn)["ClassifierMetadata"]
+    assert (about["NumberOfTrainedDocuments"], about["NumberOfTestDocuments"]) == (60, 3)
+    s3.put_object(Bucket=bucket, Key="docs/a.txt", Body=b"the bank lends\n\na soup with bread\n")
+    job = client.start_document_classification_job(
+        DocumentClassifierArn=arn,
+        DataAccessRoleArn=ROLE,
+        InputDataConfig={"S3Uri": f"s3://{bucket}/docs/", "InputFormat": "ONE_DOC_PER_LINE"},
+        OutputDataConfig={"S3Uri": f"s3://{bucket}/classified"},
+    )
+
+    def look() -> Any:
+        found = client.describe_document_classification_job(JobId=job["JobId"])
+        return found["DocumentClassificationJobProperties"]
+
+    seen = until(look, lambda seen: seen["JobStatus"] in ("COMPLETED", "FAILED"))
+    assert seen["JobStatus"] == "COMPLETED", seen
+    assert seen["DocumentClassifierArn"] == arn
+    place = seen["OutputDataConfig"]["S3Uri"].removeprefix(f"s3://{bucket}/")
+    packed = s3.get_object(Bucket=bucket, Key=place)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        lines = archive.extractfile("predictions.jsonl").read().splitlines()  # type: ignore[union-attr]
+    bank, nothing, soup = [json.loads(line) for line in lines]
+    assert (bank["File"], bank["Line"], bank["Classes"][0]["Name"]) == ("a.txt", "0", "MONEY")
+    assert nothing["ErrorCode"] and soup["Classes"][0]["Name"] == "FOOD"
+    client.delete_document_classifier(DocumentClassifierArn=arn)
+
+
 @pytest.mark.parametrize(
     ("name", "body", "message"),
     [
@@ -154,7 +195,8 @@ def test_labels_that_come_together_are_given_together(platform: Platform, bucket
         ("few", b"A,x\n" * 20 + b"B,y\n" * 9, "B (9)"),
         ("column", b"A\nB\n", "1 fields"),
         ("bytes", b"A,\xff\n", "not UTF-8"),
-        ("huge", b"A," + b"x" * 200_000 + b"\n", "no CSV"),
+        ("huge", b"A," + b"x" * 10_000_001 + b"\n", "no CSV"),
+        ("long", b"A," + b"x" * 200_000 + b"\n", "at least 2 labels"),
         ("nul", b"A,\0\n" * 30, "at least 2 labels"),
         ("nothing", None, "no objects"),
     ],

@@ -132,3 +132,12 @@ def test_a_shadow_joins_an_endpoint_with_an_alarm_on_its_disagreements(guided: P
     done = command("rollout", "promote", "guided", home=guided.home.root)
     assert done.returncode == 0, done.stderr
     serves(guided, "guided")
+
+
+def test_a_classifier_is_trained_and_asked(guided: Platform) -> None:
+    _, code = blocks("comprehend")
+    assert run(guided, code).split() == ["TRAINED", "FOOD"]
+    comprehend = guided.client("comprehend")
+    for one in comprehend.list_endpoints()["EndpointPropertiesList"]:
+        if one["EndpointArn"].endswith("/subjects"):
+            comprehend.delete_endpoint(EndpointArn=one["EndpointArn"])

@@ -1,6 +1,7 @@
 """A job that trains a classifier of texts: rows from CSV objects, a test, the model into its place, and how good it is."""
 
 import codecs
+import csv
 import io
 import os
 import tarfile
@@ -18,6 +19,7 @@ from modelyard.ai.text_classifier import train
 from modelyard.domain.text_training import (
     MULTI_CLASS,
     MULTI_LABEL,
+    TEXT_CHARACTERS,
     BadTrainingData,
     Example,
     Labels,
@@ -40,6 +42,7 @@ Report = Callable[..., None]
 def run_training(payload: dict[str, Any], report: Report, *, objects: Objects) -> int:
     """The exit code. The last word that is reported has what the classifier's description shows."""
     report("running")
+    csv.field_size_limit(TEXT_CHARACTERS)
     try:
         about = _train(payload["spec"], Path(payload["target"]), objects)
     except (BadTrainingData, EngineError, OSError, ValueError) as error:

@@ -10,6 +10,7 @@ from modelyard.server.data_plane import LocalDataPlane
 from modelyard.server.presigning import presigner
 from modelyard.services.comprehend.classifier_endpoints import ClassifierEndpoints
 from modelyard.services.comprehend.classifiers import Classifiers
+from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.detection import Detection
 from modelyard.services.comprehend.documents import Objects
 from modelyard.services.comprehend.job_operations import DetectionJobs
@@ -53,11 +54,13 @@ class AiServices:
         self._usage = UsageStore(home.usage_database)
         self.metering = Metering(usage=self._usage, clock=clock)
         roles = Roles(store=store, strict=settings.strict_roles)
+        self._custom = CustomModels(store=store, models=self.models)
         jobs = Jobs(store=store, clock=clock, random=random, roles=roles)
         self._runner = JobRunner(
             store=store,
             objects=objects,
             models=self.models,
+            custom=self._custom,
             metering=self.metering,
             clock=clock,
             scratch=home.root,
@@ -71,10 +74,10 @@ class AiServices:
         self.facades: tuple[object, ...] = (
             Translation(translator=translator, metering=self.metering),
             terminologies,
-            DetectionJobs(jobs=jobs),
+            DetectionJobs(jobs=jobs, custom=self._custom),
             Classifiers(store=store, random=random, roles=roles, models=self.models),
             ClassifierEndpoints(
-                store=store, roles=roles, models=self.models, metering=self.metering
+                store=store, roles=roles, models=self._custom, metering=self.metering
             ),
             Detection(models=self.models, metering=self.metering),
             CostExplorer(usage=self._usage, prices=lambda: read_prices(home.prices), clock=clock),
@@ -84,6 +87,7 @@ class AiServices:
         """What has to run while the process does."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._data_plane.run(), name="ai.data-plane")
+            tasks.create_task(self._custom.resume(), name="ai.custom-models")
             tasks.create_task(self._runner.run(), name="ai.comprehend-jobs")
 
     def clear(self) -> None:

@@ -3,21 +3,35 @@
 from collections.abc import Callable
 
 from modelyard.base.errors import ServiceError
-from modelyard.store.resources import Delete, Key, Resource, ResourceStore, Update, VersionConflict
+from modelyard.store.resources import (
+    Change,
+    Delete,
+    Key,
+    Resource,
+    ResourceStore,
+    Update,
+    VersionConflict,
+)
 
 ATTEMPTS = 20
 
 
 async def change(
-    store: ResourceStore, key: Key, decide: Callable[[Resource | None], Update | Delete]
+    store: ResourceStore,
+    key: Key,
+    decide: Callable[[Resource | None], Update | Delete | tuple[Change, ...]],
 ) -> Resource:
     """Apply what ``decide`` makes of the current resource; it may be asked again, and raises to refuse.
 
+    Several changes are all made or none; the first one's resource is returned.
     Raises ``ServiceUnavailable`` when others keep winning, which AWS's clients retry.
     """
     for _ in range(ATTEMPTS):
+        decided = decide(store.get(key))
         try:
-            (written,) = await store.write(decide(store.get(key)))
+            written, *_ = await store.write(
+                *(decided if isinstance(decided, tuple) else (decided,))
+            )
         except VersionConflict:
             continue
         return written

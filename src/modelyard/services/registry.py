@@ -143,6 +143,7 @@ COMPREHEND: dict[type, tuple[str, ...]] = {
         "StopKeyPhrasesDetectionJob",
         "StartSentimentDetectionJob", "DescribeSentimentDetectionJob", "ListSentimentDetectionJobs",
         "StopSentimentDetectionJob",
+        "StartDocumentClassificationJob", "DescribeDocumentClassificationJob", "ListDocumentClassificationJobs",
         "StartPiiEntitiesDetectionJob", "DescribePiiEntitiesDetectionJob", "ListPiiEntitiesDetectionJobs",
         "StopPiiEntitiesDetectionJob",
     ),

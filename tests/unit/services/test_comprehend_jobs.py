@@ -14,6 +14,7 @@ from modelyard.ai.questions import Finding, Item
 from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import SeededRandom
+from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.documents import Document, documents
 from modelyard.services.comprehend.job_kinds import PII_JOB, SENTIMENT_JOB, redacted
 from modelyard.services.comprehend.job_operations import DetectionJobs
@@ -74,13 +75,15 @@ class World:
             random=SeededRandom(1),
             roles=Roles(store=self.store, strict=False),
         )
-        self.sentiment, self.pii = DetectionJobs(jobs=jobs), DetectionJobs(jobs=jobs)
+        self.custom = CustomModels(store=self.store, models=self.models)  # type: ignore[arg-type]
+        self.sentiment = self.pii = DetectionJobs(jobs=jobs, custom=self.custom)
 
     def runner(self) -> JobRunner:
         return JobRunner(
             store=self.store,
             objects=self.objects,
             models=self.models,  # type: ignore[arg-type]
+            custom=self.custom,
             metering=Metering(usage=self.recorded, clock=self.clock),
             clock=self.clock,
             scratch=self.folder,

@@ -1,35 +1,26 @@
 """Comprehend's endpoints: a trained classifier that is hosted, and ClassifyDocument, which asks it.
 
-What an endpoint's status is, the platform's own hosting says: a classifier is a model like any other there. Endpoints of one
-classifier share its workers.
+What an endpoint's status is, the platform's own hosting says: a classifier is a model like any other there.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from modelyard.ai.catalogue import Ready
-from modelyard.ai.classifier import TASK
 from modelyard.base.arns import Arn
 from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError
 from modelyard.domain.listing import Entry, Query, page
-from modelyard.domain.text_training import MULTI_LABEL
 from modelyard.domain.usage import text_units
 from modelyard.services.changes import change
 from modelyard.services.comprehend.analysis import UNIT
-from modelyard.services.comprehend.classifiers import (
-    ENDPOINT_KIND,
-    RESULTS_DEFAULT,
-    find_classifier,
-    trained_model,
-)
+from modelyard.services.comprehend.classifiers import ENDPOINT_KIND, RESULTS_DEFAULT
+from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.texts import LONG_BYTES, check_size
-from modelyard.services.hosted_models import HostedModels
 from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, present
 from modelyard.services.metering import Metering
 from modelyard.services.sagemaker.resources import Roles, seconds
 from modelyard.store.resources import (
     AlreadyExists,
+    Change,
     Create,
     Delete,
     Json,
@@ -40,7 +31,6 @@ from modelyard.store.resources import (
 )
 
 ARN_TYPE = "document-classifier-endpoint"
-CLASSES_MAX = 1_000
 MEMBERS: Mapping[str, Members] = {
     "CreateEndpoint": {
         "EndpointName": EXECUTED,
@@ -68,7 +58,7 @@ class ClassifierEndpoints:
     """Endpoints of custom classifiers."""
 
     def __init__(
-        self, *, store: ResourceStore, roles: Roles, models: HostedModels, metering: Metering
+        self, *, store: ResourceStore, roles: Roles, models: CustomModels, metering: Metering
     ) -> None:
         self._store = store
         self._roles = roles
@@ -103,10 +93,13 @@ class ClassifierEndpoints:
         if model_arn is None:
             raise ServiceError("InvalidRequestException", "CreateEndpoint needs a ModelArn.")
         self._roles.check(call, data_access_role_arn)
-        ready = self._model(call, model_arn)
         key = Key(kind=ENDPOINT_KIND, account=call.account, region=call.region, name=endpoint_name)
+
+        def decide(_: Resource | None) -> tuple[Change, ...]:
+            return Create(key=key, spec=spec), self._models.hold(model_arn, call)
+
         try:
-            await self._store.write(Create(key=key, spec=spec))
+            await change(self._store, key, decide)
         except AlreadyExists:
             found = self._store.get(key)
             if found is None or client_request_token is None or found.spec != spec:
@@ -114,7 +107,7 @@ class ClassifierEndpoints:
                     "ResourceInUseException",
                     f"There is an endpoint {endpoint_name} already; choose another name.",
                 ) from None
-        await self._models.wish(ready)
+        await self._models.wish(model_arn, call)
         return {"EndpointArn": _arn(key), "ModelArn": model_arn}
 
     async def describe_endpoint(self, call: Call, *, endpoint_arn: str) -> Json:
@@ -140,11 +133,10 @@ class ClassifierEndpoints:
         }
         check("UpdateEndpoint", MEMBERS["UpdateEndpoint"], given)
         self._roles.check(call, desired_data_access_role_arn)
-        ready = None if desired_model_arn is None else self._model(call, desired_model_arn)
         key = self._find(call, endpoint_arn).key
         before: list[str] = []
 
-        def decide(_: Resource | None) -> Update:
+        def decide(_: Resource | None) -> tuple[Change, ...]:
             found = self._find(call, endpoint_arn)
             before[:] = [found.spec["ModelArn"]]
             changed = {
@@ -153,13 +145,14 @@ class ClassifierEndpoints:
                 "DataAccessRoleArn": desired_data_access_role_arn,
             }
             spec = {**found.spec, **present(changed)}
-            return Update(key=key, version=found.version, spec=spec, status=found.status)
+            update = Update(key=key, version=found.version, spec=spec)
+            return update, self._models.hold(spec["ModelArn"], call)
 
         written = await change(self._store, key, decide)
-        if ready is not None:
-            await self._models.wish(ready)
+        if desired_model_arn is not None:
+            await self._models.wish(desired_model_arn, call)
         if before[0] != written.spec["ModelArn"]:
-            await self._release(call, before[0])
+            await self._models.release(before[0], call)
         return present({"DesiredModelArn": desired_model_arn})
 
     async def delete_endpoint(self, call: Call, *, endpoint_arn: str) -> Json:
@@ -172,7 +165,7 @@ class ClassifierEndpoints:
 
         arn = self._find(call, endpoint_arn).spec["ModelArn"]
         await change(self._store, key, decide)
-        await self._release(call, arn)
+        await self._models.release(arn, call)
         return {}
 
     async def list_endpoints(
@@ -224,30 +217,12 @@ class ClassifierEndpoints:
             raise ServiceError("InvalidRequestException", "ClassifyDocument needs a Text.")
         check_size(text, LONG_BYTES)
         resource = self._find(call, endpoint_arn)
-        arn = resource.spec["ModelArn"]
-        mode = find_classifier(self._store, call, arn).spec["Mode"]
-        ready = self._model(call, arn)
-        (finding,) = await self._models.ask_pack(call, ready, TASK, [{"text": text}])
-        if finding.error:
-            raise ServiceError("InvalidRequestException", finding.error)
+        (said,) = await self._models.classify(resource.spec["ModelArn"], [text], call)
+        if isinstance(said, str):
+            raise ServiceError("InvalidRequestException", said)
         units = text_units(text)
         await self._metering.meter(call, usage_type="ClassifyDocument", quantity=units, unit=UNIT)
-        return classified(finding.result, mode)
-
-    def _model(self, call: Call, arn: str) -> Ready:
-        """Raises ``ServiceError`` where there is none that can be hosted."""
-        if ":document-classifier/" not in arn:
-            raise ServiceError(
-                "InvalidRequestException", "Modelyard hosts document classifiers only."
-            )
-        ready = trained_model(find_classifier(self._store, call, arn))
-        if ready is None:
-            raise ServiceError(
-                "ResourceUnavailableException",
-                f"The classifier {arn} is not trained: DescribeDocumentClassifier says why.",
-                status=404,
-            )
-        return ready
+        return said
 
     def _find(self, call: Call, arn: str) -> Resource:
         parsed = Arn.parse(arn)
@@ -265,16 +240,9 @@ class ClassifierEndpoints:
             )
         return found
 
-    async def _release(self, call: Call, arn: str) -> None:
-        """Nothing is hosted that no endpoint names."""
-        for one in self._store.list(ENDPOINT_KIND, account=call.account, region=call.region):
-            if one.spec["ModelArn"] == arn:
-                return
-        await self._models.forget(self._model(call, arn).pack.name)
-
     def _properties(self, call: Call, resource: Resource) -> Json:
         spec = resource.spec
-        status, message = self._models.state(self._model(call, spec["ModelArn"]))
+        status, message = self._models.state(spec["ModelArn"], call)
         return present(
             {
                 "EndpointArn": _arn(resource.key),
@@ -289,12 +257,6 @@ class ClassifierEndpoints:
                 "DataAccessRoleArn": spec.get("DataAccessRoleArn"),
             }
         )
-
-
-def classified(result: Mapping[str, Any], mode: str) -> Json:
-    """``Classes``, which exclude each other, or ``Labels``."""
-    shown = [{"Name": name, "Score": score} for name, score in result["scores"][:CLASSES_MAX]]
-    return {"Labels" if mode == MULTI_LABEL else "Classes": shown}
 
 
 def _arn(key: Key) -> str:

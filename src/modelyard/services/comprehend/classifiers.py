@@ -13,6 +13,8 @@ from modelyard.base.ids import RandomSource
 from modelyard.domain.listing import Entry, Query, page
 from modelyard.domain.text_training import MULTI_CLASS
 from modelyard.services.changes import change
+from modelyard.services.comprehend.jobs import ENDED as JOB_ENDED
+from modelyard.services.comprehend.jobs import KIND as JOB_KIND
 from modelyard.services.hosted_models import HostedModels
 from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, only, present
 from modelyard.services.sagemaker.resources import Roles, seconds
@@ -228,12 +230,11 @@ class Classifiers:
                     "The classifier is being trained: stop its training first.",
                     status=404,
                 )
-            for one in self._store.list(ENDPOINT_KIND, account=call.account, region=call.region):
-                if one.spec["ModelArn"] == document_classifier_arn:
-                    raise ServiceError(
-                        "ResourceInUseException",
-                        f"The endpoint {one.key.name} uses the classifier: delete it first.",
-                    )
+            user = user_of(self._store, key)
+            if user:
+                raise ServiceError(
+                    "ResourceInUseException", f"{user} uses the classifier: end that first."
+                )
             status = {**found.status, "Status": "DELETING"}
             return Update(key=key, version=found.version, status=status)
 
@@ -244,16 +245,34 @@ class Classifiers:
 
 def find_classifier(store: ResourceStore, call: Call, arn: str) -> Resource:
     """Of the caller's account and region. Raises ``ResourceNotFoundException``."""
-    parsed = Arn.parse(arn)
-    name = parsed.resource.removeprefix(f"{ARN_TYPE}/")
-    found = None
-    if (parsed.account, parsed.region) == (call.account, call.region) and name != parsed.resource:
-        found = store.get(Key(kind=KIND, account=call.account, region=call.region, name=name))
+    key = classifier_key(arn)
+    is_own = (key.account, key.region) == (call.account, call.region)
+    found = store.get(key) if is_own and f":{ARN_TYPE}/" in arn else None
     if found is None:
         raise ServiceError(
             "ResourceNotFoundException", f"The specified resource was not found: {arn}.", status=404
         )
     return found
+
+
+def classifier_key(arn: str) -> Key:
+    """Of the classifier that has this ARN."""
+    parsed = Arn.parse(arn)
+    name = parsed.resource.removeprefix(f"{ARN_TYPE}/")
+    return Key(kind=KIND, account=parsed.account, region=parsed.region, name=name)
+
+
+def user_of(store: ResourceStore, key: Key) -> str:
+    """An endpoint or a job that has not ended and names the classifier; empty: nobody does."""
+    arn = classifier_arn(key)
+    for one in store.list(ENDPOINT_KIND, account=key.account, region=key.region):
+        if one.spec["ModelArn"] == arn:
+            return f"The endpoint {one.key.name}"
+    for one in store.list(JOB_KIND, account=key.account, region=key.region):
+        named = one.spec.get("DocumentClassifierArn")
+        if named == arn and one.status["JobStatus"] not in JOB_ENDED:
+            return f"The job {one.key.name}"
+    return ""
 
 
 def trained_model(resource: Resource) -> Ready | None:

@@ -108,10 +108,10 @@ def _document(data: bytes, name: str, line: int | None, limit: int) -> Document:
 
 
 class Archive:
-    """``output.tar.gz`` with one file ``output``: a line of JSON a document."""
+    """``output.tar.gz`` with one file: a line of JSON a document."""
 
-    def __init__(self, objects: Objects, uri: str, scratch: Path) -> None:
-        self._objects, self._uri, self._scratch = objects, uri, scratch
+    def __init__(self, objects: Objects, uri: str, scratch: Path, file: str = "output") -> None:
+        self._objects, self._uri, self._scratch, self._file = objects, uri, scratch, file
         self._lines = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - closed by ``close``
 
     def add(self, document: Document, said: Json | str) -> None:
@@ -124,7 +124,7 @@ class Archive:
         self._lines.seek(0)
         with tempfile.TemporaryFile(dir=self._scratch) as packed:
             with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as squeezed:
-                about = tarfile.TarInfo("output")
+                about = tarfile.TarInfo(self._file)
                 about.size = size
                 with tarfile.open(fileobj=squeezed, mode="w") as archive:
                     archive.addfile(about, self._lines)

@@ -21,12 +21,18 @@ JOB_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobKind:
-    """``name`` as in ``StartSentimentDetectionJob``; ``task`` None: personal data, which takes two models."""
+    """``name`` as in ``StartSentimentDetectionJob``; ``task`` None: it takes more than one model, or a trained one,
+    and ``metered`` says as what it counts.
+
+    ``file`` is what the output's archive has inside; None: the output is no archive, but a file for each of the input.
+    """
 
     name: str
     label: str
     task: Task | None
+    metered: str = ""
     limit: int = JOB_BYTES
+    file: str | None = "output"
 
     @property
     def properties(self) -> str:
@@ -41,7 +47,7 @@ class JobKind:
     @property
     def usage_type(self) -> str:
         """What is metered."""
-        return "DetectPiiEntities" if self.task is None else self.task.usage_type
+        return self.metered if self.task is None else self.task.usage_type
 
 
 LANGUAGE_JOB = JobKind(name="DominantLanguageDetection", label="LANGUAGE", task=LANGUAGE)
@@ -50,10 +56,26 @@ KEY_PHRASES_JOB = JobKind(name="KeyPhrasesDetection", label="KP", task=KEY_PHRAS
 SENTIMENT_JOB = JobKind(
     name="SentimentDetection", label="SENTIMENT", task=SENTIMENT, limit=SHORT_BYTES
 )
-PII_JOB = JobKind(name="PiiEntitiesDetection", label="PII", task=None)
+PII_JOB = JobKind(
+    name="PiiEntitiesDetection", label="PII", task=None, metered="DetectPiiEntities", file=None
+)
+CLASSIFICATION_JOB = JobKind(
+    name="DocumentClassification",
+    label="CLN",
+    task=None,
+    metered="ClassifyDocument",
+    file="predictions.jsonl",
+)
 KINDS: Mapping[str, JobKind] = {
     kind.name: kind
-    for kind in (LANGUAGE_JOB, ENTITIES_JOB, KEY_PHRASES_JOB, SENTIMENT_JOB, PII_JOB)
+    for kind in (
+        LANGUAGE_JOB,
+        ENTITIES_JOB,
+        KEY_PHRASES_JOB,
+        SENTIMENT_JOB,
+        PII_JOB,
+        CLASSIFICATION_JOB,
+    )
 }
 
 

@@ -1,10 +1,13 @@
-"""Start, Describe, List and Stop of each kind of Comprehend's jobs."""
+"""Start, Describe, List and Stop of each kind of Comprehend's jobs; those of classification AWS does not stop."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from modelyard.base.call import Call
+from modelyard.base.errors import ServiceError
+from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.job_kinds import (
+    CLASSIFICATION_JOB,
     ENTITIES_JOB,
     KEY_PHRASES_JOB,
     LANGUAGE_JOB,
@@ -14,7 +17,7 @@ from modelyard.services.comprehend.job_kinds import (
 )
 from modelyard.services.comprehend.jobs import START, Jobs
 from modelyard.services.members import Members
-from modelyard.store.resources import Json
+from modelyard.store.resources import Change, Json
 
 MEMBERS: Mapping[str, Members] = START
 Operation = Callable[..., Coroutine[Any, Any, Json]]
@@ -51,8 +54,9 @@ def _stop(kind: JobKind) -> Operation:
 class DetectionJobs:
     """The kinds differ in what they are started with; the rest is the same of each."""
 
-    def __init__(self, *, jobs: Jobs) -> None:
+    def __init__(self, *, jobs: Jobs, custom: CustomModels) -> None:
         self.jobs = jobs
+        self.custom = custom
 
     async def start_dominant_language_detection_job(
         self,
@@ -210,3 +214,44 @@ class DetectionJobs:
     describe_pii_entities_detection_job = _describe(PII_JOB)
     list_pii_entities_detection_jobs = _list(PII_JOB)
     stop_pii_entities_detection_job = _stop(PII_JOB)
+
+    async def start_document_classification_job(
+        self,
+        call: Call,
+        *,
+        input_data_config: Json,
+        output_data_config: Json,
+        data_access_role_arn: str,
+        job_name: str | None = None,
+        document_classifier_arn: str | None = None,
+        client_request_token: str | None = None,
+        volume_kms_key_id: str | None = None,
+        vpc_config: Json | None = None,
+        tags: Sequence[Json] | None = None,
+        flywheel_arn: str | None = None,
+    ) -> Json:
+        given = {
+            "InputDataConfig": input_data_config,
+            "OutputDataConfig": output_data_config,
+            "DataAccessRoleArn": data_access_role_arn,
+            "JobName": job_name,
+            "DocumentClassifierArn": document_classifier_arn,
+            "ClientRequestToken": client_request_token,
+            "VolumeKmsKeyId": volume_kms_key_id,
+            "VpcConfig": vpc_config,
+            "Tags": tags,
+            "FlywheelArn": flywheel_arn,
+        }
+
+        def hold() -> tuple[Change, ...]:
+            if document_classifier_arn is None:
+                raise ServiceError(
+                    "InvalidRequestException",
+                    "StartDocumentClassificationJob needs a DocumentClassifierArn.",
+                )
+            return (self.custom.hold(document_classifier_arn, call),)
+
+        return await self.jobs.start(CLASSIFICATION_JOB, call, given, hold=hold)
+
+    describe_document_classification_job = _describe(CLASSIFICATION_JOB)
+    list_document_classification_jobs = _list(CLASSIFICATION_JOB)

@@ -15,6 +15,7 @@ from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
 from modelyard.domain.usage import text_units
 from modelyard.services.comprehend.analysis import UNIT, ask, personal_data
+from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.documents import (
     EMPTY,
     PER_LINE,
@@ -25,7 +26,7 @@ from modelyard.services.comprehend.documents import (
     Objects,
     documents,
 )
-from modelyard.services.comprehend.job_kinds import KINDS, JobKind, redacted
+from modelyard.services.comprehend.job_kinds import CLASSIFICATION_JOB, KINDS, JobKind, redacted
 from modelyard.services.comprehend.jobs import KIND, output_uri
 from modelyard.services.comprehend.shapes import pii_entities
 from modelyard.services.hosted_models import HostedModels, PackNotInstalled
@@ -55,6 +56,7 @@ class JobRunner:
         store: ResourceStore,
         objects: Objects,
         models: HostedModels,
+        custom: CustomModels,
         metering: Metering,
         clock: Clock,
         scratch: Path,
@@ -62,6 +64,7 @@ class JobRunner:
         self._store = store
         self._objects = objects
         self._models = models
+        self._custom = custom
         self._metering = metering
         self._clock = clock
         self._scratch = scratch
@@ -93,6 +96,7 @@ class JobRunner:
         """One job to its end, whatever that is."""
         try:
             await self._end(key, *await self._outcome(key))
+            await self._release(key)
         finally:
             del self._running[key]
             self._wake.set()
@@ -116,6 +120,12 @@ class JobRunner:
     async def _end(self, key: Key, status: str, message: str) -> None:
         change = {"JobStatus": status, "EndTime": self._clock.now()}
         await self._write(key, {**change, "Message": message} if message else change)
+
+    async def _release(self, key: Key) -> None:
+        resource = self._store.get(key)
+        arn = resource and resource.spec.get("DocumentClassifierArn")
+        if arn:
+            await self._custom.release(arn, self._call(key, CLASSIFICATION_JOB))
 
     async def _write(self, key: Key, change: Json) -> None:
         """Change the status, whoever else does; a job that was deleted meanwhile has none."""
@@ -148,8 +158,8 @@ class JobRunner:
         uri = output_uri(key, spec)
         output = (
             FileByFile(self._objects, uri)
-            if kind.task is None
-            else Archive(self._objects, uri, self._scratch)
+            if kind.file is None
+            else Archive(self._objects, uri, self._scratch, kind.file)
         )
         units = 0
         try:
@@ -196,6 +206,14 @@ class JobRunner:
         self, call: Call, kind: JobKind, spec: Json, batch: Sequence[Document]
     ) -> list[Json | str]:
         texts = [one.text for one in batch]
+        if kind is CLASSIFICATION_JOB:
+            answers = await self._custom.classify(spec["DocumentClassifierArn"], texts, call)
+            return [
+                refused(document, said)
+                if isinstance(said, str)
+                else {**_place_in_words(document), **said}
+                for document, said in zip(batch, answers, strict=True)
+            ]
         language = spec.get("LanguageCode") or "*"
         if kind.task is None:
             found = await personal_data(self._models, call, language, texts)
@@ -208,13 +226,7 @@ class JobRunner:
         said: list[Json | str] = []
         for document, finding in zip(batch, findings, strict=True):
             if finding.error:
-                said.append(
-                    {
-                        **document.place,
-                        "ErrorCode": "INVALID_REQUEST",
-                        "ErrorMessage": finding.error,
-                    }
-                )
+                said.append(refused(document, finding.error))
             else:
                 said.append({**document.place, **kind.task.shape(document.text, finding)})
         return said
@@ -240,6 +252,16 @@ def take(source: Iterator[Document]) -> list[Document]:
         if len(batch) >= BATCH or size >= BATCH_BYTES:
             break
     return batch
+
+
+def _place_in_words(document: Document) -> Json:
+    """The predictions of a classifier have the line as text; so AWS's guide shows them."""
+    return {name: str(value) for name, value in document.place.items()}
+
+
+def refused(document: Document, reason: str) -> Json:
+    """What the output has of a document that its model refuses."""
+    return {**document.place, "ErrorCode": "INVALID_REQUEST", "ErrorMessage": reason}
 
 
 def _fault(document: Document, spec: Json) -> Json | str:

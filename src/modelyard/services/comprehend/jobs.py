@@ -1,7 +1,7 @@
 """Comprehend's asynchronous jobs as resources: start, describe, list, stop. ``job_runner`` does what they ask for."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelyard.base.arns import Arn
@@ -16,6 +16,7 @@ from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, che
 from modelyard.services.sagemaker.resources import Roles, seconds
 from modelyard.store.resources import (
     AlreadyExists,
+    Change,
     Create,
     Json,
     Key,
@@ -46,6 +47,9 @@ START: Mapping[str, Members] = {
         **_OF_TEXT, "EntityRecognizerArn": REFUSED, "FlywheelArn": REFUSED
     },
     "StartKeyPhrasesDetectionJob": _OF_TEXT,
+    "StartDocumentClassificationJob": {
+        **_COMMON, **_VOLUME, "DocumentClassifierArn": EXECUTED, "FlywheelArn": REFUSED
+    },
     "StartSentimentDetectionJob": _OF_TEXT,
     "StartPiiEntitiesDetectionJob": {
         **_COMMON,
@@ -58,11 +62,12 @@ _SHOWN = (
     "JobName",
     "InputDataConfig",
     "LanguageCode",
+    "DocumentClassifierArn",
     "DataAccessRoleArn",
     "Mode",
     "RedactionConfig",
 )
-_ENDED = ("COMPLETED", "FAILED", "STOPPED")
+ENDED = ("COMPLETED", "FAILED", "STOPPED")
 
 
 class Jobs:
@@ -76,8 +81,15 @@ class Jobs:
         self._random = random
         self._roles = roles
 
-    async def start(self, kind: JobKind, call: Call, given: Mapping[str, Any]) -> Json:
-        """The same token with the same input is the same job. Raises ``ServiceError``."""
+    async def start(
+        self,
+        kind: JobKind,
+        call: Call,
+        given: Mapping[str, Any],
+        *,
+        hold: Callable[[], tuple[Change, ...]] = tuple,
+    ) -> Json:
+        """The same token with the same input is the same job; ``hold`` is written with it. Raises ``ServiceError``."""
         members = present(given)
         operation = f"Start{kind.name}Job"
         check(operation, START[operation], members)
@@ -89,7 +101,9 @@ class Jobs:
         spec = {"Job": kind.name, **members}
         status = {"JobStatus": "SUBMITTED"}
         try:
-            await self._store.write(Create(key=key, spec=spec, status=status))
+            await change(
+                self._store, key, lambda _: (Create(key=key, spec=spec, status=status), *hold())
+            )
         except AlreadyExists:
             found = self._store.get(key)
             if found is not None and found.spec != spec:
@@ -98,7 +112,14 @@ class Jobs:
                     "The ClientRequestToken was used for another job; use another one.",
                 ) from None
             status = found.status if found is not None else status
-        return {"JobId": job_id, "JobArn": _arn(key, kind), "JobStatus": status["JobStatus"]}
+        return present(
+            {
+                "JobId": job_id,
+                "JobArn": _arn(key, kind),
+                "JobStatus": status["JobStatus"],
+                "DocumentClassifierArn": spec.get("DocumentClassifierArn"),
+            }
+        )
 
     def describe(self, kind: JobKind, call: Call, job_id: str) -> Json:
         """Raises ``JobNotFoundException``."""
@@ -147,7 +168,7 @@ class Jobs:
         def decide(resource: Resource | None) -> Update:
             found = resource if resource is not None else self._find(kind, call, job_id)
             status = dict(found.status)
-            if status["JobStatus"] not in _ENDED:
+            if status["JobStatus"] not in ENDED:
                 status["JobStatus"] = "STOP_REQUESTED"
             return Update(key=key, version=found.version, status=status)
 
@@ -169,7 +190,7 @@ def output_uri(key: Key, spec: Json) -> str:
     kind = KINDS[spec["Job"]]
     folder = spec["OutputDataConfig"]["S3Uri"].rstrip("/")
     place = f"{folder}/{key.account}-{kind.label}-{key.name}/output/"
-    return place if kind.task is None else f"{place}output.tar.gz"
+    return place if kind.file is None else f"{place}output.tar.gz"
 
 
 def _properties(resource: Resource, kind: JobKind) -> Json:
