@@ -1,4 +1,4 @@
-"""Comprehend's custom classifiers through boto3: trained in a job, hosted at an endpoint, metered."""
+"""Comprehend learning from a user's texts through boto3: classifiers, trained in a job and hosted; topics."""
 
 import io
 import json
@@ -220,3 +220,32 @@ def test_a_missing_bucket_and_an_unknown_classifier_are_said(platform: Platform)
     assert code_of(describe, DocumentClassifierArn=arn) == "ResourceNotFoundException"
     elsewhere = "arn:aws:comprehend:eu-west-1:123456789012:document-classifier/many"
     assert code_of(describe, DocumentClassifierArn=elsewhere) == "ResourceNotFoundException"
+
+
+def test_topics_of_a_folder_are_found(platform: Platform, bucket: str) -> None:
+    texts = "".join(f"{words}\n" for words in WORDS.values()) * 30
+    platform.client("s3").put_object(Bucket=bucket, Key="texts/a.txt", Body=texts.encode())
+    client = platform.client("comprehend")
+    job = client.start_topics_detection_job(
+        DataAccessRoleArn=ROLE,
+        NumberOfTopics=3,
+        InputDataConfig={"S3Uri": f"s3://{bucket}/texts/", "InputFormat": "ONE_DOC_PER_LINE"},
+        OutputDataConfig={"S3Uri": f"s3://{bucket}/topics"},
+    )
+
+    def look() -> Any:
+        return client.describe_topics_detection_job(JobId=job["JobId"])[
+            "TopicsDetectionJobProperties"
+        ]
+
+    seen = until(look, lambda seen: seen["JobStatus"] in ("COMPLETED", "FAILED"))
+    assert seen["JobStatus"] == "COMPLETED", seen
+    (listed,) = client.list_topics_detection_jobs()["TopicsDetectionJobPropertiesList"]
+    assert listed["JobId"] == job["JobId"]
+    place = seen["OutputDataConfig"]["S3Uri"].removeprefix(f"s3://{bucket}/")
+    packed = platform.client("s3").get_object(Bucket=bucket, Key=place)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        rows = archive.extractfile("doc-topics.csv").read().decode().splitlines()  # type: ignore[union-attr]
+    assert rows[0] == "docname,topic,proportion" and len(rows) == 91
+    assert [row.split(",")[1] for row in rows[1:4]] == [row.split(",")[1] for row in rows[4:7]]
+    assert len({row.split(",")[1] for row in rows[1:4]}) == 3

@@ -20,6 +20,7 @@ ENGINES: Mapping[str, str] = {
     "pii": "modelyard.ai.pii",
     "sentiment": "modelyard.ai.sentiment",
     "spacy": "modelyard.ai.spacy_pipeline",
+    "topics": "modelyard.ai.topics",
 }
 """Name to the module that has ``load(folder, options)``."""
 

@@ -144,6 +144,7 @@ COMPREHEND: dict[type, tuple[str, ...]] = {
         "StartSentimentDetectionJob", "DescribeSentimentDetectionJob", "ListSentimentDetectionJobs",
         "StopSentimentDetectionJob",
         "StartDocumentClassificationJob", "DescribeDocumentClassificationJob", "ListDocumentClassificationJobs",
+        "StartTopicsDetectionJob", "DescribeTopicsDetectionJob", "ListTopicsDetectionJobs",
         "StartPiiEntitiesDetectionJob", "DescribePiiEntitiesDetectionJob", "ListPiiEntitiesDetectionJobs",
         "StopPiiEntitiesDetectionJob",
     ),

@@ -1,6 +1,7 @@
 """Comprehend's jobs: from documents in a bucket to an archive beside them, once, whatever happens on the way."""
 
 import asyncio
+import csv
 import io
 import json
 import tarfile
@@ -30,6 +31,10 @@ from modelyard.testing.memory_store import MemoryResourceStore
 ROLE = "arn:aws:iam::123456789012:role/x"
 ANSWERS: Mapping[str, Any] = {
     "sentiment": {"scores": {"POSITIVE": 1.0, "NEGATIVE": 0.0, "NEUTRAL": 0.0, "MIXED": 0.0}},
+    "topics": {
+        "terms": [[["soup", 0.75], ['bread, or "loaf"', 0.25]], [["goal", 1.0]]],
+        "shares": [[[1, 1.0]], [[0, 0.75], [1, 0.25]]],
+    },
     "pii-patterns": {"entities": [["PIN", 0, 1, 0.9]]},
     "pii-names": {"entities": [["PERSON", 2, 5, 0.9]]},
 }
@@ -40,6 +45,7 @@ class Models:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.items: list[Item] = []
         self.before: Callable[[], Coroutine[Any, Any, None]] = self._nothing
 
     async def _nothing(self) -> None:
@@ -50,6 +56,7 @@ class Models:
     ) -> list[Finding]:
         await self.before()
         self.batches.append(len(items))
+        self.items += items
         return [Finding(result=ANSWERS[task]) for _ in items]
 
 
@@ -372,3 +379,67 @@ def test_an_object_itself_is_an_input(tmp_path: Path) -> None:
     found = list(documents(objects, "s3://b/in/a.txt", form="ONE_DOC_PER_FILE", limit=100))
     assert found == [Document(file="a.txt", line=None, text="text")]
     objects.close()
+
+
+def table(archive: bytes, name: str) -> list[list[str]]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        file = opened.extractfile(name)
+        assert file is not None
+        return list(csv.reader(io.TextIOWrapper(file)))
+
+
+def test_a_collections_topics_are_two_tables(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.put("in/a.txt", b"a goal\n\nsoup and bread\n")
+        started = await world.sentiment.start_topics_detection_job(
+            call(),
+            input_data_config={"S3Uri": "s3://b/in/"},
+            output_data_config={"S3Uri": "s3://b/out"},
+            data_access_role_arn=ROLE,
+            number_of_topics=2,
+        )
+        job = started["JobId"]
+        assert (await world.ended(job)).status["JobStatus"] == "COMPLETED"
+        said = await world.sentiment.describe_topics_detection_job(call(), job_id=job)
+        about = said["TopicsDetectionJobProperties"]
+        assert about["NumberOfTopics"] == 2
+        archive = world.read(about["OutputDataConfig"]["S3Uri"])
+        assert table(archive, "topic-terms.csv") == [
+            ["topic", "term", "weight"],
+            ["000", "soup", "0.75"],
+            ["000", 'bread, or "loaf"', "0.25"],
+            ["001", "goal", "1.0"],
+        ]
+        assert table(archive, "doc-topics.csv") == [
+            ["docname", "topic", "proportion"],
+            ["a.txt:0", "001", "1.0"],
+            ["a.txt:2", "000", "0.75"],
+            ["a.txt:2", "001", "0.25"],
+        ]
+        assert world.models.items == [{"texts": ["a goal", "soup and bread"], "topics": 2}]
+        (used,) = world.recorded.used.values()
+        assert (used.quantity, used.unit) == (1, "MB")
+
+    scenario(tmp_path, body)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"\n\n", "no document that has text"), (b"words\n" * 2_000_000, "SIZE_LIMIT_EXCEEDED")],
+)
+def test_a_collection_without_text_or_too_large_fails_and_says_why(
+    tmp_path: Path, data: bytes, message: str
+) -> None:
+    async def body(world: World) -> None:
+        world.put("in/a.txt", data)
+        started = await world.sentiment.start_topics_detection_job(
+            call(),
+            input_data_config={"S3Uri": "s3://b/in/"},
+            output_data_config={"S3Uri": "s3://b/out"},
+            data_access_role_arn=ROLE,
+        )
+        ended = await world.ended(started["JobId"])
+        assert ended.status["JobStatus"] == "FAILED" and message in ended.status["Message"]
+        assert not world.recorded.used
+
+    scenario(tmp_path, body)

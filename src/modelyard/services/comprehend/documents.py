@@ -4,7 +4,7 @@ import gzip
 import io
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
@@ -122,18 +122,28 @@ class Archive:
         """Write the object, whole. Raises ``JobFailed``."""
         size = self._lines.tell()
         self._lines.seek(0)
-        with tempfile.TemporaryFile(dir=self._scratch) as packed:
-            with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as squeezed:
-                about = tarfile.TarInfo(self._file)
-                about.size = size
-                with tarfile.open(fileobj=squeezed, mode="w") as archive:
-                    archive.addfile(about, self._lines)
-            packed.seek(0)
-            _write(self._objects, self._uri, packed, "application/gzip")
+        write_archive(self._objects, self._uri, self._scratch, {self._file: (self._lines, size)})
 
     def close(self) -> None:
         """Let go of the lines."""
         self._lines.close()
+
+
+def write_archive(
+    objects: Objects, uri: str, scratch: Path, members: Mapping[str, tuple[IO[bytes], int]]
+) -> None:
+    """A compressed archive of files and their sizes, whole or not at all. Raises ``JobFailed``."""
+    with tempfile.TemporaryFile(dir=scratch) as packed:
+        with (
+            gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as squeezed,
+            tarfile.open(fileobj=squeezed, mode="w") as archive,
+        ):
+            for name, (file, size) in members.items():
+                about = tarfile.TarInfo(name)
+                about.size = size
+                archive.addfile(about, file)
+        packed.seek(0)
+        _write(objects, uri, packed, "application/gzip")
 
 
 class FileByFile:

@@ -66,6 +66,9 @@ CLASSIFICATION_JOB = JobKind(
     metered="ClassifyDocument",
     file="predictions.jsonl",
 )
+TOPICS_JOB = JobKind(
+    name="TopicsDetection", label="TOPICS", task=None, metered="StartTopicsDetectionJob"
+)
 KINDS: Mapping[str, JobKind] = {
     kind.name: kind
     for kind in (
@@ -75,6 +78,7 @@ KINDS: Mapping[str, JobKind] = {
         SENTIMENT_JOB,
         PII_JOB,
         CLASSIFICATION_JOB,
+        TOPICS_JOB,
     )
 }
 

@@ -1,4 +1,4 @@
-"""Start, Describe, List and Stop of each kind of Comprehend's jobs; those of classification AWS does not stop."""
+"""Start, Describe, List and Stop of each kind of Comprehend's jobs; those of classification and topics AWS does not stop."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -13,6 +13,7 @@ from modelyard.services.comprehend.job_kinds import (
     LANGUAGE_JOB,
     PII_JOB,
     SENTIMENT_JOB,
+    TOPICS_JOB,
     JobKind,
 )
 from modelyard.services.comprehend.jobs import START, Jobs
@@ -255,3 +256,33 @@ class DetectionJobs:
 
     describe_document_classification_job = _describe(CLASSIFICATION_JOB)
     list_document_classification_jobs = _list(CLASSIFICATION_JOB)
+
+    async def start_topics_detection_job(
+        self,
+        call: Call,
+        *,
+        input_data_config: Json,
+        output_data_config: Json,
+        data_access_role_arn: str,
+        job_name: str | None = None,
+        number_of_topics: int | None = None,
+        client_request_token: str | None = None,
+        volume_kms_key_id: str | None = None,
+        vpc_config: Json | None = None,
+        tags: Sequence[Json] | None = None,
+    ) -> Json:
+        given = {
+            "InputDataConfig": input_data_config,
+            "OutputDataConfig": output_data_config,
+            "DataAccessRoleArn": data_access_role_arn,
+            "JobName": job_name,
+            "NumberOfTopics": number_of_topics,
+            "ClientRequestToken": client_request_token,
+            "VolumeKmsKeyId": volume_kms_key_id,
+            "VpcConfig": vpc_config,
+            "Tags": tags,
+        }
+        return await self.jobs.start(TOPICS_JOB, call, given)
+
+    describe_topics_detection_job = _describe(TOPICS_JOB)
+    list_topics_detection_jobs = _list(TOPICS_JOB)

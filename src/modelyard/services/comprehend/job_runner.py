@@ -5,16 +5,20 @@ the job's id, so that it counts once. No engine runs here; what blocks runs in t
 """
 
 import asyncio
+import io
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from modelyard.base.call import Call, Principal
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
 from modelyard.domain.usage import text_units
-from modelyard.services.comprehend.analysis import UNIT, ask, personal_data
+from modelyard.services.comprehend import topics
+from modelyard.services.comprehend.analysis import SERVICE, UNIT, ask, personal_data
 from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.documents import (
     EMPTY,
@@ -25,14 +29,22 @@ from modelyard.services.comprehend.documents import (
     JobFailed,
     Objects,
     documents,
+    write_archive,
 )
-from modelyard.services.comprehend.job_kinds import CLASSIFICATION_JOB, KINDS, JobKind, redacted
+from modelyard.services.comprehend.job_kinds import (
+    CLASSIFICATION_JOB,
+    KINDS,
+    TOPICS_JOB,
+    JobKind,
+    redacted,
+)
 from modelyard.services.comprehend.jobs import KIND, output_uri
 from modelyard.services.comprehend.shapes import pii_entities
 from modelyard.services.hosted_models import HostedModels, PackNotInstalled
 from modelyard.services.metering import Metering
 from modelyard.store.resources import Json, Key, Resource, ResourceStore, Update, VersionConflict
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 JOBS_AT_ONCE = 4
 BATCH, BATCH_BYTES = 50, 1_000_000
@@ -155,6 +167,20 @@ class JobRunner:
             form=given.get("InputFormat") or PER_LINE,
             limit=kind.limit,
         )
+        work = self._topics if kind is TOPICS_JOB else self._each
+        quantity, unit = await work(key, kind, source)
+        if quantity:
+            await self._metering.meter(
+                self._call(key, kind),
+                usage_type=kind.usage_type,
+                quantity=quantity,
+                unit=unit,
+                repeat_id=key.name,
+            )
+
+    async def _each(self, key: Key, kind: JobKind, source: Iterator[Document]) -> tuple[int, str]:
+        """Documents one by one, a batch a question; how many units they were."""
+        spec = self._current(key).spec
         uri = output_uri(key, spec)
         output = (
             FileByFile(self._objects, uri)
@@ -165,8 +191,9 @@ class JobRunner:
         try:
             while batch := await asyncio.to_thread(take, source):
                 self._current(key)
-                said = await self._say(key, kind, spec, [one for one in batch if one.error is None])
-                units += sum(text_units(one.text) for one in batch if one.error is None)
+                good = [one for one in batch if one.error is None]
+                said = await self._patiently(key, partial(self._ask, key, kind, spec, good))
+                units += sum(text_units(one.text) for one in good)
                 answers = iter(said)
                 for document in batch:
                     is_good = document.error is None
@@ -175,24 +202,33 @@ class JobRunner:
             await asyncio.to_thread(output.finish)
         finally:
             output.close()
-        if units:
-            await self._metering.meter(
-                self._call(key, kind),
-                usage_type=kind.usage_type,
-                quantity=units,
-                unit=UNIT,
-                repeat_id=key.name,
-            )
+        return units, UNIT
 
-    async def _say(
-        self, key: Key, kind: JobKind, spec: Json, batch: Sequence[Document]
-    ) -> list[Json | str]:
-        """Of each document what the output has of it; tried again where the model is restarting."""
-        if not batch:
-            return []
+    async def _topics(self, key: Key, kind: JobKind, source: Iterator[Document]) -> tuple[int, str]:
+        """All documents at once; how many megabytes they were."""
+        spec = self._current(key).spec
+        found = await asyncio.to_thread(topics.collection, source)
+        item = topics.question(found, spec)
+        (finding,) = await self._patiently(
+            key,
+            lambda: self._models.ask(self._call(key, kind), SERVICE, topics.TASK, "*", [item]),
+        )
+        if finding.error:
+            raise JobFailed(f"INVALID_INPUT: {finding.error}")
+        self._current(key)
+        members = {
+            name: (io.BytesIO(data), len(data))
+            for name, data in topics.tables(found, finding.result).items()
+        }
+        uri = output_uri(key, spec)
+        await asyncio.to_thread(write_archive, self._objects, uri, self._scratch, members)
+        return topics.megabytes(found), "MB"
+
+    async def _patiently(self, key: Key, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer; asked for again where the model is restarting."""
         for attempt in itertools.count():
             try:
-                return await self._ask(self._call(key, kind), kind, spec, batch)
+                return await ask()
             except PackNotInstalled:
                 raise
             except ServiceError as error:
@@ -203,8 +239,12 @@ class JobRunner:
         raise AssertionError("counting does not end")
 
     async def _ask(
-        self, call: Call, kind: JobKind, spec: Json, batch: Sequence[Document]
+        self, key: Key, kind: JobKind, spec: Json, batch: Sequence[Document]
     ) -> list[Json | str]:
+        """Of each document what the output has of it."""
+        if not batch:
+            return []
+        call = self._call(key, kind)
         texts = [one.text for one in batch]
         if kind is CLASSIFICATION_JOB:
             answers = await self._custom.classify(spec["DocumentClassifierArn"], texts, call)

@@ -51,6 +51,7 @@ START: Mapping[str, Members] = {
         **_COMMON, **_VOLUME, "DocumentClassifierArn": EXECUTED, "FlywheelArn": REFUSED
     },
     "StartSentimentDetectionJob": _OF_TEXT,
+    "StartTopicsDetectionJob": {**_COMMON, **_VOLUME, "NumberOfTopics": EXECUTED},
     "StartPiiEntitiesDetectionJob": {
         **_COMMON,
         "LanguageCode": EXECUTED,
@@ -63,6 +64,7 @@ _SHOWN = (
     "InputDataConfig",
     "LanguageCode",
     "DocumentClassifierArn",
+    "NumberOfTopics",
     "DataAccessRoleArn",
     "Mode",
     "RedactionConfig",
