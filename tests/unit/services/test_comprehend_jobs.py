@@ -425,7 +425,11 @@ def test_a_collections_topics_are_two_tables(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"\n\n", "no document that has text"), (b"words\n" * 2_000_000, "SIZE_LIMIT_EXCEEDED")],
+    [
+        (b"\n\n", "no document that has text"),
+        (b"w\n" * 100_001, "SIZE_LIMIT_EXCEEDED"),
+        ((b"w" * 999_999 + b"\n") * 11, "SIZE_LIMIT_EXCEEDED"),
+    ],
 )
 def test_a_collection_without_text_or_too_large_fails_and_says_why(
     tmp_path: Path, data: bytes, message: str

@@ -11,6 +11,7 @@ from modelyard.store.resources import Json
 TASK = "topics"
 COLLECTION_BYTES = 10_000_000
 """Of all texts, which travel to the model as one question."""
+DOCUMENTS_MAX = 100_000
 TOPICS_DEFAULT = 25
 MEGABYTE = 1_000_000
 
@@ -21,9 +22,10 @@ def collection(source: Iterable[Document]) -> list[Document]:
     size = 0
     for document in source:
         size += len(document.text.encode())
-        if size > COLLECTION_BYTES:
+        if size > COLLECTION_BYTES or len(found) >= DOCUMENTS_MAX:
             raise JobFailed(
-                f"SIZE_LIMIT_EXCEEDED: The documents are larger than {COLLECTION_BYTES} bytes; use fewer of them."
+                f"SIZE_LIMIT_EXCEEDED: There are more than {DOCUMENTS_MAX} documents or {COLLECTION_BYTES} bytes "
+                "of text; use fewer of them."
             )
         if document.error is None:
             found.append(document)
