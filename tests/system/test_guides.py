@@ -85,6 +85,19 @@ def test_an_asynchronous_invocation_leaves_its_answer_where_it_says(guided: Plat
     assert float(guided.client("s3").get_object(Bucket="results", Key=key)["Body"].read()) == 42.0
 
 
+def test_policies_let_the_asynchronous_endpoint_scale_to_zero(guided: Platform) -> None:
+    (code,) = blocks("autoscaling")
+    run(guided, code)
+    scaling = guided.client("application-autoscaling")
+    found = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert sorted(one["PolicyName"] for one in found) == [
+        "backlog-of-an-instance",
+        "backlog-without-capacity",
+    ]
+    (target,) = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 5)
+
+
 def test_the_words_of_a_script_that_yields_come_as_they_are_said(
     guided: Platform, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Answers that come in parts, and answers that come later: a script's endpoints through real boto3 and the AWS CLI."""
 
 import base64
+import datetime
 import io
 import json
 import os
@@ -338,3 +339,134 @@ def test_every_accepted_request_has_one_result_though_control_and_workers_are_ki
     bodies = [len(json.loads(read(platform, one["OutputLocation"]))) for one in accepted]
     assert bodies == list(range(60))
     assert len(keys(platform, "failed/")) == before
+
+
+TARGET = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/queued/variant/all",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+
+
+def counts(platform: Platform) -> tuple[str, int]:
+    said = platform.client("sagemaker").describe_endpoint(EndpointName="queued")
+    return said["EndpointStatus"], said["ProductionVariants"][0]["CurrentInstanceCount"]
+
+
+def ring(cloudwatch: Any, alarm: str, points: list[float]) -> None:
+    """As after minutes of such data."""
+    cloudwatch.set_alarm_state(
+        AlarmName=alarm,
+        StateValue="ALARM",
+        StateReason="by hand",
+        StateReasonData=json.dumps({"version": "1.0", "recentDatapoints": points}),
+    )
+
+
+def without_capacity(cloudwatch: Any) -> float:
+    now = datetime.datetime.now(datetime.UTC)
+    found = cloudwatch.get_metric_statistics(
+        Namespace="AWS/SageMaker",
+        MetricName="HasBacklogWithoutCapacity",
+        Dimensions=[{"Name": "EndpointName", "Value": "queued"}],
+        StartTime=now - datetime.timedelta(minutes=2),
+        EndTime=now + datetime.timedelta(minutes=1),
+        Period=60,
+        Statistics=["Maximum"],
+    )["Datapoints"]
+    return max((float(one["Maximum"]) for one in found), default=0.0)
+
+
+def test_an_asynchronous_endpoint_scales_to_zero_and_a_request_brings_an_instance_back(
+    platform: Platform, queued: str
+) -> None:
+    """AWS's two policies: the backlog of an instance is tracked, and a backlog without any instance adds one."""
+    scaling, cloudwatch = platform.client("application-autoscaling"), platform.client("cloudwatch")
+    scaling.register_scalable_target(**TARGET, MinCapacity=0, MaxCapacity=2)
+    tracked = scaling.put_scaling_policy(
+        **TARGET,
+        PolicyName="backlog-of-an-instance",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 5.0,
+            "CustomizedMetricSpecification": {
+                "MetricName": "ApproximateBacklogSizePerInstance",
+                "Namespace": "AWS/SageMaker",
+                "Dimensions": [{"Name": "EndpointName", "Value": queued}],
+                "Statistic": "Average",
+            },
+            "ScaleInCooldown": 0,
+            "ScaleOutCooldown": 0,
+        },
+    )
+    added = scaling.put_scaling_policy(
+        **TARGET,
+        PolicyName="backlog-without-capacity",
+        PolicyType="StepScaling",
+        StepScalingPolicyConfiguration={
+            "AdjustmentType": "ChangeInCapacity",
+            "MetricAggregationType": "Average",
+            "Cooldown": 0,
+            "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
+        },
+    )
+    cloudwatch.put_metric_alarm(
+        AlarmName="queued-without-capacity",
+        MetricName="HasBacklogWithoutCapacity",
+        Namespace="AWS/SageMaker",
+        Statistic="Average",
+        EvaluationPeriods=2,
+        DatapointsToAlarm=2,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="missing",
+        Dimensions=[{"Name": "EndpointName", "Value": queued}],
+        Period=60,
+        AlarmActions=[added["PolicyARN"]],
+    )
+    low = next(one["AlarmName"] for one in tracked["Alarms"] if "AlarmLow" in one["AlarmName"])
+    ring(cloudwatch, low, [0.0] * 15)
+    eventually(lambda: counts(platform) == ("InService", 0))
+    cloudwatch.set_alarm_state(AlarmName=low, StateValue="OK", StateReason="seen")
+
+    answer = later(platform, {"plain": 4}, InferenceId="woken")
+    key = answer["OutputLocation"].removeprefix("s3://streams/")
+    eventually(lambda: without_capacity(cloudwatch) == 1.0)
+    ring(cloudwatch, "queued-without-capacity", [1.0, 1.0])
+    eventually(lambda: counts(platform) == ("InService", 1))
+    eventually(lambda: keys(platform, key) == [key])
+    assert read(platform, answer["OutputLocation"]) == b'"xxxx"'
+    causes = [
+        one["Cause"]
+        for one in scaling.describe_scaling_activities(
+            ServiceNamespace="sagemaker", ResourceId=TARGET["ResourceId"]
+        )["ScalingActivities"]
+    ]
+    assert [one.rsplit(" ", 1)[-1] for one in causes[:2]] == [
+        "backlog-without-capacity",
+        "backlog-of-an-instance",
+    ]
+    scaling.deregister_scalable_target(**TARGET)
+    cloudwatch.delete_alarms(AlarmNames=["queued-without-capacity"])
+
+
+def test_an_update_of_what_is_scaled_to_zero_has_an_instance_again(
+    platform: Platform, queued: str, streaming: str
+) -> None:
+    sagemaker = platform.client("sagemaker")
+    desired = [{"VariantName": "all", "DesiredInstanceCount": 0}]
+    sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=queued, DesiredWeightsAndCapacities=desired
+    )
+    eventually(lambda: counts(platform) == ("InService", 0))
+    with pytest.raises(ClientError, match="1 or more"):
+        sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=streaming, DesiredWeightsAndCapacities=desired
+        )
+    answer = later(platform, {"plain": 5})
+    sagemaker.update_endpoint(
+        EndpointName=queued, EndpointConfigName=queued, RetainAllVariantProperties=True
+    )
+    eventually(lambda: counts(platform) == ("InService", 1))
+    key = answer["OutputLocation"].removeprefix("s3://streams/")
+    eventually(lambda: keys(platform, key) == [key])

@@ -134,7 +134,7 @@ class Fleets:
         return Variant(
             name=name,
             instance_type=variant.get("InstanceType", ""),
-            count=variant.get("InitialInstanceCount") or 1,
+            count=variant.get("InitialInstanceCount", 1),
             weight=float(variant.get("InitialVariantWeight", 1.0)),
             containers=tuple(containers),
             startup_seconds=float(startup),

@@ -88,6 +88,9 @@ def shared_routes(
                 found.append(
                     msgspec.structs.replace(route, share=share, weight=route.weight * share)
                 )
+    if all(route.shadow for route in found):
+        # What serves is scaled to zero, and nothing of the new fleet takes requests yet.
+        found += [route for route in routes(blue[0], (), observed) or () if not route.shadow]
     # A part whose replicas are all down would make its share of the requests wait: the other takes them.
     names = {(route.name, route.shadow) for route in found if route.replicas}
     return tuple(

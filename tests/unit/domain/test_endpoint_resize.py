@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from modelyard.domain.endpoint_memory import Memory
 from modelyard.domain.endpoint_plan import plan
+from modelyard.domain.endpoint_routes import shared_routes
 from modelyard.domain.endpoint_steps import (
     Endpoint,
     ForgetWorker,
@@ -21,7 +24,9 @@ from modelyard.domain.fleet import (
     Observed,
     Variant,
     WorkerState,
+    placements,
 )
+from modelyard.domain.rollout import Extent
 from modelyard.domain.routes import VariantRoute
 
 CONTAINER = Container(name="primary", image="i", runtime="r")
@@ -163,3 +168,15 @@ def test_a_death_among_those_that_served_sends_nothing_back() -> None:
         endpoint.step()
     assert endpoint.memory.resize is None
     assert endpoint.memory.serving == fleet(a=2)
+
+
+def test_an_update_of_what_is_scaled_to_zero_keeps_its_route_until_the_new_fleet_serves() -> None:
+    ready = tuple(placements(fleet(a=2), {}))
+    blue, green = fleet(a=0), msgspec.structs.replace(fleet(a=2), generation=2)
+    waiting = Extent(blue={"a": 0}, green={"a": 2}, blue_on={"a": 0}, green_on={"a": 0})
+    (route,) = shared_routes((blue, ()), (green, ()), waiting, {})
+    assert (route.name, route.fleet, route.replicas) == ("a", 1, ())
+    seen = {one.id: Observed(state="ready", address="x") for one in ready}
+    serving = Extent(blue={"a": 0}, green={"a": 2}, blue_on={"a": 0}, green_on={"a": 2})
+    (route,) = shared_routes((blue, ()), (green, ready), serving, seen)
+    assert (route.fleet, len(route.replicas)) == (2, 2)

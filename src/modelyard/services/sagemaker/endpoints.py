@@ -21,7 +21,6 @@ from modelyard.services.members import (
     Members,
     check,
     present,
-    refused_unless,
 )
 from modelyard.services.sagemaker.resources import (
     Moment,
@@ -82,7 +81,7 @@ MEMBERS: Mapping[str, Members] = {
         "DesiredWeightsAndCapacities": {
             "VariantName": EXECUTED,
             "DesiredWeight": EXECUTED,
-            "DesiredInstanceCount": refused_unless(lambda count: count >= 1, "1 or more"),
+            "DesiredInstanceCount": EXECUTED,
             "ServerlessUpdateConfig": REFUSED,
         },
     },
@@ -261,6 +260,7 @@ class Endpoints:
                 )
             capacity = _desired(_capacities(resource), desired_weights_and_capacities)
             _check_weights(resource, capacity)
+            _check_counts(resource, capacity)
             return {
                 **before,
                 "config": _sized(before["config"], capacity),
@@ -383,7 +383,7 @@ def _capture(config: Json | None) -> Json | None:
 def _counts(config: Json) -> dict[str, int]:
     """Instances by variant."""
     return {
-        variant["VariantName"]: variant.get("InitialInstanceCount") or 1
+        variant["VariantName"]: variant.get("InitialInstanceCount", 1)
         for variant in config["ProductionVariants"]
     }
 
@@ -401,7 +401,7 @@ def _capacities(resource: Resource) -> dict[str, Json]:
         }
     return {
         one["VariantName"]: {
-            "count": one.get("InitialInstanceCount") or 1,
+            "count": one.get("InitialInstanceCount", 1),
             "weight": one.get("InitialVariantWeight", 1.0),
         }
         for one in _variants(resource.spec["config"])
@@ -437,12 +437,15 @@ def _kept(resource: Resource, config: Json) -> dict[str, Json]:
 
 
 def _retained(config: Json, serving: Mapping[str, Json], excluded: set[str]) -> Json:
-    """The new config with the weights and counts that variants of the same name have now."""
+    """The new config with the weights and counts that variants of the same name have now.
+
+    One that is scaled to zero gets an instance: nothing is rolled out that was not seen to start.
+    """
     names = {"DesiredInstanceCount": "count", "DesiredWeight": "weight"}
     kept = [name for property_type, name in names.items() if property_type not in excluded]
+    some = {variant: {**now, "count": max(1, now["count"])} for variant, now in serving.items()}
     return _sized(
-        config,
-        {variant: {name: now[name] for name in kept} for variant, now in serving.items()},
+        config, {variant: {name: now[name] for name in kept} for variant, now in some.items()}
     )
 
 
@@ -465,6 +468,16 @@ def _desired(serving: Mapping[str, Json], desires: Sequence[Json]) -> dict[str, 
             f"One call changes the capacity of one variant, not of {', '.join(resized)}: call once for each."
         )
     return wanted
+
+
+def _check_counts(resource: Resource, wanted: Mapping[str, Json]) -> None:
+    """Requests of an asynchronous endpoint wait in its queue until there is an instance; those of others would be lost."""
+    none = [name for name, size in wanted.items() if size["count"] < 1]
+    if none and not resource.spec["config"].get("AsyncInferenceConfig"):
+        raise ValidationError(
+            f"DesiredInstanceCount of variant {none[0]} must be 1 or more: only variants of asynchronous endpoints "
+            "scale to zero."
+        )
 
 
 def _check_weights(resource: Resource, wanted: Mapping[str, Json]) -> None:

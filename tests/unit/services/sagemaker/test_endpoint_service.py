@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.base.errors import ServiceError, Unsupported, ValidationError
+from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.services.changes import ATTEMPTS
 from modelyard.store.resources import Key, VersionConflict
 
@@ -328,7 +328,7 @@ async def test_only_an_endpoint_in_service_changes_its_capacity(ready: Any, stat
 
 
 async def test_a_variant_without_instances_is_refused(ready: Any) -> None:
-    with pytest.raises(Unsupported, match="DesiredInstanceCount 0"):
+    with pytest.raises(ValidationError, match="must be 1 or more"):
         await ready(
             "UpdateEndpointWeightsAndCapacities",
             EndpointName="live",
