@@ -395,3 +395,54 @@ def test_a_gated_update_waits_for_a_person_and_its_dry_run_alarm_is_only_noted(
             "waits at its gate", "traffic moved", "promoted",
         ]  # fmt: skip
     cloudwatch.delete_alarms(AlarmNames=["too-many"])
+
+
+def test_testers_reach_the_new_version_by_a_header_before_and_while_others_share_it(
+    versions: Platform,
+) -> None:
+    runtime = versions.client("sagemaker-runtime")
+    sent: dict[str, str] = {}
+    runtime.meta.events.register(
+        "before-sign.sagemaker-runtime.InvokeEndpoint",
+        lambda request, **_: [request.headers.add_header(*one) for one in sent.items()],
+    )
+
+    def answers(count: int = 40, **headers: str) -> Counter[float]:
+        sent.clear()
+        sent.update(headers)
+        found: Counter[float] = Counter()
+        for _ in range(count):
+            answer = runtime.invoke_endpoint(
+                EndpointName="tested", ContentType="text/csv", Accept="application/json", Body=b"1"
+            )
+            found[json.load(answer["Body"])["predictions"][0][0]] += 1
+        return found
+
+    def tag(key: str, value: str) -> None:
+        sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": f"modelyard:{key}", "Value": value}])
+
+    deployment = blue_green("CANARY", CanarySize=size(50), WaitIntervalInSeconds=3600)
+    with endpoint(versions, "tested") as sagemaker:
+        arn = sagemaker.describe_endpoint(EndpointName="tested")["EndpointArn"]
+        update = {"EndpointName": "tested", "EndpointConfigName": "v2"}
+        tag("route-header", "for testers")
+        with pytest.raises(sagemaker.exceptions.ClientError, match="X-Tester=yes"):
+            sagemaker.update_endpoint(**update, DeploymentConfig=deployment)
+        tag("route-header", "X-Tester=team a")
+        tag("rollout-gate", "before-traffic")
+        assert set(answers(**{"X-Tester": "team a"})) == {1.0}, "nothing is rolled out"
+        sagemaker.update_endpoint(**update, DeploymentConfig=deployment)
+        assert waits_at(versions, "tested", 1)["route_header"] == "x-tester=team a"
+        assert answers() == {1.0: 40}
+        assert answers(**{"X-Tester": "team b"}) == {1.0: 40}
+        assert answers(**{"X-Tester": "team a"}) == {2.0: 40}
+        command("rollout", "resume", "tested", home=versions.home.root)
+        end = time.monotonic() + SETTLE_SECONDS
+        while told(versions, "status", "tested")["rollout"]["doing"] != "baking":
+            assert time.monotonic() < end
+        assert set(answers()) == {1.0, 2.0}
+        assert answers(**{"X-Tester": "team a"}) == {2.0: 40}
+        command("rollout", "abort", "tested", home=versions.home.root)
+        settled(sagemaker, "tested")
+        assert answers(**{"X-Tester": "team a"}) == {1.0: 40}
+        assert balanced(ledger(versions, "tested")["totals"])

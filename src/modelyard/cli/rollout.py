@@ -51,6 +51,8 @@ def _print(rollout: Mapping[str, Any]) -> None:
     ]
     if rollout["dry_run_alarms"]:
         rows.append(("dry-run alarms", ", ".join(rollout["dry_run_alarms"])))
+    if rollout["route_header"]:
+        rows.append(("to the new one by", rollout["route_header"]))
     rows += [
         ("would have gone back", f"in stage {stage}, by {name}")
         for name, stage in rollout["would_have_gone_back"].items()

@@ -73,8 +73,13 @@ def shared_routes(
     green: tuple[Fleet, Sequence[Placement]],
     extent: Extent,
     observed: Mapping[str, Observed],
+    *,
+    early: bool = False,
 ) -> tuple[VariantRoute, ...]:
-    """Both fleets' parts of each variant: instances that are turned on, with their share of its weight."""
+    """Both fleets' parts of each variant: instances that are turned on, with their share of its weight.
+
+    ``early``: of green also what has no share yet, where it has a replica, for the requests that ask for it.
+    """
     found = []
     for (fleet, ready), on, place in ((blue, extent.blue_on, 0), (green, extent.green_on, 1)):
         part = routes(resized(fleet, on), ready, observed) or ()
@@ -93,9 +98,22 @@ def shared_routes(
         found += [route for route in routes(blue[0], (), observed) or () if not route.shadow]
     # A part whose replicas are all down would make its share of the requests wait: the other takes them.
     names = {(route.name, route.shadow) for route in found if route.replicas}
-    return tuple(
-        route for route in found if route.replicas or (route.name, route.shadow) not in names
-    )
+    kept = [route for route in found if route.replicas or (route.name, route.shadow) not in names]
+    return tuple(kept + (_early(*green, kept, observed) if early else []))
+
+
+def _early(
+    fleet: Fleet,
+    ready: Sequence[Placement],
+    known: Sequence[VariantRoute],
+    observed: Mapping[str, Observed],
+) -> list[VariantRoute]:
+    shared = {route.name for route in known if route.fleet == fleet.generation}
+    return [
+        msgspec.structs.replace(route, share=0.0, weight=0.0)
+        for route in routes(fleet, ready, observed) or ()
+        if route.replicas and not route.shadow and route.name not in shared
+    ]
 
 
 def resized(fleet: Fleet, counts: Mapping[str, int]) -> Fleet:

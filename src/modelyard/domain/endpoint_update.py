@@ -73,7 +73,8 @@ def update(
     else:
         starts = [*look.start, *old.start]
         parts = ((blue_now, old.ready), (green_now, look.ready))
-        variants = shared_routes(*parts, rollouts.extent(after), observed)
+        early = bool(after.policy.header[0]) and not after.back
+        variants = shared_routes(*parts, rollouts.extent(after), observed, early=early)
     moved = msgspec.structs.replace(after, elapsed=rollout.elapsed, baked=rollout.baked) != rollout
     wake_at = min(look.wake_at, old.wake_at, now + rollouts.seconds_left(after))
     result = Plan(seconds=0.0 if moved else max(0.0, wake_at - now))
@@ -89,7 +90,8 @@ def _entered(memory: Memory) -> RolloutRoute | None:
     green = memory.target
     if green is None or memory.rollout is None:
         return None
-    return RolloutRoute(id=rollout_id(green), green=green.generation)
+    header, value = memory.rollout.policy.header
+    return RolloutRoute(id=rollout_id(green), green=green.generation, header=header, value=value)
 
 
 def rollout_id(green: Fleet) -> str:

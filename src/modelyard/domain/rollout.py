@@ -39,6 +39,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to go. ``size`` is a canary's, a linear step's or a rolling batch's; ``timeout`` 0 means none.
 
     ``gate``: where a person has to let it go on. ``dry_run`` alarms are watched and noted, and change nothing.
+    ``header``: a name in lower case and a value; requests with it go to green as soon as one of its instances is ready.
     """
 
     kind: Kind = "ALL_AT_ONCE"
@@ -50,6 +51,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     alarms: tuple[str, ...] = ()
     dry_run: tuple[str, ...] = ()
     gate: Gate = ""
+    header: tuple[str, str] = ("", "")
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):

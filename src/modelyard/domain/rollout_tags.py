@@ -1,8 +1,10 @@
-"""What an endpoint's tags add to its updates, and AWS's verbs do not have: gates, and alarms that are only watched. Pure.
+"""What an endpoint's tags add to its updates, and AWS's verbs do not have: gates, alarms that are only
+watched, requests that try the new version first. Pure.
 
 A tag's value has no commas in AWS (letters, digits, spaces and ``_.:/=+-@``), so names are separated by spaces.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,8 @@ from modelyard.domain.rollout import Gate, Policy
 
 GATE = "modelyard:rollout-gate"
 DRY_RUN = "modelyard:dry-run-alarms"
+HEADER = "modelyard:route-header"
+_HEADER = re.compile(r"([A-Za-z0-9-]{1,64})=([^ ](?:.*[^ ])?)")
 _GATES: dict[str, Gate] = {"before-traffic": "before-traffic", "each-step": "each-step"}
 Tags = Sequence[Mapping[str, Any]]
 
@@ -26,6 +30,7 @@ def with_tags(policy: Policy, tags: Tags) -> Policy:
         alarms=tuple(name for name in policy.alarms if name not in dry_run),
         dry_run=dry_run,
         gate=_GATES.get(text, "each-step") if text else "",
+        header=_header(tags),
     )
 
 
@@ -35,10 +40,21 @@ def dry_run_alarms(tags: Tags) -> tuple[str, ...]:
 
 
 def check_tags(tags: Tags) -> None:
-    """Raises ``ValidationError`` for a gate of no kind."""
+    """Raises ``ValidationError`` for a gate of no kind, or a header that is none."""
     text = _value(tags, GATE)
     if text and text not in _GATES:
         raise ValidationError(f"Tag {GATE} is {text}: it can be {' or '.join(_GATES)}.")
+    text = _value(tags, HEADER)
+    if text and not _header(tags)[0]:
+        raise ValidationError(
+            f"Tag {HEADER} is {text}: it has to be a header's name and its value, such as X-Tester=yes."
+        )
+
+
+def _header(tags: Tags) -> tuple[str, str]:
+    """Name in lower case, and value; empty where none is named."""
+    match = _HEADER.fullmatch(_value(tags, HEADER))
+    return (match[1].lower(), match[2]) if match else ("", "")
 
 
 def _value(tags: Tags, key: str) -> str:

@@ -30,7 +30,7 @@ class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
     ``replicas`` may be empty while all of them are being restarted: then requests wait. ``fleet`` tells fleets apart (a shadow's
     is that of its production variant, negative: one never stands in for the other),
     ``config`` is the endpoint config that this one came from, ``share`` its part of the variant's traffic; ``weight`` is
-    that part of the variant's weight.
+    that part of the variant's weight. Of share 0 is one that only those requests get that ask for it (``RolloutRoute``).
     """
 
     name: str
@@ -57,10 +57,15 @@ class VariantRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """The rollout that requests are entered for: its id, and which fleet is the new one."""
+    """The rollout that requests are entered for: its id, and which fleet is the new one.
+
+    A request whose ``header`` (its name in lower case) has this ``value`` goes to the new one, wherever that has a replica.
+    """
 
     id: str
     green: int
+    header: str = ""
+    value: str = ""
 
 
 class EndpointRoute(msgspec.Struct, frozen=True, kw_only=True):

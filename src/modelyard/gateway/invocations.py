@@ -201,11 +201,7 @@ class Invoke:
             self._entry = self._shared.books.accept(endpoint.rollout)
         rule = endpoint.capture
         self._is_captured = rule is not None and is_sampled(rule, self._shared.random.uniform())
-        if len(endpoint.variants) == 1 and not asked.target_variant:
-            variant = endpoint.variants[0]
-        else:
-            draw = self._shared.random.uniform()
-            variant = choose_variant(endpoint, target=asked.target_variant, draw=draw)
+        variant = self._choose(endpoint)
         self._variant, self._fleet, self._config = variant.name, variant.fleet, variant.config
         if endpoint.shadows:
             self._shadow = self._shared.shadows.choose(endpoint, variant.fleet)
@@ -218,6 +214,18 @@ class Invoke:
             _check_model(variant, asked.meta.target_model, name)
             invocation.absent = self._fetch_model
         return invocation
+
+    def _choose(self, endpoint: EndpointRoute) -> VariantRoute:
+        """Raises ``ServiceError``, as ``choose_variant`` does."""
+        target, rollout = self._asked.target_variant, endpoint.rollout
+        if len(endpoint.variants) == 1 and not target:
+            return endpoint.variants[0]
+        fleet = None
+        if rollout is not None and rollout.header:
+            is_asked = self._head.joined.get(rollout.header) == rollout.value
+            fleet = rollout.green if is_asked else None
+        draw = self._shared.random.uniform()
+        return choose_variant(endpoint, target=target, draw=draw, fleet=fleet)
 
     def _expect_parts(self, invocation: Invocation) -> None:
         """Neither captured nor shadowed: what a stream says is held by nobody."""

@@ -75,6 +75,7 @@ def state(store: ResourceStore, account: str, target: str) -> Mapping[str, Any]:
             "held": bool((resource.spec.get("steering") or {}).get("hold")),
             "alarms": list(rollout.policy.alarms),
             "dry_run_alarms": list(rollout.policy.dry_run),
+            "route_header": "=".join(filter(None, rollout.policy.header)),
             "would_have_gone_back": {name: stage + 1 for name, stage in rollout.noted.items()},
             "shares": {name: rollouts.shares(extent, name)[1] for name in sorted(rollout.green)},
         },

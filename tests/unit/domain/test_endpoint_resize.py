@@ -180,3 +180,21 @@ def test_an_update_of_what_is_scaled_to_zero_keeps_its_route_until_the_new_fleet
     serving = Extent(blue={"a": 0}, green={"a": 2}, blue_on={"a": 0}, green_on={"a": 2})
     (route,) = shared_routes((blue, ()), (green, ready), serving, seen)
     assert (route.fleet, len(route.replicas)) == (2, 2)
+
+
+def test_what_has_no_share_yet_is_there_early_for_those_who_ask_for_it() -> None:
+    blue, green = fleet(a=1, b=1), msgspec.structs.replace(fleet(a=1, b=1), generation=2)
+    ready = tuple(placements(blue, {}))
+    half = tuple(one for one in placements(green, {}) if one.variant.name == "a")
+    seen = {one.id: Observed(state="ready", address="x") for one in (*ready, *half)}
+    ones, none = {"a": 1, "b": 1}, {"a": 0, "b": 0}
+    starting = Extent(blue=ones, green=ones, blue_on=ones, green_on=none)
+    found = shared_routes((blue, ready), (green, half), starting, seen, early=True)
+    assert [(one.name, one.fleet, one.share) for one in found] == [
+        ("a", 1, 1.0), ("b", 1, 1.0), ("a", 2, 0.0),
+    ]  # fmt: skip
+    assert shared_routes((blue, ready), (green, half), starting, seen) == found[:2]
+    found = shared_routes((blue, ()), (green, half), starting, seen, early=True)
+    assert [(one.name, one.fleet) for one in found] == [("a", 1), ("b", 1), ("a", 2)], (
+        "those who do not ask for it wait for the old one"
+    )

@@ -31,3 +31,12 @@ def test_a_gate_is_one_of_two_and_any_other_word_is_refused_or_else_the_strictes
         check_tags(wrong)
     assert with_tags(Policy(), wrong).gate == "each-step"
     check_tags(tags(rollout_gate="each-step", dry_run_alarms="x"))
+
+
+@pytest.mark.parametrize("text", ["x-tester", "=yes", "x tester=yes", "x-tester=", "x-tester= "])
+def test_a_header_has_a_name_and_a_value(text: str) -> None:
+    wrong = tags(route_header=text)
+    with pytest.raises(ValidationError, match="X-Tester=yes"):
+        check_tags(wrong)
+    assert with_tags(Policy(), wrong).header == ("", "")
+    assert with_tags(Policy(), tags(route_header="X-Tester=a=b c")).header == ("x-tester", "a=b c")

@@ -43,6 +43,31 @@ def test_an_endpoint_whose_weights_are_all_zero_takes_no_traffic() -> None:
     assert refused.value.status == 503
 
 
+def test_who_asks_for_a_fleet_gets_it_by_the_weights_of_its_variants_wherever_it_is() -> None:
+    parts = [("a", 0.5, 1, 0.5), ("a", 0.5, 2, 0.5), ("b", 3.0, 1, 1.0), ("b", 0.0, 2, 0.0)]
+    endpoint = EndpointRoute(
+        name="e",
+        arn="arn",
+        account="1",
+        region="r",
+        variants=tuple(
+            VariantRoute(name=name, weight=weight, fleet=fleet, share=share, replicas=())
+            for name, weight, fleet, share in parts
+        ),
+    )
+    places = [n / 100 for n in range(100)]
+    green = Counter(choose_variant(endpoint, target="", draw=draw, fleet=2).name for draw in places)
+    assert green == {"a": 25, "b": 75}, "b has no share of it yet, and its whole weight here"
+    found = {choose_variant(endpoint, target="b", draw=draw, fleet=2).fleet for draw in places}
+    assert found == {2}
+    others = {
+        (one.name, one.fleet)
+        for one in (choose_variant(endpoint, target="", draw=d) for d in places)
+    }
+    assert others == {("a", 1), ("a", 2), ("b", 1)}, "nobody else reaches what has no share"
+    assert choose_variant(endpoint, target="a", draw=0.0, fleet=3).fleet == 1
+
+
 @pytest.mark.parametrize("turn", range(7))
 def test_the_replica_with_the_least_to_do_is_chosen(turn: int) -> None:
     assert least_outstanding([3, 1, 2], turn=turn) == 1
