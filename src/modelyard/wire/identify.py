@@ -18,6 +18,7 @@ _BY_SIGNING_NAME = {
 _RUNTIME_PATH = re.compile(
     r"/endpoints/[^/]+/(invocations|async-invocations|invocations-response-stream)"
 )
+_SESSION_PATH = re.compile(r"/bots/[^/]+/botAliases/[^/]+/botLocales/[^/]+/sessions/.+")
 _BY_TARGET = {
     "SageMaker": "sagemaker",
     "Logs_20140328": "logs",
@@ -31,7 +32,12 @@ _HOST = re.compile(
     r"^(?:(?P<bucket>.+)\.)?s3[.-](?:(?:dualstack|accelerate|[a-z]{2}-[a-z-]+-\d)\.)*amazonaws\.com(?:\.cn)?$"
     r"|^(?P<service>[a-z0-9.-]+?)(?:\.[a-z]{2}-[a-z-]+-\d)?\.amazonaws\.com(?:\.cn)?$"
 )
-_BY_HOST = {"api.sagemaker": "sagemaker", "runtime.sagemaker": "sagemaker-runtime"}
+_BY_HOST = {
+    "api.sagemaker": "sagemaker",
+    "runtime.sagemaker": "sagemaker-runtime",
+    "models-v2-lex": "lexv2-models",
+    "runtime-v2-lex": "lexv2-runtime",
+}
 _LOCAL_BUCKET = re.compile(
     r"^(?P<bucket>.+?)(?:\.s3(?:\.[a-z]{2}-[a-z-]+-\d)?)?\.localhost(?:\.localdomain)?$"
 )
@@ -44,6 +50,8 @@ def identify(*, method: str, path: str, query: str, headers: Mapping[str, str]) 
     if signing_name is not None:
         if signing_name == "sagemaker" and _RUNTIME_PATH.fullmatch(path):
             return "sagemaker-runtime"
+        if signing_name == "lex":
+            return "lexv2-runtime" if _SESSION_PATH.fullmatch(path) else "lexv2-models"
         return _BY_SIGNING_NAME.get(signing_name, signing_name)
     return _unsigned(method, path, query, headers)
 

@@ -18,6 +18,10 @@ AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/eu-west-1/{}/aws4_req
         ("iam", "/", "iam"),
         ("logs", "/", "logs"),
         ("monitoring", "/", "cloudwatch"),
+        ("lex", "/bots/", "lexv2-models"),
+        ("lex", "/bots/B/botaliases/A/", "lexv2-models"),
+        ("lex", "/bots/B/botAliases/A/botLocales/en_US/sessions/s/text", "lexv2-runtime"),
+        ("lex", "/bots/B/botAliases/A/botLocales/en_US/sessions/s", "lexv2-runtime"),
     ],
 )
 def test_a_signature_names_its_service(service: str, path: str, expected: str) -> None:
@@ -40,6 +44,8 @@ def test_a_presigned_query_names_its_service() -> None:
         ({"host": "sts.us-east-1.amazonaws.com"}, "/", "sts"),
         ({"host": "api.sagemaker.us-east-1.amazonaws.com"}, "/", "sagemaker"),
         ({"host": "localhost:8650"}, "/bucket/key", "s3"),
+        ({"host": "models-v2-lex.us-east-1.amazonaws.com"}, "/bots/", "lexv2-models"),
+        ({"host": "runtime-v2-lex.us-east-1.amazonaws.com"}, "/x", "lexv2-runtime"),
     ],
 )
 def test_an_unsigned_request_is_known_by_target_path_or_host(
