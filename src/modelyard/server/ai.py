@@ -12,12 +12,12 @@ from modelyard.services.comprehend.classifier_endpoints import ClassifierEndpoin
 from modelyard.services.comprehend.classifiers import Classifiers
 from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.detection import Detection
-from modelyard.services.comprehend.documents import Objects
 from modelyard.services.comprehend.job_operations import DetectionJobs
 from modelyard.services.comprehend.job_runner import JobRunner
 from modelyard.services.comprehend.jobs import Jobs
 from modelyard.services.cost_explorer import CostExplorer
 from modelyard.services.hosted_models import HostedModels
+from modelyard.services.job_objects import Objects
 from modelyard.services.metering import Metering, read_prices
 from modelyard.services.sagemaker.resources import Roles
 from modelyard.services.translate.terminologies import OWNER, Shelf, Terminologies

@@ -447,3 +447,40 @@ def test_a_collection_without_text_or_too_large_fails_and_says_why(
         assert not world.recorded.used
 
     scenario(tmp_path, body)
+
+
+def test_what_was_found_before_a_kill_is_what_is_metered_after_it(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.put("in/a.txt", b"one\n")
+        record, killed = world.recorded.record, asyncio.Event()
+
+        async def die(usage_id: str, usage: Usage, *, now: float) -> None:
+            await record(usage_id, usage, now=now)
+            killed.set()
+            await asyncio.Event().wait()
+
+        world.recorded.record = die  # type: ignore[method-assign]
+        first = asyncio.ensure_future(world.runner().run())
+        job = await world.start()
+        await killed.wait()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        world.recorded.record = record  # type: ignore[method-assign]
+        world.put("in/b.txt", b"two\n" * 9)
+        second = asyncio.ensure_future(world.runner().run())
+        assert (await world.ended(job)).status["JobStatus"] == "COMPLETED"
+        (used,) = world.recorded.used.values()
+        assert used.quantity == 3
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+
+    asyncio.run(_alone(tmp_path, body))
+
+
+async def _alone(folder: Path, body: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+    """Without a runner of the scenario's own."""
+    world = World(folder)
+    try:
+        await asyncio.wait_for(body(world), 30)
+    finally:
+        world.objects.close()

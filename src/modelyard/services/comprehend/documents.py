@@ -4,32 +4,19 @@ import gzip
 import io
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Protocol
+from typing import IO
 
 import msgspec
 
-from modelyard.store.object_info import BucketMissing, parse_s3_uri
+from modelyard.services.job_objects import Objects, input_files, write_object
 from modelyard.store.resources import Json
 
 PER_LINE, PER_FILE = "ONE_DOC_PER_LINE", "ONE_DOC_PER_FILE"
 EMPTY = "EMPTY_DOCUMENT"
-FILES_MAX = 1_000_000
 _CHUNK = 1 << 20
-
-
-class Objects(Protocol):
-    """``store.objects.ObjectStore``, or another S3, as far as it matters here."""
-
-    def page(self, bucket: str, prefix: str, *, after: str) -> Sequence[Any]: ...
-    def open_object(self, bucket: str, key: str) -> tuple[Any, BinaryIO] | None: ...
-    def writer(self, bucket: str, key: str, *, content_type: str = "") -> Any: ...
-
-
-class JobFailed(Exception):
-    """The job ends as FAILED, with this ``Message``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,30 +36,8 @@ class Document:
 
 def documents(objects: Objects, uri: str, *, form: str, limit: int) -> Iterator[Document]:
     """Every document below an address, file by file. Raises ``JobFailed`` where there is none."""
-    bucket, prefix = parse_s3_uri(uri)
-    after, files = "", 0
-    while found := objects.page(bucket, prefix, after=after):
-        for info in found:
-            after = info.key
-            if info.key.endswith("/"):
-                continue
-            files += 1
-            if files > FILES_MAX:
-                raise JobFailed(
-                    f"FILE_COUNT_LIMIT_EXCEEDED: There are more than {FILES_MAX} files."
-                )
-            opened = objects.open_object(bucket, info.key)
-            if opened is not None:
-                with opened[1] as file:
-                    yield from _of_file(file, _name(info.key, prefix), form, limit)
-    if not files:
-        raise JobFailed(f"NO_READ_ACCESS_TO_INPUT: There are no objects at {uri}.")
-
-
-def _name(key: str, prefix: str) -> str:
-    """Of a file within the input."""
-    folder = prefix[: prefix.rfind("/") + 1]
-    return key.removeprefix(folder)
+    for name, file in input_files(objects, uri):
+        yield from _of_file(file, name, form, limit)
 
 
 def _of_file(file: IO[bytes], name: str, form: str, limit: int) -> Iterator[Document]:
@@ -143,7 +108,7 @@ def write_archive(
                 about.size = size
                 archive.addfile(about, file)
         packed.seek(0)
-        _write(objects, uri, packed, "application/gzip")
+        write_object(objects, uri, packed, "application/gzip")
 
 
 class FileByFile:
@@ -170,20 +135,9 @@ class FileByFile:
     def _put(self) -> None:
         if self._file is not None:
             self._text.seek(0)
-            _write(self._objects, f"{self._uri}{self._file}.out", self._text, "text/plain")
+            write_object(self._objects, f"{self._uri}{self._file}.out", self._text, "text/plain")
         self._text = io.BytesIO()
 
     def close(self) -> None:
         """Let go of what was not written."""
         self._text.close()
-
-
-def _write(objects: Objects, uri: str, file: IO[bytes], content_type: str) -> None:
-    bucket, key = parse_s3_uri(uri)
-    try:
-        with objects.writer(bucket, key, content_type=content_type) as writer:
-            while chunk := file.read(_CHUNK):
-                writer.write(chunk)
-            writer.commit()
-    except BucketMissing:
-        raise JobFailed(f"NO_WRITE_ACCESS_TO_OUTPUT: There is no bucket {bucket}.") from None

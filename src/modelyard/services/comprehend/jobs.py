@@ -1,6 +1,5 @@
-"""Comprehend's asynchronous jobs as resources: start, describe, list, stop. ``job_runner`` does what they ask for."""
+"""Comprehend's asynchronous jobs: start, describe, list, stop. ``job_runner`` does what they ask for."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,24 +8,19 @@ from modelyard.base.call import Call
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import RandomSource
-from modelyard.domain.listing import Entry, Query, page
-from modelyard.services.changes import change
+from modelyard.services import job_records
 from modelyard.services.comprehend.job_kinds import KINDS, JobKind
 from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, only, present
-from modelyard.services.sagemaker.resources import Roles, seconds
+from modelyard.services.sagemaker.resources import Roles
 from modelyard.store.resources import (
-    AlreadyExists,
     Change,
-    Create,
     Json,
     Key,
     Resource,
     ResourceStore,
-    Update,
 )
 
 KIND = "comprehend-job"
-RESULTS_DEFAULT, RESULTS_MAX = 100, 500
 _DATA: Members = {"S3Uri": EXECUTED, "InputFormat": EXECUTED, "DocumentReaderConfig": REFUSED}
 _COMMON: Members = {
     "InputDataConfig": _DATA,
@@ -69,7 +63,7 @@ _SHOWN = (
     "Mode",
     "RedactionConfig",
 )
-ENDED = ("COMPLETED", "FAILED", "STOPPED")
+ENDED = job_records.ENDED
 
 
 class Jobs:
@@ -97,28 +91,19 @@ class Jobs:
         check(operation, START[operation], members)
         self._roles.check(call, members.get("DataAccessRoleArn"))
         token = members.pop("ClientRequestToken", "") or self._random.hex(32)
-        asked = "/".join((call.account, call.region, kind.name, token))
-        job_id = hashlib.sha256(asked.encode()).hexdigest()[:32]
-        key = Key(kind=KIND, account=call.account, region=call.region, name=job_id)
+        identity = job_records.job_id(call, kind.name, token)
+        key = Key(kind=KIND, account=call.account, region=call.region, name=identity)
+        taken = ServiceError(
+            "ResourceInUseException",
+            "The ClientRequestToken was used for another job; use another one.",
+        )
         spec = {"Job": kind.name, **members}
-        status = {"JobStatus": "SUBMITTED"}
-        try:
-            await change(
-                self._store, key, lambda _: (Create(key=key, spec=spec, status=status), *hold())
-            )
-        except AlreadyExists:
-            found = self._store.get(key)
-            if found is not None and found.spec != spec:
-                raise ServiceError(
-                    "ResourceInUseException",
-                    "The ClientRequestToken was used for another job; use another one.",
-                ) from None
-            status = found.status if found is not None else status
+        status = await job_records.submit(self._store, key, spec, taken=taken, hold=hold)
         return present(
             {
-                "JobId": job_id,
+                "JobId": identity,
                 "JobArn": _arn(key, kind),
-                "JobStatus": status["JobStatus"],
+                "JobStatus": status,
                 "DocumentClassifierArn": spec.get("DocumentClassifierArn"),
             }
         )
@@ -136,46 +121,23 @@ class Jobs:
         max_results: int | None,
     ) -> Json:
         """The newest first."""
-        wanted = present(filter or {})
-        if len(wanted) > 1:
-            raise ServiceError("InvalidFilterException", "A filter has one member only.")
-        known = {
-            one.key.name: one
-            for one in self._store.list(KIND, account=call.account, region=call.region)
-            if one.spec["Job"] == kind.name
-            and wanted.get("JobName") in (None, one.spec.get("JobName"))
-        }
-        query = Query(
-            scope=f"{call.action}/{call.account}/{call.region}",
-            sort_by="CreationTime",
-            descending=True,
-            created_after=seconds(wanted.get("SubmitTimeAfter")),
-            created_before=seconds(wanted.get("SubmitTimeBefore")),
-            status=wanted.get("JobStatus"),
-            max_results=min(max_results or RESULTS_DEFAULT, RESULTS_MAX),
+        jobs = self._store.list(KIND, account=call.account, region=call.region)
+        found, token = job_records.listed(
+            call,
+            [one for one in jobs if one.spec["Job"] == kind.name],
+            present(filter or {}),
+            after="SubmitTimeAfter",
+            before="SubmitTimeBefore",
+            page_size=max_results,
             next_token=next_token,
         )
-        entries = (
-            Entry(name=name, created_at=one.created_at, status=one.status["JobStatus"])
-            for name, one in known.items()
-        )
-        found = page(entries, query)
-        shown = [_properties(known[name], kind) for name in found.names]
-        return present({f"{kind.properties}List": shown, "NextToken": found.next_token})
+        shown = [_properties(one, kind) for one in found]
+        return present({f"{kind.properties}List": shown, "NextToken": token})
 
     async def stop(self, kind: JobKind, call: Call, job_id: str) -> Json:
         """A job that has ended stays as it is. Raises ``JobNotFoundException``."""
-        key = self._find(kind, call, job_id).key
-
-        def decide(resource: Resource | None) -> Update:
-            found = resource if resource is not None else self._find(kind, call, job_id)
-            status = dict(found.status)
-            if status["JobStatus"] not in ENDED:
-                status["JobStatus"] = "STOP_REQUESTED"
-            return Update(key=key, version=found.version, status=status)
-
-        written = await change(self._store, key, decide)
-        return {"JobId": job_id, "JobStatus": written.status["JobStatus"]}
+        status = await job_records.stop(self._store, lambda: self._find(kind, call, job_id))
+        return {"JobId": job_id, "JobStatus": status}
 
     def _find(self, kind: JobKind, call: Call, job_id: str) -> Resource:
         key = Key(kind=KIND, account=call.account, region=call.region, name=job_id)

@@ -5,7 +5,8 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from modelyard.services.comprehend.documents import Document, JobFailed
+from modelyard.services.comprehend.documents import Document
+from modelyard.services.job_objects import JobFailed
 from modelyard.store.resources import Json
 
 TASK = "topics"
