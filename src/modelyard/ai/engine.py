@@ -17,6 +17,7 @@ ENGINES: Mapping[str, str] = {
     "apertium": "modelyard.ai.apertium",
     "classifier": "modelyard.ai.classifier",
     "language": "modelyard.ai.language",
+    "lex": "modelyard.ai.lex.engine",
     "pii": "modelyard.ai.pii",
     "sentiment": "modelyard.ai.sentiment",
     "spacy": "modelyard.ai.spacy_pipeline",

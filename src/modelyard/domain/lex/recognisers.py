@@ -131,7 +131,9 @@ def _builtin(signature: str, locale: str, pattern: Pattern | None) -> Recogniser
 
 @cache
 def _gazetteer(kind: str) -> Vocabulary:
-    return Vocabulary.of({"sampleValue": {"value": name}} for name in names_of(kind))
+    """Spelt as they are: there is a name near to nearly every short word."""
+    values = ({"sampleValue": {"value": name}} for name in names_of(kind))
+    return Vocabulary.of(values, is_exact=True)
 
 
 @cache

@@ -13,6 +13,8 @@ _FUZZY_CHARACTERS = 4
 """Shorter words have to be spelt as they are."""
 _LONG_CHARACTERS = 8
 """From here on two letters may be wrong."""
+_FUZZY_WORDS = 60
+"""Of a text; later ones have to be spelt as they are."""
 RESOLUTIONS_MAX = 5
 
 
@@ -40,9 +42,11 @@ class Vocabulary:
     """``values``: what is said, in normal form, to the values that it may stand for, in their order."""
 
     values: Mapping[str, tuple[str, ...]]
+    is_exact: bool = False
+    """Nothing that is misspelt is found."""
 
     @classmethod
-    def of(cls, values: Iterable[Mapping[str, Any]]) -> "Vocabulary":
+    def of(cls, values: Iterable[Mapping[str, Any]], *, is_exact: bool = False) -> "Vocabulary":
         """Of a slot type's ``slotTypeValues``."""
         said: dict[str, list[str]] = {}
         listed = list(values)
@@ -56,18 +60,20 @@ class Vocabulary:
                 if name not in names:
                     names.append(name)
         said.pop("", None)
-        return cls({words: tuple(names[:RESOLUTIONS_MAX]) for words, names in said.items()})
+        kept = {words: tuple(names[:RESOLUTIONS_MAX]) for words, names in said.items()}
+        return cls(kept, is_exact)
 
     @cached_property
     def _words_max(self) -> int:
         return max((one.count(" ") + 1 for one in self.values), default=0)
 
     @cached_property
-    def _first(self) -> Mapping[tuple[str, int], tuple[str, ...]]:
-        """What begins with a letter and has a number of words; a misspelling keeps its first letter."""
-        found: dict[tuple[str, int], list[str]] = {}
+    def _alike(self) -> Mapping[tuple[str, int, int], tuple[str, ...]]:
+        """By first letter, which a misspelling keeps, number of words, and length."""
+        found: dict[tuple[str, int, int], list[str]] = {}
         for one in self.values:
-            found.setdefault((one[0], one.count(" ")), []).append(one)
+            if len(one) >= _FUZZY_CHARACTERS:
+                found.setdefault((one[0], one.count(" "), len(one)), []).append(one)
         return {key: tuple(some) for key, some in found.items()}
 
     def find(self, text: str) -> list[Match]:
@@ -77,7 +83,7 @@ class Vocabulary:
         taken = disjoint(exact)
         fuzzy = [
             one
-            for one in self._spans(words, self._similar)
+            for one in self._spans(words[:_FUZZY_WORDS], self._similar)
             if all(one.end <= other.begin or other.end <= one.begin for other in taken)
         ]
         return disjoint([*taken, *fuzzy])
@@ -99,16 +105,15 @@ class Vocabulary:
         return self.values.get(text) or self._similar(text) or ()
 
     def _similar(self, text: str) -> tuple[str, ...] | None:
-        if len(text) < _FUZZY_CHARACTERS:
+        if self.is_exact or len(text) < _FUZZY_CHARACTERS:
             return None
         allowed = 2 if len(text) >= _LONG_CHARACTERS else 1
         best: tuple[int, str] | None = None
-        for one in self._first.get((text[0], text.count(" ")), ()):
-            if abs(len(one) - len(text)) > allowed or len(one) < _FUZZY_CHARACTERS:
-                continue
-            away = distance(one, text, allowed)
-            if away <= allowed and (best is None or (away, one) < best):
-                best = (away, one)
+        for length in range(len(text) - allowed, len(text) + allowed + 1):
+            for one in self._alike.get((text[0], text.count(" "), length), ()):
+                away = distance(one, text, allowed)
+                if away <= allowed and (best is None or (away, one) < best):
+                    best = (away, one)
         return self.values[best[1]] if best else None
 
 
