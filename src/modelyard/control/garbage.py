@@ -12,6 +12,9 @@ from pathlib import Path
 
 from modelyard.base.clock import Clock
 from modelyard.base.settings import Home, Limits
+from modelyard.control.bot_builds import KIND as BOT_BUILD
+from modelyard.control.bot_builds import is_bot, models_in_use
+from modelyard.control.bot_builds import process_id as build_id
 from modelyard.control.endpoints import endpoint_memory, fleet_owner, worker_ids
 from modelyard.control.fleets import pin_folder
 from modelyard.control.processes import Processes
@@ -66,6 +69,7 @@ class GarbageCollector:
         for job in self._store.list("transform-job"):
             wanted |= process_ids(job_memory(job), fleet_owner(job))
         wanted |= {process_id(one) for one in self._store.list(CLASSIFIER)}
+        wanted |= {build_id(one) for one in self._store.list(BOT_BUILD)}
         for process in known.values():
             if process.id in wanted:
                 continue
@@ -84,10 +88,11 @@ class GarbageCollector:
             elif folder != pinned and not folder.name.startswith(artifacts):
                 yield from self._trashed(folder)
         trained = {one.spec["Model"] for one in self._store.list(CLASSIFIER)}
+        trained |= models_in_use(self._store)
         for folder in _folders(self._home.packs):
             if folder.name.startswith(_TRASH):
                 yield folder
-            elif is_trained(folder) and folder.name not in trained:
+            elif (is_trained(folder) or is_bot(folder)) and folder.name not in trained:
                 yield from self._trashed(folder)
         for folder in _folders(self._home.jobs):
             if folder.name.startswith(_TRASH):

@@ -48,6 +48,10 @@ def main(payload: dict[str, Any], address: str, report: Report) -> int:
         from modelyard.jobs.text_training import run_training  # and with it scikit-learn
 
         return run_training(payload, report, objects=_objects(payload))
+    if payload["job"] == "bot-training":
+        from modelyard.jobs.bot_training import run_bot_training  # and with it scikit-learn
+
+        return run_bot_training(payload, report)
     if payload["job"] != "transform":
         report("failed", f"unknown kind of job {payload['job']!r}")
         return 1

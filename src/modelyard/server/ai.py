@@ -18,6 +18,7 @@ from modelyard.services.comprehend.jobs import Jobs
 from modelyard.services.cost_explorer import CostExplorer
 from modelyard.services.hosted_models import HostedModels
 from modelyard.services.job_objects import Objects
+from modelyard.services.lex.built_models import BuiltModels
 from modelyard.services.metering import Metering, read_prices
 from modelyard.services.sagemaker.resources import Roles
 from modelyard.services.translate.terminologies import OWNER, Shelf, Terminologies
@@ -55,6 +56,7 @@ class AiServices:
         self.metering = Metering(usage=self._usage, clock=clock)
         roles = Roles(store=store, strict=settings.strict_roles)
         self._custom = CustomModels(store=store, models=self.models)
+        self.bots = BuiltModels(store=store, models=self.models)
         jobs = Jobs(store=store, clock=clock, random=random, roles=roles)
         self._runner = JobRunner(
             store=store,
@@ -88,6 +90,7 @@ class AiServices:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._data_plane.run(), name="ai.data-plane")
             tasks.create_task(self._custom.resume(), name="ai.custom-models")
+            tasks.create_task(self.bots.run(), name="ai.bots")
             tasks.create_task(self._runner.run(), name="ai.comprehend-jobs")
 
     def clear(self) -> None:

@@ -20,6 +20,8 @@ from modelyard.base.ids import SystemRandom
 from modelyard.base.settings import zone_names
 from modelyard.control.alarms import AlarmReconciler, Measured, Ringing
 from modelyard.control.async_invocations import AsyncInvoker, Outside
+from modelyard.control.bot_builds import KIND as BOT_BUILD
+from modelyard.control.bot_builds import BotBuildReconciler
 from modelyard.control.endpoints import EndpointReconciler
 from modelyard.control.exposition import Exposition
 from modelyard.control.fleets import Fleets, ObjectReader
@@ -238,6 +240,9 @@ class Control:
                 "transform-job": jobs,
                 CLASSIFIER: TextTrainingReconciler(
                     store=self._store, processes=self._processes, clock=clock, home=home
+                ),
+                BOT_BUILD: BotBuildReconciler(
+                    store=self._store, processes=self._processes, home=home
                 ),
                 TARGET: scaling,
                 ALARM: AlarmReconciler(store=self._store, metrics=self._metrics, clock=clock),

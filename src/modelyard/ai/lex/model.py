@@ -17,8 +17,6 @@ from modelyard.domain.lex.pattern import BadPattern
 
 FILE = "bot.npz"
 FORMAT = 1
-ENGINE_VERSION = "1"
-"""What is learned by another version is another model, of the same definition too."""
 _ARRAYS = ("weights", "bias", "columns", "values", "starts", "owners")
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,6 +15,8 @@ from modelyard.domain.lex.pattern import BadPattern
 from modelyard.domain.lex.recognisers import recogniser_of
 from modelyard.domain.lex.vocabulary import normal
 
+LEARNER = "1"
+"""Of ``ai.lex``: what another version learns of the same definition is another model."""
 UTTERANCES_MAX = 30_000
 VALUES_MAX = 100_000
 """Of all custom slot types together, synonyms included."""
@@ -92,9 +94,9 @@ def _slot(slot: Json) -> dict[str, Any]:
     }
 
 
-def fingerprint(definition: Json, engine: str) -> str:
-    """The same for definitions of which the same is learned by the same version of the engine."""
-    data = json.dumps([engine, learned(definition)], sort_keys=True, ensure_ascii=True)
+def fingerprint(definition: Json) -> str:
+    """The same for definitions of which the same is learned."""
+    data = json.dumps([LEARNER, learned(definition)], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(data.encode()).hexdigest()
 
 
