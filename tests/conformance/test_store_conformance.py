@@ -202,6 +202,20 @@ async def test_a_kind_is_listed_by_name(store: Clearable) -> None:
     assert list(store.list("endpoint")) == []
 
 
+async def test_those_of_a_kind_whose_names_begin_alike_are_listed(store: Clearable) -> None:
+    names = ["B/1", "B/1/a", "B/1/b", "B/10", "B/2/a", "b/1/c", "C", "B/1/é"]
+    await store.write(*(Create(key=key(name), spec={}) for name in names))
+    await store.write(Create(key=key("Live", kind="endpoint"), spec={}))
+
+    assert [one.key.name for one in store.list("model", prefix="B/1/")] == [
+        "B/1/a",
+        "B/1/b",
+        "B/1/é",
+    ]
+    assert [one.key.name for one in store.list("endpoint", prefix="Li")] == ["Live"]
+    assert store.list("endpoint", prefix="li") == []
+
+
 async def test_what_is_read_or_written_may_be_edited_without_harm(store: Clearable) -> None:
     spec = {"list": [1]}
     (written,) = await store.write(Create(key=key(), spec=spec))

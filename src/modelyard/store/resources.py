@@ -91,9 +91,14 @@ class ResourceStore(Protocol):
         """The resource, or None."""
 
     def list(
-        self, kind: str, *, account: str | None = None, region: str | None = None
+        self,
+        kind: str,
+        *,
+        account: str | None = None,
+        region: str | None = None,
+        prefix: str = "",
     ) -> Sequence[Resource]:
-        """All of a kind, by name; of all accounts and regions unless given."""
+        """All of a kind whose names begin with ``prefix``, by name; of all accounts and regions unless given."""
 
     async def write(self, *changes: Change) -> Sequence[Resource]:
         """Apply all or none; the written resources in order (of a Delete: as it was)."""

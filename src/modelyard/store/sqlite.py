@@ -65,6 +65,7 @@ from modelyard.store.resources import (
 )
 
 _QUEUE_LIMIT = 10_000
+_LAST_CHARACTER = "\U0010ffff"
 _GROUP_LIMIT = 512
 _BUSY_MILLISECONDS = 10_000
 _REMEMBERED_SECONDS = 60.0
@@ -220,17 +221,30 @@ class SqliteResourceStore:
         return None if row is None else _resource(row)
 
     def list(
-        self, kind: str, *, account: str | None = None, region: str | None = None
+        self,
+        kind: str,
+        *,
+        account: str | None = None,
+        region: str | None = None,
+        prefix: str = "",
     ) -> Sequence[Resource]:
-        """All of a kind, by name; of all accounts and regions unless given."""
+        """All of a kind whose names begin with ``prefix``, by name; of all accounts and regions unless given."""
         statement = select(*_COLUMNS).where(_resources.c.kind == kind)
         if account is not None:
             statement = statement.where(_resources.c.account == account)
         if region is not None:
             statement = statement.where(_resources.c.region == region)
+        if prefix:
+            first = prefix.lower() if kind in self._case_blind else prefix
+            statement = statement.where(
+                _resources.c.identity >= first, _resources.c.identity < first + _LAST_CHARACTER
+            )
         found = [_resource(row) for row in self._reader.execute(statement)]
         # Sorted here, because databases disagree about the order of texts.
-        return sorted(found, key=lambda one: (one.key.name, one.key.account, one.key.region))
+        return sorted(
+            (one for one in found if one.key.name.startswith(prefix)),
+            key=lambda one: (one.key.name, one.key.account, one.key.region),
+        )
 
     async def write(self, *changes: Change) -> Sequence[Resource]:
         """Apply all or none; durable on return. The written resources in order (of a Delete: as it was).

@@ -39,15 +39,21 @@ class MemoryResourceStore:
         return _copy(found) if found is not None and found.key == key else None
 
     def list(
-        self, kind: str, *, account: str | None = None, region: str | None = None
+        self,
+        kind: str,
+        *,
+        account: str | None = None,
+        region: str | None = None,
+        prefix: str = "",
     ) -> Sequence[Resource]:
-        """All of a kind, by name; of all accounts and regions unless given."""
+        """All of a kind whose names begin with ``prefix``, by name; of all accounts and regions unless given."""
         found = [
             _copy(one)
             for one in self._table.values()
             if one.key.kind == kind
             and account in (None, one.key.account)
             and region in (None, one.key.region)
+            and one.key.name.startswith(prefix)
         ]
         return sorted(found, key=lambda one: (one.key.name, one.key.account, one.key.region))
 
