@@ -7,6 +7,7 @@ from modelyard.base.clock import Clock
 from modelyard.base.ids import RandomSource
 from modelyard.base.settings import Home, Settings
 from modelyard.server.data_plane import LocalDataPlane
+from modelyard.server.lex import models_api
 from modelyard.server.presigning import presigner
 from modelyard.services.comprehend.classifier_endpoints import ClassifierEndpoints
 from modelyard.services.comprehend.classifiers import Classifiers
@@ -82,6 +83,7 @@ class AiServices:
                 store=store, roles=roles, models=self._custom, metering=self.metering
             ),
             Detection(models=self.models, metering=self.metering),
+            *models_api(store=store, clock=clock, random=random, roles=roles),
             CostExplorer(usage=self._usage, prices=lambda: read_prices(home.prices), clock=clock),
         )
 

@@ -25,6 +25,15 @@ from modelyard.services.iam.policies import Policies
 from modelyard.services.iam.roles import Roles as IamRoles
 from modelyard.services.iam.simulation import Account, Simulation
 from modelyard.services.iam.users import Users
+from modelyard.services.lex.aliases import Aliases
+from modelyard.services.lex.bots import Bots
+from modelyard.services.lex.builtins import BuiltIns
+from modelyard.services.lex.intents import Intents
+from modelyard.services.lex.locales import Locales
+from modelyard.services.lex.slot_types import SlotTypes
+from modelyard.services.lex.slots import Slots
+from modelyard.services.lex.tags import BotTags
+from modelyard.services.lex.versions import Versions
 from modelyard.services.logs import Logs
 from modelyard.services.sagemaker.endpoint_configs import EndpointConfigs
 from modelyard.services.sagemaker.endpoints import Endpoints
@@ -155,6 +164,23 @@ TRANSLATE: dict[type, tuple[str, ...]] = {
         "ImportTerminology", "GetTerminology", "ListTerminologies", "DeleteTerminology",
     ),
 }  # fmt: skip
+LEX_MODELS: dict[type, tuple[str, ...]] = {
+    Bots: ("CreateBot", "DescribeBot", "UpdateBot", "DeleteBot", "ListBots"),
+    Locales: (
+        "CreateBotLocale", "DescribeBotLocale", "UpdateBotLocale", "DeleteBotLocale", "ListBotLocales", "BuildBotLocale",
+    ),
+    Intents: ("CreateIntent", "DescribeIntent", "UpdateIntent", "DeleteIntent", "ListIntents"),
+    Slots: ("CreateSlot", "DescribeSlot", "UpdateSlot", "DeleteSlot", "ListSlots"),
+    SlotTypes: (
+        "CreateSlotType", "DescribeSlotType", "UpdateSlotType", "DeleteSlotType", "ListSlotTypes",
+    ),
+    Versions: ("CreateBotVersion", "DescribeBotVersion", "DeleteBotVersion", "ListBotVersions"),
+    Aliases: (
+        "CreateBotAlias", "DescribeBotAlias", "UpdateBotAlias", "DeleteBotAlias", "ListBotAliases",
+    ),
+    BuiltIns: ("ListBuiltInIntents", "ListBuiltInSlotTypes"),
+    BotTags: ("TagResource", "UntagResource", "ListTagsForResource"),
+}  # fmt: skip
 COST_EXPLORER: dict[type, tuple[str, ...]] = {CostExplorer: ("GetCostAndUsage",)}
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
@@ -167,6 +193,7 @@ SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "comprehend": COMPREHEND,
     "translate": TRANSLATE,
     "ce": COST_EXPLORER,
+    "lexv2-models": LEX_MODELS,
 }
 
 

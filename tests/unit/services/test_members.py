@@ -84,7 +84,7 @@ def test_a_table_can_be_shown() -> None:
     ]
 
 
-NAMES = {"cost_explorer": "ce"}
+NAMES = {"cost_explorer": ("ce",), "lex": ("lexv2-models", "lexv2-runtime")}
 """botocore's names of services whose modules bear better ones."""
 
 
@@ -97,9 +97,9 @@ def tables() -> Iterator[Any]:
         declared: Mapping[str, Members] = getattr(module, "MEMBERS", {})
         service_name = module_info.name.removeprefix(prefix).split(".")[0]
         for operation, members in declared.items():
-            service = session.get_service_model(
-                NAMES.get(service_name, service_name.replace("_", "-"))
-            )
+            names = NAMES.get(service_name, (service_name.replace("_", "-"),))
+            services = [session.get_service_model(name) for name in names]
+            (service,) = (one for one in services if operation in one.operation_names)
             shape = service.operation_model(operation).input_shape
             yield pytest.param(members, shape, id=operation)
 

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 Json = dict[str, Any]
-FALLBACK_SIGNATURE = "AMAZON.FallbackIntent"
+
 _BOT = ("botId", "botName", "idleSessionTTLInSeconds")
 _LOCALE = ("localeId", "nluIntentConfidenceThreshold")
 _PLACE = ("botId", "botVersion", "localeId", "intentId")
