@@ -13,13 +13,15 @@ from typing import Protocol
 from modelyard.base.clock import Clock
 from modelyard.base.ids import RandomSource
 from modelyard.control.processes import Processes
-from modelyard.control.queue import WorkQueue
+from modelyard.control.queue import Urgency, WorkQueue
 from modelyard.runtimes.runtime import RuntimeUnavailable
 from modelyard.store.resources import Key, ResourceStore, VersionConflict
 
 GARBAGE = Key(kind="garbage", account="", region="", name="")
 RESYNC_SECONDS = 60.0
 _CONCURRENCY = 16
+_CALM = 12
+"""So many of them for keys that no caller waits for."""
 _RETRY_SECONDS_MIN = 0.1
 _RETRY_SECONDS_MAX = 60.0
 _PATIENCE = 5
@@ -51,7 +53,7 @@ class Loop:
         self._reconcilers = reconcilers
         self._clock = clock
         self._random = random
-        self._queue = WorkQueue(clock)
+        self._queue = WorkQueue(clock, calm=_CALM)
         self._failures: dict[Key, int] = {}
 
     async def run(self) -> None:
@@ -75,14 +77,19 @@ class Loop:
     def _add_all(self) -> None:
         for kind in self._reconcilers:
             for resource in self._store.list(kind):
-                self._queue.add(resource.key)
+                self._queue.add(resource.key, Urgency.ROUTINE)
         if GARBAGE.kind in self._reconcilers:
-            self._queue.add(GARBAGE)
+            self._queue.add(GARBAGE, Urgency.ROUTINE)
 
     def wake(self, key: Key) -> None:
         """Look at it as soon as possible: it, or something that it depends on, changed."""
         if key.kind in self._reconcilers:
             self._queue.add(key)
+
+    def hurry(self, key: Key) -> None:
+        """The same before all others: a caller waits for it."""
+        if key.kind in self._reconcilers:
+            self._queue.hurry(key)
 
     async def _look(self, key: Key) -> None:
         """One pass over one resource; its failure is its own."""
@@ -142,7 +149,7 @@ class Loop:
         if owner is not None:
             self._queue.add(owner)
         elif GARBAGE.kind in self._reconcilers:
-            self._queue.add(GARBAGE)
+            self._queue.add(GARBAGE, Urgency.ROUTINE)
 
     async def _first(self, *awaitables: Awaitable[None]) -> None:
         """Return when the first has, with its error if it has one; the others are cancelled."""

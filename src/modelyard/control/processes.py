@@ -19,7 +19,9 @@ class Processes:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._known: dict[str, Process] | None = None
-        self._observed: Mapping[str, Observed] | None = None
+        self._observed: Mapping[str, Observed] = {}
+        self._news: set[str] = set()
+        """Of these processes the observed value is of before."""
         self._entered: dict[str, int] = {}
         self._refreshes = 0
         self._lock = asyncio.Lock()
@@ -37,17 +39,16 @@ class Processes:
     async def observed(self) -> Mapping[str, Observed]:
         """The same as values of the domain."""
         known = await self.current()
-        if self._observed is None:
-            self._observed = {
-                process.id: Observed(
-                    state=process.state.value,
-                    address=process.address,
-                    reason=process.reason,
-                    takes_arrays=bool(process.progress.get(TAKES_ARRAYS)),
-                    zone=process.zone,
-                )
-                for process in known.values()
-            }
+        if self._news:
+            # A copy: who looks at the one of before goes on with what it has decided upon.
+            observed = dict(self._observed)
+            for process_id in self._news:
+                if process_id in known:
+                    observed[process_id] = _observed(known[process_id])
+                else:
+                    observed.pop(process_id, None)
+            self._observed = observed
+            self._news.clear()
         return self._observed
 
     async def refresh(self) -> set[str]:
@@ -63,13 +64,14 @@ class Processes:
                     del self._entered[process_id]
                 elif process_id in before:
                     listed[process_id] = before[process_id]
-            self._known, self._observed = listed, None
+            self._known = listed
             self._stopping &= listed.keys()
-            return {
-                process_id
-                for process_id in before.keys() | listed.keys()
-                if before.get(process_id) != listed.get(process_id)
+            changed = {
+                one for one, process in listed.items() if not _is_same(before.get(one), process)
             }
+            changed |= before.keys() - listed.keys()
+            self._news |= changed
+            return changed
 
     async def start(self, spec: ProcessSpec) -> None:
         """Start it unless it is known."""
@@ -78,7 +80,7 @@ class Processes:
         if spec.id not in known:
             self._entered[spec.id] = self._refreshes
             assert self._known is not None
-            self._observed = None
+            self._news.add(spec.id)
             self._known[spec.id] = Process(
                 id=spec.id,
                 kind=spec.kind,
@@ -99,7 +101,7 @@ class Processes:
         await self._runtime.forget(process_id)
         if self._known is not None:
             self._known.pop(process_id, None)
-            self._observed = None
+            self._news.add(process_id)
 
     async def abandon(self, owner: Key, *, grace_seconds: float) -> None:
         """The owner is gone without a word (a reset): stop what it claimed. Whatever is missed is garbage."""
@@ -124,3 +126,18 @@ class Processes:
     def owner(self, process_id: str) -> Key | None:
         """Who claimed it; None for what nobody wants any more."""
         return self._owners.get(process_id)
+
+
+def _is_same(before: Process | None, now: Process) -> bool:
+    """Most are the very object of the last listing."""
+    return before is now or before == now
+
+
+def _observed(process: Process) -> Observed:
+    return Observed(
+        state=process.state.value,
+        address=process.address,
+        reason=process.reason,
+        takes_arrays=bool(process.progress.get(TAKES_ARRAYS)),
+        zone=process.zone,
+    )

@@ -24,15 +24,20 @@ class Cgroups:
     def create(self, process_id: str, caps: Caps) -> None:
         """A group for one process. Does nothing where limits are off."""
         for controller, folder in self.folders.items():
+            settings = _settings(self.version, controller, caps)
             group = folder / process_id
-            group.mkdir(parents=True, exist_ok=True)
-            for name, value in _settings(self.version, controller, caps):
+            if (
+                settings
+            ):  # The kernel stops the world for each group that is joined: none without a limit.
+                group.mkdir(parents=True, exist_ok=True)
+            for name, value in settings:
                 (group / name).write_text(value)
 
     def join(self, process_id: str) -> None:
         """Move the calling process into its group."""
         for folder in set(self.folders.values()):
-            (folder / process_id / "cgroup.procs").write_text(str(os.getpid()))
+            with contextlib.suppress(FileNotFoundError):  # Nothing of this controller's is limited.
+                (folder / process_id / "cgroup.procs").write_text(str(os.getpid()))
 
     def was_killed_for_memory(self, process_id: str) -> bool:
         """Whether the kernel's out-of-memory killer ended a process of the group."""

@@ -22,12 +22,14 @@ BACKLOG = 64
 
 
 class Ask(msgspec.Struct, kw_only=True, frozen=True):
-    """A request: ``start`` needs ``spec``; ``stop`` and ``forget`` need ``id``."""
+    """A request: ``start`` needs ``spec``; ``stop`` and ``forget`` need ``id``. ``list``: see ``listings``."""
 
     op: Literal["start", "stop", "forget", "list", "watch"]
     spec: ProcessSpec | None = None
     id: str = ""
     grace: float = 0.0
+    life: str = ""
+    since: int = 0
 
 
 Perform = Callable[[Ask], dict[str, Any]]

@@ -5,7 +5,7 @@ forked too; reads along what they print; and answers JSON lines on a UNIX socket
 other end)::
 
     {"op": "start", "spec": {…}}   {"op": "stop", "id": …, "grace": 30}   {"op": "forget", "id": …}
-    {"op": "list"}                 {"op": "watch"}  (then a line whenever something changed)
+    {"op": "list", "life": …, "since": …} (``listings``)    {"op": "watch"}  (then a line whenever something changed)
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from modelyard.runtimes import addresses, child
 from modelyard.runtimes.cgroups import Cgroups
 from modelyard.runtimes.clients import Ask, Clients
 from modelyard.runtimes.isolation import NO_ISOLATION, Isolation
+from modelyard.runtimes.listings import Changes
 from modelyard.runtimes.output import LogSink, Tail
 from modelyard.runtimes.pokes import Pokes
 from modelyard.runtimes.records import (
@@ -109,7 +110,8 @@ class Host:
         self._stopping: signal.Signals | None = None
         self._wanted: set[str] = set()
         self._warm = frozenset(warm)
-        self._is_busy = True
+        self._look_at = clock.monotonic()
+        self._changes = Changes(life=f"{os.getpid()}-{clock.now()!r}")
         # Before any state file is looked at, so that no change falls between.
         self._pokes = Pokes(self._run)
         self._clients: Clients | None = None
@@ -149,8 +151,14 @@ class Host:
                 signal.set_wakeup_fd(before)
 
     def _turn(self) -> None:
-        for key, events in self._selector.select(BUSY_SECONDS if self._is_busy else IDLE_SECONDS):
+        now = self._clock.monotonic()
+        for key, events in self._selector.select(max(0.0, self._look_at - now)):
             key.data(key.fileobj, events)
+        if self._clock.monotonic() >= self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        """At all that runs: not for each event, of which a thousand workers that start bring thousands."""
         running = [watched for watched in self._watched.values() if watched.pidfd >= 0]
         is_awaited = any(watched.ready_by is not None for watched in running)
         if self._wanted and not is_awaited:
@@ -163,7 +171,8 @@ class Host:
                 self._check_deadlines(watched, now)
         self._busy_groups = {one for one in self._busy_groups if not self._cgroups.remove(one)}
         is_ending = any(watched.kill_at is not None for watched in running)
-        self._is_busy = bool(printed) or is_awaited or is_ending
+        is_busy = bool(printed) or is_awaited or is_ending
+        self._look_at = self._clock.monotonic() + (BUSY_SECONDS if is_busy else IDLE_SECONDS)
 
     def _check_deadlines(self, watched: _Watched, now: float) -> None:
         if watched.kill_at is not None and now >= watched.kill_at:
@@ -210,7 +219,7 @@ class Host:
         watched.report = Report(pid=pid, start=start_time(pid) or 0)
         self._watched[spec.id] = watched
         self._watch(watched, pid)
-        self._changed()
+        self._changed(spec.id)
 
     def _fork(self, spec: ProcessSpec) -> int:
         birth = child.Birth(
@@ -250,12 +259,14 @@ class Host:
         if watched is None or watched.pidfd >= 0:
             return
         del self._watched[process_id]
+        self._changes.remove(process_id)
         self._records.remove(process_id)
         self._raw(process_id).unlink(missing_ok=True)
         if watched.record.spec.address:
             addresses.remove(watched.record.spec.address)
 
     def processes(self) -> list[Process]:
+        """All that are known."""
         return [_describe(watched) for watched in self._watched.values()]
 
     def _adopt(self) -> None:
@@ -266,6 +277,7 @@ class Host:
                 record=record, tail=self._tail(spec), report=self._records.report(spec.id)
             )
             self._watched[spec.id] = watched
+            self._changes.note(spec.id)
             report = watched.report
             if record.ended is not None:
                 watched.tail.close()
@@ -340,7 +352,7 @@ class Host:
             logger.warning("the end of %s is not on disk: %s", spec.id, error)
         if not record.stopping:
             logger.info("%s %s ended: %s", spec.kind, spec.id, record.reason or record.ended)
-        self._changed()
+        self._changed(spec.id)
 
     def _save(self, record: Record) -> None:
         """On a full disk a process still ends: a later host finds out for itself."""
@@ -390,7 +402,7 @@ class Host:
 
     def _poked(self, fileobj: Any, events: int) -> None:
         who = self._pokes.read()
-        moved = False
+        moved = []
         for process_id in self._watched.keys() if who is None else who:
             watched = self._watched.get(process_id)
             if watched is None or watched.pidfd < 0:
@@ -398,15 +410,17 @@ class Host:
             report = self._records.report(process_id)
             if report is not None and report != watched.report:
                 watched.report = report
-                moved = True
+                moved.append(process_id)
                 self._wanted.update(report.progress.get("frameworks", ()))
                 if not watched.is_starting:
                     watched.ready_by = None
         if moved:
-            self._changed()
+            self._changed(*moved)
 
-    def _changed(self) -> None:
-        self._is_busy = True
+    def _changed(self, *ids: str) -> None:
+        for process_id in ids:
+            self._changes.note(process_id)
+        self._look_at = min(self._look_at, self._clock.monotonic() + BUSY_SECONDS)
         if self._clients is not None:
             self._clients.announce()
 
@@ -423,7 +437,9 @@ class Host:
             case "forget":
                 self.forget(ask.id)
             case _:
-                return {"processes": self.processes()}
+                return self._changes.answer(
+                    ask.life, ask.since, lambda one: _describe(self._watched[one])
+                )
         return {"ok": True}
 
 

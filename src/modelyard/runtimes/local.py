@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.runtimes.listings import Known
 from modelyard.runtimes.records import PROCESSES, Records
 from modelyard.runtimes.runtime import Process, ProcessSpec, RuntimeUnavailable
 
@@ -21,6 +22,7 @@ class LocalRuntime:
     def __init__(self, socket_path: Path) -> None:
         self._path = str(socket_path)
         self._records = Records(socket_path.parent / PROCESSES)
+        self._known = Known()
         self._lock = asyncio.Lock()
         self._calls: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._watch: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -40,8 +42,7 @@ class LocalRuntime:
         await self._ask({"op": "forget", "id": process_id})
 
     async def list(self) -> list[Process]:
-        answer = await self._ask({"op": "list"})
-        return [msgspec.convert(one, Process) for one in answer["processes"]]
+        return self._known.take(await self._ask(self._known.question))
 
     async def changed(self) -> None:
         """Returns also when the connection had to be made anew: what happened meanwhile is unknown."""

@@ -255,7 +255,7 @@ class Control:
         self._wakes = Wakes(
             activity=activity,
             exists=lambda key: self._store.get(key) is not None,
-            wake=loop.wake,
+            wake=loop.hurry,
         )
         if isinstance(self._runtime, ZonedRuntime):
             self._runtime.subscribe(lambda: _wake_endpoints(self._store, loop))
