@@ -67,7 +67,7 @@ def measure(case: Case, count: int, progress: Progress) -> Figures:
         names = [f"e{number}" for number in range(count)]
         for name in _created(platform, case, names):
             progress.update(task, description=f"creating {name}", advance=1)
-        _until(lambda: _statuses(platform) == {"InService": count})
+        _wait_for(platform, names)
         created = time.monotonic() - began
         began = time.monotonic()
         assert sum(_statuses(platform).values()) == count
@@ -129,6 +129,17 @@ def _statuses(platform: Platform) -> dict[str, int]:
             status = endpoint["EndpointStatus"]
             found[status] = found.get(status, 0) + 1
     return found
+
+
+def _wait_for(platform: Platform, names: list[str]) -> None:
+    """Asks of one after the other: to list a thousand again and again would be measured, too."""
+    sagemaker = platform.client("sagemaker")
+    for name in names:
+        _until(lambda name=name: _status(sagemaker, name) == "InService")
+
+
+def _status(sagemaker: Any, name: str) -> str:
+    return str(sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"])
 
 
 def _asleep(platform: Platform) -> int:

@@ -54,17 +54,19 @@ class GarbageCollector:
 
     async def reconcile(self, key: Key) -> float:
         """Seconds until the next look."""
-        await self._routes.retain([endpoint.key for endpoint in self._store.list("endpoint")])
         await self._sweep_processes()
         trash = list(self._sweep_folders())
         await asyncio.to_thread(_remove, trash)
         return PERIOD_SECONDS
 
     async def _sweep_processes(self) -> None:
+        """And the routes of endpoints that exist no more."""
         # Read after the listing: whatever is started is saved in a status before.
         known = dict(await self._processes.current())
+        endpoints = self._store.list("endpoint")
+        await self._routes.retain([endpoint.key for endpoint in endpoints])
         wanted: set[str] = set()
-        for endpoint in self._store.list("endpoint"):
+        for endpoint in endpoints:
             wanted |= worker_ids(endpoint_memory(endpoint))
         for job in self._store.list("transform-job"):
             wanted |= process_ids(job_memory(job), fleet_owner(job))

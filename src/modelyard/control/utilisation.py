@@ -69,7 +69,6 @@ class Utilisation:
 
     async def look(self) -> None:
         """Read once, and keep what it tells."""
-        endpoints = self._store.list("endpoint")
         try:
             known = await self._processes.current()
         except RuntimeUnavailable:
@@ -78,27 +77,27 @@ class Utilisation:
         used = await asyncio.to_thread(self._read_all, pids)
         moment, at = self._clock.monotonic(), self._clock.now()
         seconds = moment - self._looked_at
-        data = [
-            datum
-            for endpoint in endpoints
-            for datum in _of_endpoint(
-                endpoint.key, self._endpoint(endpoint, used, seconds), at=int(at)
-            )
-        ]
-        for job in self._running_jobs(used):
-            data += _of_job(job, self._job(job, used, seconds), at=int(at))
+        data: list[Datum] = []
+        for owner in self._owners(used):
+            if owner.key.kind == "endpoint":
+                data += _of_endpoint(owner.key, self._endpoint(owner, used, seconds), at=int(at))
+            elif owner.key.kind == "transform-job":
+                data += _of_job(owner, self._job(owner, used, seconds), at=int(at))
+            await asyncio.sleep(
+                0
+            )  # Whoever wakes an endpoint meanwhile does not wait for all of them.
         self._before, self._looked_at = used, moment
         try:
             await asyncio.to_thread(self._metrics.put, data, now=at)
         except MetricsNotKept as error:
             logger.warning("measurements are dropped: %s", error)
 
-    def _running_jobs(self, used: Mapping[str, Used]) -> Iterator[Resource]:
-        """Found by their workers: of thousands of jobs few run."""
+    def _owners(self, used: Mapping[str, Used]) -> Iterator[Resource]:
+        """Found by their workers: of thousands of endpoints and jobs few may run."""
         owners = {owner for one in used if (owner := self._processes.owner(one)) is not None}
         for key in owners:
-            if key.kind == "transform-job" and (job := self._store.get(key)) is not None:
-                yield job
+            if (resource := self._store.get(key)) is not None:
+                yield resource
 
     def _read_all(self, pids: Mapping[str, int]) -> Mapping[str, Used]:
         found = {process_id: self._read(pid) for process_id, pid in pids.items()}

@@ -1,6 +1,7 @@
 """How control asks workers: the gateway's own dispatcher, for the endpoints that no gateway invokes for it."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 from modelyard.base.clock import Clock
@@ -17,6 +18,8 @@ from modelyard.transport.channel import Channel, Listener
 from modelyard.transport.frames import RequestMeta
 
 TICK_SECONDS = 0.1
+IDLE_TICKS = 10
+"""While nothing is asked, a new table is looked for once in so many; a question looks by itself."""
 FRAME_MARGIN = 1 << 20
 
 
@@ -69,8 +72,9 @@ class Replicas:
             raise
 
     async def run(self) -> None:
-        """End what is past its deadline, for ever."""
-        while True:
+        """End what is past its deadline, for ever. A table is decoded whole: seldom, while nobody waits for it."""
+        for tick in itertools.count():
             await asyncio.sleep(TICK_SECONDS)
-            self._routes.refresh()
+            if tick % IDLE_TICKS == 0 or self._dispatcher.in_flight:
+                self._routes.refresh()
             self._dispatcher.tick()

@@ -60,6 +60,7 @@ class Machine:
         log = LogStream(account="1", region="r", group="g", stream="s")
         for placement in placements(FLEET, {}):
             await self.runtime.start(ProcessSpec(id=placement.id, kind="worker", log=log))
+        self.processes.claim(KEY, [placement.id for placement in placements(FLEET, {})])
 
     def works(self, pid: int, cpu_seconds: float, memory_bytes: int) -> None:
         self.used[pid] = Used(cpu_seconds=cpu_seconds, memory_bytes=memory_bytes)
