@@ -459,4 +459,4 @@ def test_nonsense_closes_its_client_and_nothing_else(hosts: Callable[..., Runnin
             odd.connect(str(host.home.socket("host")))
             odd.sendall(line)
             assert odd.recv(100) == b""
-    assert host.ask(op="list") == {"processes": []}
+    assert host.ask(op="list")["processes"] == []
