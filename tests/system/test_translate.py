@@ -1,7 +1,10 @@
 """Translate through boto3, with Apertium's own English and Spanish where the machine has them."""
 
+import io
+import re
 import shutil
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from modelyard.cli.platform import Platform
 from modelyard.testing.platform import command
 
 PACK = "apertium-en-es"
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 PAIR = {"SourceLanguageCode": "en", "TargetLanguageCode": "es"}
 
 
@@ -58,11 +62,55 @@ def test_texts_are_translated_with_terms_of_ones_own(translate: Any) -> None:
         translate.get_terminology(Name="brand")
 
 
+def word_document(body: str, *, prolog: str = "") -> bytes:
+    namespace = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    types = "http://schemas.openxmlformats.org/package/2006/content-types"
+    main = f'PartName="/word/document.xml" ContentType="{WORD[:-8]}document.main+xml"'
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "[Content_Types].xml",
+            f'<Types xmlns="{types}"><Override {main}/></Types>',
+        )
+        archive.writestr(
+            "word/document.xml",
+            f'{prolog}<w:document xmlns:w="{namespace}"><w:body>{body}</w:body></w:document>',
+        )
+    return out.getvalue()
+
+
+def test_documents_keep_their_form(translate: Any) -> None:
+    def said(content: bytes, form: str) -> bytes:
+        answer = translate.translate_document(
+            Document={"Content": content, "ContentType": form}, **PAIR
+        )
+        return bytes(answer["TranslatedDocument"]["Content"])
+
+    page = b'<p id="1">The <b>red</b> house of my brother is <img src="x.png"> big.</p><script>the("red")</script>'
+    assert said(page, "text/html") == (
+        b'<p id="1">La casa <b>roja</b> de mi hermano es <img src="x.png"> grande.</p><script>the("red")</script>'
+    )
+    assert said(b"The cat.\n\n  The dog.\n", "text/plain") == b"El gato.\n\n  El perro.\n"
+    bold = "<w:rPr><w:b/></w:rPr>"
+    runs = ("", "The "), (bold, "red"), ("", " house.")
+    body = "".join(
+        f'<w:r>{look}<w:t xml:space="preserve">{text}</w:t></w:r>' for look, text in runs
+    )
+    written = said(word_document(f"<w:p>{body}</w:p>"), WORD)
+    with zipfile.ZipFile(io.BytesIO(written)) as archive:
+        xml = archive.read("word/document.xml").decode()
+    assert f'<w:r>{bold}<w:t xml:space="preserve">roja</w:t></w:r>' in xml
+    assert re.sub(r"<[^>]*>", "", xml) == "La casa roja."
+
+
 def test_the_services_own_errors_are_answered(translate: Any) -> None:
     errors = translate.exceptions
     with pytest.raises(errors.UnsupportedLanguagePairException) as caught:
         translate.translate_text(Text="x", SourceLanguageCode="en", TargetLanguageCode="ja")
     assert caught.value.response["TargetLanguageCode"] == "ja"
+    with pytest.raises(errors.InvalidRequestException, match="document type"):
+        bomb = word_document("", prolog='<!DOCTYPE w [<!ENTITY a "aa">]>')
+        translate.translate_document(Document={"Content": bomb, "ContentType": WORD}, **PAIR)
     with pytest.raises(errors.TextSizeLimitExceededException):
         translate.translate_text(Text="é" * 5_001, **PAIR)
     bomb = b'<!DOCTYPE t [<!ENTITY a "aaa"><!ENTITY b "&a;&a;">]><tmx>&b;</tmx>'

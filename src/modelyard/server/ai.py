@@ -22,6 +22,7 @@ from modelyard.services.job_objects import Objects
 from modelyard.services.lex.built_models import BuiltModels
 from modelyard.services.metering import Metering, read_prices
 from modelyard.services.sagemaker.resources import Roles
+from modelyard.services.translate.documents import Documents
 from modelyard.services.translate.terminologies import OWNER, Shelf, Terminologies
 from modelyard.services.translate.translation import Translation
 from modelyard.services.translate.translator import Translator
@@ -76,6 +77,7 @@ class AiServices:
         translator = Translator(models=self.models, terminologies=terminologies)
         self.facades: tuple[object, ...] = (
             Translation(translator=translator, metering=self.metering),
+            Documents(translator=translator, metering=self.metering),
             terminologies,
             DetectionJobs(jobs=jobs, custom=self._custom),
             Classifiers(store=store, random=random, roles=roles, models=self.models),

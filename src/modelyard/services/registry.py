@@ -42,6 +42,7 @@ from modelyard.services.sagemaker.tags import Tags
 from modelyard.services.sagemaker.transform_jobs import TransformJobs
 from modelyard.services.sagemaker_runtime import AsyncInvocations
 from modelyard.services.sts import Sts
+from modelyard.services.translate.documents import Documents
 from modelyard.services.translate.terminologies import Terminologies
 from modelyard.services.translate.translation import Translation
 
@@ -160,6 +161,7 @@ COMPREHEND: dict[type, tuple[str, ...]] = {
 }  # fmt: skip
 TRANSLATE: dict[type, tuple[str, ...]] = {
     Translation: ("TranslateText", "ListLanguages"),
+    Documents: ("TranslateDocument",),
     Terminologies: (
         "ImportTerminology", "GetTerminology", "ListTerminologies", "DeleteTerminology",
     ),

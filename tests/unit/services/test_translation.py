@@ -12,6 +12,7 @@ from modelyard.ai.questions import Finding, Item
 from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError, Unsupported
 from modelyard.services.metering import Metering
+from modelyard.services.translate.documents import Documents
 from modelyard.services.translate.terminologies import BUCKET, Terminologies
 from modelyard.services.translate.translation import Translation
 from modelyard.services.translate.translator import Translator
@@ -81,13 +82,13 @@ class World:
             shelf=self.objects,
             locate=lambda bucket, key: f"{bucket}/{key}",
         )
-        self.translation = Translation(
-            translator=Translator(
-                models=self.models,  # type: ignore[arg-type]
-                terminologies=self.terminologies,
-            ),
-            metering=Metering(usage=self.recorded, clock=clock),
+        translator = Translator(
+            models=self.models,  # type: ignore[arg-type]
+            terminologies=self.terminologies,
         )
+        metering = Metering(usage=self.recorded, clock=clock)
+        self.translation = Translation(translator=translator, metering=metering)
+        self.documents = Documents(translator=translator, metering=metering)
 
     async def text(self, text: str, source: str = "en", target: str = "es", **more: Any) -> Any:
         return await self.translation.translate_text(
@@ -95,6 +96,17 @@ class World:
             text=text,
             source_language_code=source,
             target_language_code=target,
+            **more,
+        )
+
+    async def document(
+        self, data: bytes, form: str = "text/html", source: str = "en", **more: Any
+    ) -> Any:
+        return await self.documents.translate_document(
+            call("TranslateDocument"),
+            document={"Content": data, "ContentType": form},
+            source_language_code=source,
+            target_language_code=more.pop("target", "es"),
             **more,
         )
 
@@ -244,3 +256,61 @@ def test_languages_are_those_that_are_served_in_the_language_that_is_asked_for(
     assert [one["LanguageName"] for one in german["Languages"]] == ["Automatisch", "Englisch"]
     rest = listed(display_language_code="de", next_token=german["NextToken"])
     assert [one["LanguageCode"] for one in rest["Languages"]] == ["es", "pt-PT"]
+
+
+def test_a_document_is_translated_with_its_terms_and_metered_by_its_text(world: World) -> None:
+    run(world.import_("brand", b"en,es\nAcme,Acma\n"))
+    html = b"<p class=x>the <b>Acme</b> house<!-- note --></p>"
+    answer = run(world.document(html, source="auto", terminology_names=["brand"]))
+    assert answer["TranslatedDocument"] == {
+        "Content": b"<p class=x>THE <b>Acma</b> HOUSE<!-- note --></p>"
+    }
+    assert answer["AppliedTerminologies"][0]["Terms"] == [
+        {"SourceText": "Acme", "TargetText": "Acma"}
+    ]
+    assert (answer["SourceLanguageCode"], answer["TargetLanguageCode"]) == ("en", "es")
+    (used,) = world.recorded.used
+    assert (used.usage_type, used.quantity, used.unit) == ("TranslateDocument", 14, "Character")
+
+
+def test_a_long_document_is_several_questions(world: World) -> None:
+    sizes: list[int] = []
+    ask = world.models.ask
+
+    async def asked(*given: Any) -> Any:
+        sizes.append(len(given[4]))
+        return await ask(*given)
+
+    world.models.ask = asked  # type: ignore[assignment]
+    text = b"word\n\n" * 450 + b"x" * 60_000
+    answer = run(world.document(text, "text/plain"))
+    assert answer["TranslatedDocument"]["Content"] == text.upper()
+    assert sizes[:2] == [200, 200] and len(sizes) == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "code"),
+    [
+        (b"x" * 102_401, {}, "LimitExceededException"),
+        (b" <br> ", {}, "InvalidRequestException"),
+        (b"\xff", {"form": "text/plain"}, "InvalidRequestException"),
+        (b"x", {"form": "application/pdf"}, "UnsupportedOperation"),
+        (b"x", {"settings": {"Formality": "FORMAL"}}, "UnsupportedOperation"),
+        (b"x", {"target": "ja"}, "UnsupportedLanguagePairException"),
+        (b"x", {"terminology_names": ["none"]}, "ResourceNotFoundException"),
+    ],
+)
+def test_a_document_that_cannot_be_translated_is_refused_and_not_metered(
+    world: World, data: bytes, given: Any, code: str
+) -> None:
+    with pytest.raises(ServiceError) as caught:
+        run(world.document(data, **given))
+    assert caught.value.code == code
+    assert world.recorded.used == []
+
+
+def test_a_document_whose_language_cannot_be_told_is_refused(world: World) -> None:
+    world.models.found = [("en", 0.3)]
+    with pytest.raises(ServiceError, match="name the source") as caught:
+        run(world.document(b"x", source="auto"))
+    assert caught.value.code == "InvalidRequestException"

@@ -8,7 +8,7 @@ from modelyard.domain.listing import Entry, Query, page
 from modelyard.services.members import EXECUTED, Members, check, present
 from modelyard.services.metering import Metering
 from modelyard.services.translate import languages
-from modelyard.services.translate.translator import SETTINGS, UNIT, Span, Translator
+from modelyard.services.translate.translator import SETTINGS, UNIT, Span, Translator, at_once
 from modelyard.store.resources import Json
 
 TEXT_BYTES = 10_000
@@ -54,7 +54,7 @@ class Translation:
             call, terminology_names, source, target_language_code
         )
         (parts,) = await self._translator.translate(
-            call, source, target_language_code, [[Span(text=text)]], applied
+            at_once(call), source, target_language_code, [[Span(text=text)]], applied
         )
         await self._metering.meter(call, usage_type="TranslateText", quantity=len(text), unit=UNIT)
         return present(

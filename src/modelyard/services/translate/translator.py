@@ -1,9 +1,12 @@
 """What texts and documents of both kinds, at once and as jobs, have in common: the pair, its model, the terms, the questions."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 
 from modelyard.ai.catalogue import ANY, NotServed
+from modelyard.ai.questions import Finding, Item
 from modelyard.ai.translating import TASK, Part, Run
 from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError
@@ -27,8 +30,24 @@ CONFIDENCE_MIN = 0.5
 """A language that is found with less is not taken for sure."""
 DETECTED_CHARACTERS = 2_000
 """Of a text that are looked at to find its language."""
-ITEMS = 200
-"""Of one question."""
+ITEMS, CHARACTERS = 200, 50_000
+"""Of one question; a sentence that is longer is a question of its own."""
+T = TypeVar("T")
+
+
+class Asker(Protocol):
+    """Asks a question, which needs a ``Call``: at once, or as a job does, again where the model is restarting."""
+
+    async def __call__(self, question: Callable[[Call], Awaitable[T]]) -> T: ...
+
+
+def at_once(call: Call) -> Asker:
+    """Questions of one request."""
+
+    async def ask(question: Callable[[Call], Awaitable[T]]) -> T:
+        return await question(call)
+
+    return ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,27 +132,31 @@ class Translator:
 
     async def translate(
         self,
-        call: Call,
+        ask: Asker,
         source: str,
         target: str,
         sentences: Sequence[Sentence],
         applied: Sequence[Applied],
     ) -> list[list[Part]]:
         """Of each sentence its parts, as ``ai.translating`` has them. Raises ``ServiceError``."""
-        pair = languages.pair(source, target)
-        items = [{"pieces": [_runs(span, applied) for span in sentence]} for sentence in sentences]
         translated: list[list[Part]] = []
-        for begin in range(0, len(items), ITEMS):
-            some = items[begin : begin + ITEMS]
-            try:
-                findings = await self._models.ask(call, SERVICE, TASK, pair, some, {"pair": pair})
-            except NotServed as error:
-                raise unsupported_pair(source, target, error) from None
+        for some in _questions(sentences):
+            items = [{"pieces": [_runs(span, applied) for span in sentence]} for sentence in some]
+            findings = await ask(partial(self._ask, (source, target), items))
             for finding in findings:
                 if finding.error:
                     raise ServiceError("InternalServerException", finding.error, status=500)
                 translated.append([(number, text) for number, text in finding.result["parts"]])
         return translated
+
+    async def _ask(
+        self, codes: tuple[str, str], items: Sequence[Item], call: Call
+    ) -> list[Finding]:
+        pair = languages.pair(*codes)
+        try:
+            return await self._models.ask(call, SERVICE, TASK, pair, items, {"pair": pair})
+        except NotServed as error:
+            raise unsupported_pair(*codes, error) from None
 
     def served(self) -> list[str]:
         """Every language that an installed model translates from or to, sorted."""
@@ -141,6 +164,19 @@ class Translator:
         return languages.of_pairs(
             pair for pair in pairs if self._models.is_ready(SERVICE, TASK, pair)
         )
+
+
+def _questions(sentences: Sequence[Sentence]) -> Iterator[Sequence[Sentence]]:
+    """As few as they can be."""
+    begin = size = 0
+    for place, sentence in enumerate(sentences):
+        length = sum(len(span.text) for span in sentence)
+        if place > begin and (place - begin >= ITEMS or size + length > CHARACTERS):
+            yield sentences[begin:place]
+            begin, size = place, 0
+        size += length
+    if begin < len(sentences):
+        yield sentences[begin:]
 
 
 def _runs(span: Span, applied: Sequence[Applied]) -> list[Run]:
