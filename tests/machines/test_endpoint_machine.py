@@ -18,6 +18,7 @@ from modelyard.base.settings import Home, Limits
 from modelyard.control.endpoints import EndpointReconciler, endpoint_memory
 from modelyard.control.fleets import Fleets
 from modelyard.control.processes import Processes
+from modelyard.control.rollout_watch import RolloutWatch
 from modelyard.control.routes import RoutePublisher
 from modelyard.domain.fleet import Observed, homes_of
 from modelyard.domain.ledger import AlarmSeen
@@ -315,7 +316,7 @@ class EndpointMachine(RuleBasedStateMachine):
             ),
             clock=self.world,
             limits=Limits(),
-            alarms=self.alarms,
+            watch=RolloutWatch(self.world, alarms=self.alarms),
             zones=self.world.zones_up,
         )
 

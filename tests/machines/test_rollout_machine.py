@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 import msgspec
 from hypothesis import given, settings
 
+from modelyard.domain.pre_traffic import Tried
 from modelyard.domain.rollout import (
     Extent,
     Facts,
@@ -14,13 +15,16 @@ from modelyard.domain.rollout import (
     Rollout,
     Size,
     advance,
+    due_checks,
     extent,
     is_gated,
     seconds_left,
     shares,
     stages,
     waits,
+    wants_test,
 )
+from modelyard.domain.rollout_checks import Check, Measured
 
 COUNTS = st.dictionaries(st.sampled_from("ab"), st.integers(1, 12), min_size=1)
 SIZES = st.one_of(
@@ -36,6 +40,16 @@ POLICIES = st.builds(
     rollback_size=SIZES,
     alarms=st.just(("bad",)),
     dry_run=st.just(("noise",)),
+)
+CHECKS = st.builds(
+    Check,
+    name=st.just("c"),
+    expression=st.just("e"),
+    condition=st.just("<= 1"),
+    interval=st.sampled_from([10.0, 60.0]),
+    delay=st.sampled_from([0.0, 25.0]),
+    failures_max=st.sampled_from([-1, 0, 2]),
+    inconclusive_max=st.sampled_from([-1, 0, 1]),
 )
 GATES = st.sampled_from(["", "before-traffic", "each-step"])
 
@@ -110,6 +124,77 @@ def test_whatever_happens_capacity_holds_and_the_rollout_ends(
         assert not any(last.blue_on.values())
     if rollout.policy.kind == "ROLLING" and outcome == "rolled-back":
         assert extent(rollout).blue == blue
+
+
+@settings(deadline=None)
+@given(POLICIES, GATES, st.lists(CHECKS, max_size=1), st.booleans(), COUNTS, st.data())
+def test_checks_and_a_test_hold_a_rollout_back_and_are_counted_though_control_is_killed(
+    policy: Policy,
+    gate: Any,
+    checks: list[Check],
+    is_tested: bool,
+    counts: dict[str, int],
+    data: st.DataObject,
+) -> None:
+    policy = msgspec.structs.replace(policy, gate=gate, checks=tuple(checks), tests=int(is_tested))
+    rollout = Rollout(policy=policy, blue=counts, green=counts)
+    outcome, seen, trusted = "running", [], 0
+    for _ in range(600):
+        rollout = msgspec.json.decode(
+            msgspec.json.encode(rollout), type=Rollout
+        )  # killed, and back
+        before, now = rollout, extent(rollout)
+        watched = min(seconds_left(rollout), data.draw(st.sampled_from([3.0, 100.0])))
+        if rollout.doubt and data.draw(st.booleans()):
+            trusted = rollout.doubts
+        measured = [
+            Measured(name=one.name, value=data.draw(st.sampled_from([0.5, 2.0, None])))
+            for one in due_checks(rollout, watched)
+        ]
+        seen += [one.value for one in measured]
+        tried = None
+        if wants_test(rollout, now.green):
+            assert not any(now.green_on.values()), "it is tested before anybody is answered"
+            tried = data.draw(
+                st.sampled_from(
+                    [None, Tried(sent=1, passed=1), Tried(sent=1, passed=0, failure="no")]
+                )
+            )
+        rollout, outcome = advance(
+            rollout,
+            Facts(
+                watched=watched,
+                green_ready=now.green,
+                blue_ready=now.blue,
+                measured=tuple(measured),
+                tried=tried,
+                trusted=trusted,
+                passed=rollout.stage,
+            ),
+        )
+        if rollout.shifted and not before.shifted:
+            assert not is_tested or rollout.tried == Tried(sent=1, passed=1)
+        if before.doubt and rollout.doubt:
+            assert (rollout.stage, rollout.baked) == (before.stage, before.baked), "it waits"
+            assert outcome != "promoted"
+        if rollout.back and not before.back:
+            break
+        if outcome != "running":
+            break
+    for check in checks if rollout.checked else []:
+        tally = rollout.checked[check.name]
+        failures, silences = seen.count(2.0), seen.count(None)
+        assert (tally.passed, tally.failed, tally.inconclusive) == (
+            seen.count(0.5),
+            failures,
+            silences,
+        )
+        has_failed = check.failures_max >= 0 and failures > check.failures_max
+        assert has_failed == ("Check c failed" in rollout.back)
+    if outcome == "promoted":
+        assert not rollout.back
+        assert not rollout.doubt
+        assert extent(rollout).green_on == counts
 
 
 @given(POLICIES, COUNTS)

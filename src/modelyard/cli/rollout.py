@@ -1,7 +1,7 @@
 """``rollout``: look at an update of an endpoint, hold it, let it go on, hurry it, send it back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -53,6 +53,7 @@ def _print(rollout: Mapping[str, Any]) -> None:
         rows.append(("dry-run alarms", ", ".join(rollout["dry_run_alarms"])))
     if rollout["route_header"]:
         rows.append(("to the new one by", rollout["route_header"]))
+    rows += list(_trials(rollout))
     rows += [
         ("would have gone back", f"in stage {stage}, by {name}")
         for name, stage in rollout["would_have_gone_back"].items()
@@ -61,6 +62,21 @@ def _print(rollout: Mapping[str, Any]) -> None:
     if rollout["why_back"]:
         rows.append(("goes back", rollout["why_back"]))
     output.print_table(("", ""), rows, empty="")
+
+
+def _trials(rollout: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What came of the test and the checks by now."""
+    tested = rollout["test"]
+    if rollout["tests"]:
+        passed = f"passed, {tested['passed']} answers" if tested else "still to come"
+        yield "test before traffic", (tested and tested.get("failure")) or passed
+    for check in rollout["checks"]:
+        newest = check["values"][-1] if check["values"] else None
+        value = "no data yet" if newest is None else f"{newest:g}"
+        counts = ", ".join(f"{check[name]} {name}" for name in ("passed", "failed", "inconclusive"))
+        yield f"check {check['name']}", f"{check['rule']}: {value} ({counts})"
+    if rollout["doubt"]:
+        yield "in doubt", rollout["doubt"]
 
 
 @app.command()
@@ -99,7 +115,7 @@ def pause(endpoint: Endpoint, home: HomeOption = None, region: RegionOption = No
 
 @app.command()
 def resume(endpoint: Endpoint, home: HomeOption = None, region: RegionOption = None) -> None:
-    """Let one go on that is held, or that waits at its gate."""
+    """Let one go on that is held, or that waits at its gate or in doubt."""
     _tell(endpoint, "resume", home, region)
 
 

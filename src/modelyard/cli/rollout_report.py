@@ -12,6 +12,7 @@ Rows = Sequence[tuple[str, ...]]
 _FLEETS = (("answered by the old fleet", "blue"), ("answered by the new fleet", "green"))
 _DECISION_COLUMNS = ("at", "stage", "decision", "new fleet's share", "why", "old: answered, errors, p99",
                      "new: answered, errors, p99", "alarms")  # fmt: skip
+_CHECK_COLUMNS = ("check", "has to hold", "passed", "failed", "no data", "newest values", "of")
 _FLEET_COLUMNS = ("", "old fleet", "new fleet", "difference")
 
 
@@ -26,6 +27,9 @@ def show(report: Json) -> None:
         output.console.print()
         output.print_table(_FLEET_COLUMNS, fleets(ledger), empty="")
         output.console.print()
+        if ledger["checks"]:
+            output.print_table(_CHECK_COLUMNS, checks(ledger), empty="")
+            output.console.print()
         output.print_table(_DECISION_COLUMNS, decisions(ledger, alarm=_alarm_briefly), empty="")
         output.console.print()
 
@@ -43,9 +47,32 @@ def headline(ledger: Json) -> Rows:
         ("took", f"{max(0.0, ended - ledger['began']):.1f} seconds"),
         ("ledger", "closed" if ledger["closed"] else "open: requests are still on their way"),
     ]
+    tested = ledger["test"]
+    if tested is not None:
+        rows.append(("test before traffic", _tested(tested)))
     if ledger["left_out"]:
         rows.append(("left out", f"{ledger['left_out']} decisions before the last one"))
     return [(name, value) for name, value in rows if value]
+
+
+def _tested(tested: Json) -> str:
+    """Its requests are not among those of callers."""
+    answers = f"{tested['passed']} of {tested['sent']} answers were as they should be"
+    return f"{answers}, the slowest in {tested.get('slowest_ms', 0.0):.0f} ms"
+
+
+def checks(ledger: Json) -> Rows:
+    """What came of each."""
+    return [
+        (
+            one["name"],
+            one["rule"],
+            *(str(one[name]) for name in ("passed", "failed", "inconclusive")),
+            ", ".join("none" if value is None else f"{value:g}" for value in one["values"][-5:]),
+            ", ".join(f"{name} {value:g}" for name, value in sorted(one["inputs"].items())),
+        )
+        for one in ledger["checks"]
+    ]
 
 
 def requests(ledger: Json) -> Rows:
@@ -164,6 +191,9 @@ def _section(ledger: Json) -> Iterator[str]:
     yield _table(("", "count"), requests(ledger))
     yield "<h3>Old and new</h3>"
     yield _table(_FLEET_COLUMNS, fleets(ledger))
+    if ledger["checks"]:
+        yield "<h3>Checks</h3>"
+        yield _table(_CHECK_COLUMNS, checks(ledger))
     yield "<h3>Every decision, and what it was taken from</h3>"
     yield _table(_DECISION_COLUMNS, decisions(ledger))
     yield "</section>"

@@ -95,7 +95,7 @@ def points_of(
     metrics: MetricStore, alarm: Resource, *, start: float, end: float, now: float
 ) -> list[tuple[int, float]]:
     """Beginning and value of the periods of the alarm's metric that have data, oldest first. Blocks."""
-    window = _Window(metrics, alarm.key, start, end, period_of(alarm), now)
+    window = Window(metrics, alarm.key, start, end, period_of(alarm), now)
     spec = alarm.spec
     queries: Sequence[Json] = spec.get("Metrics") or ()
     if not queries:
@@ -116,11 +116,11 @@ def points_of(
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
-    """Which periods are looked at."""
+class Window:
+    """Which periods are looked at, of the metrics of the account and region of ``place``."""
 
     metrics: MetricStore
-    alarm: Key
+    place: Key
     start: float
     end: float
     period: int
@@ -130,8 +130,8 @@ class _Window:
         """One statistic of the metric that is ``named``."""
         dimensions = sorted((one["Name"], one["Value"]) for one in named.get("Dimensions") or ())
         metric = Metric(
-            account=self.alarm.account,
-            region=self.alarm.region,
+            account=self.place.account,
+            region=self.place.region,
             namespace=named["Namespace"],
             name=named["MetricName"],
             dimensions=tuple(dimensions),
@@ -149,7 +149,7 @@ class _Window:
 
 
 class Ringing:
-    """``control.endpoints.AlarmStates``: which alarms ring, and what they have seen."""
+    """``control.rollout_watch.AlarmStates``: which alarms ring, and what they have seen."""
 
     def __init__(self, store: ResourceStore, metrics: MetricStore, clock: Clock) -> None:
         self._store = store

@@ -1,8 +1,7 @@
 """The reconciler of endpoints: reads the world, asks ``domain.endpoint_plan``, applies its steps in order."""
 
 import asyncio
-from collections.abc import Callable, Collection
-from typing import Protocol
+from collections.abc import Callable
 
 import msgspec
 
@@ -21,6 +20,7 @@ from modelyard.control.ledgers import (
     with_ledgers,
 )
 from modelyard.control.processes import Processes
+from modelyard.control.rollout_watch import TRIALS, RolloutWatch, alarms_of, is_hurried
 from modelyard.control.routes import RoutePublisher
 from modelyard.domain.capture import rule_of
 from modelyard.domain.deployment import policy_of
@@ -37,7 +37,7 @@ from modelyard.domain.endpoint_steps import (
     StartWorker,
     Step,
     StopWorker,
-    Watch,
+    TryFleet,
 )
 from modelyard.domain.endpoint_update import rollout_id
 from modelyard.domain.fleet import (
@@ -50,8 +50,9 @@ from modelyard.domain.fleet import (
     with_shadows,
 )
 from modelyard.domain.hibernation import Idle, after_of
-from modelyard.domain.ledger import AlarmSeen, Ledger, Now, follow, totals_of
-from modelyard.domain.rollout import Policy, Rollout, seconds_left
+from modelyard.domain.ledger import Ledger, Now, follow, totals_of
+from modelyard.domain.rollout import Policy, Rollout
+from modelyard.domain.rollout_checks import Check
 from modelyard.domain.rollout_tags import with_tags
 from modelyard.domain.routes import EndpointRoute
 from modelyard.runtimes.runtime import LogStream
@@ -62,30 +63,6 @@ _WATCH_SECONDS = 1.0
 """An update is looked at so often: its alarms may have rung."""
 _DRAIN_SECONDS = 0.5
 """So often it is looked whether the last request of a rollout has ended."""
-_SAVE_SECONDS = 5.0
-"""So much of a bake may be watched again after control was killed."""
-
-
-class AlarmStates(Protocol):
-    """CloudWatch's alarms, as far as a rollout heeds them."""
-
-    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
-        """Those of the alarms that are in ALARM, sorted."""
-
-    def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
-        """Their states, and the values behind them. Blocks."""
-
-
-class NoAlarms:
-    """Where there are none."""
-
-    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
-        return ()
-
-    def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
-        return ()
-
-
 ASYNC_SECONDS = 3600.0
 """A worker of an asynchronous endpoint is not ended before this: each request brings its own limit, AWS's longest at most."""
 
@@ -102,7 +79,7 @@ class EndpointReconciler:
         fleets: Fleets,
         clock: Clock,
         limits: Limits,
-        alarms: AlarmStates | None = None,
+        watch: RolloutWatch | None = None,
         zones: Callable[[], tuple[str, ...]] = tuple,
         books: BookReader | None = None,
         activity: Activity | None = None,
@@ -111,8 +88,7 @@ class EndpointReconciler:
         self._books = books
         self._draining_since: dict[Key, float] = {}
         self._zones = zones
-        self._alarms = alarms or NoAlarms()
-        self._watched_since: dict[Key, float] = {}
+        self._watch = watch or RolloutWatch(clock)
         self._store = store
         self._processes = processes
         self._routes = routes
@@ -128,6 +104,7 @@ class EndpointReconciler:
             await self._routes.set(key, None)
             await self._processes.abandon(key, grace_seconds=self._limits.drain_seconds)
             self._activity.forget(key)
+            self._watch.forget(key)
             return float("inf")
         observed = await self._processes.observed()
         memory = endpoint_memory(resource)
@@ -145,7 +122,7 @@ class EndpointReconciler:
             restart_attempts=self._limits.restart_attempts,
             zones=self._zones(),
         )
-        watch = self._watch(resource, memory)
+        watch = await self._watch.look(resource, memory)
         decided = plan(wished, observed, now=self._steady.now(), rules=rules, watch=watch)
         for step in decided.steps:
             resource = await self._apply(step, resource)
@@ -172,7 +149,9 @@ class EndpointReconciler:
         await asyncio.to_thread(self._books.sweep, open_rollouts(self._store))
         return not is_draining(status)
 
-    async def _followed(self, resource: Resource, after: Memory) -> list[Ledger] | None:
+    async def _followed(
+        self, resource: Resource, after: Memory, ended: Rollout | None
+    ) -> list[Ledger] | None:
         """The endpoint's ledgers with what the next status decides, and what from; None where that is nothing."""
         key, memory = resource.key, endpoint_memory(resource)
         rollout = memory.rollout or after.rollout
@@ -180,18 +159,19 @@ class EndpointReconciler:
             return None
         ledgers = ledgers_of(resource.status)
         at = self._clock.now()
-        if follow(ledgers, memory, after, Now(at=at)) == ledgers:
+        if follow(ledgers, memory, after, Now(at=at, ended=ended)) == ledgers:
             return None
         target = memory.target if memory.rollout else after.target
         assert target is not None
         counts = await asyncio.to_thread(self._books.counts, rollout_id(target))
-        names = (*rollout.policy.alarms, *rollout.policy.dry_run)
-        alarms = await asyncio.to_thread(self._alarms.seen, key.account, key.region, names)
+        names = alarms_of(rollout)
+        alarms = await asyncio.to_thread(self._watch.alarms.seen, key.account, key.region, names)
         now = Now(
             at=at,
             alarms=alarms,
             totals=totals_of(counts),
-            by_hand=_is_hurried(resource, memory.rollout),
+            by_hand=is_hurried(resource, memory.rollout),
+            ended=ended,
         )
         return follow(ledgers, memory, after, now)
 
@@ -204,32 +184,6 @@ class EndpointReconciler:
             return Idle(after=after)
         awake = [one.name for one in memory.serving.variants if one.name not in memory.asleep]
         return Idle(after=after, ages=self._activity.ages(resource.key, awake))
-
-    def _watch(self, resource: Resource, memory: Memory) -> Watch:
-        """What an update is watched by. Its time is added up in steps, so that not each look is a write."""
-        rollout, key = memory.rollout, resource.key
-        if rollout is None:
-            self._watched_since.pop(key, None)
-            return Watch()
-        now = self._clock.monotonic()
-        since = self._watched_since.setdefault(key, now)
-        seconds = now - since
-        names = (*rollout.policy.alarms, *rollout.policy.dry_run)
-        ringing = self._alarms.ringing(key.account, key.region, names)
-        is_news = any(name not in rollout.noted for name in ringing)
-        if seconds < min(_SAVE_SECONDS, seconds_left(rollout)) and not is_news:
-            seconds = 0.0
-        else:
-            self._watched_since[key] = now
-        word = resource.spec.get("steering") or {}
-        return Watch(
-            seconds=seconds,
-            ringing=ringing,
-            hold=word.get("hold", False),
-            go=_is_hurried(resource, rollout),
-            abort=word.get("abort", False),
-            passed=word.get("passed", -1),
-        )
 
     async def _proposal(self, resource: Resource, memory: Memory) -> Fleet | str | None:
         spec = resource.spec
@@ -284,6 +238,8 @@ class EndpointReconciler:
                     )
                 )
                 failpoint("endpoint.after-start")
+            case TryFleet():
+                self._watch.test(resource, step)
             case StopWorker(id=worker):
                 await self._processes.stop(worker, grace_seconds=self._limits.drain_seconds)
             case ForgetWorker(id=worker):
@@ -314,7 +270,7 @@ class EndpointReconciler:
         status.pop("FailureReason", None)
         if step.failure_reason:
             status["FailureReason"] = step.failure_reason
-        followed = await self._followed(resource, step.memory)
+        followed = await self._followed(resource, step.memory, step.ended)
         if followed is not None:
             status = with_ledgers(status, followed)
         if status == before:
@@ -328,15 +284,14 @@ class EndpointReconciler:
         return written
 
 
-def _is_hurried(resource: Resource, rollout: Rollout | None) -> bool:
-    """Whether a person has ended this stage's bake."""
-    word = resource.spec.get("steering") or {}
-    return rollout is not None and rollout.shifted and word.get("go") == rollout.stage
-
-
 def _policy(spec: Json) -> Policy:
     asked = (spec.get("update") or {}).get("DeploymentConfig")
-    return with_tags(policy_of(asked), spec.get("Tags", ()))
+    policy = with_tags(policy_of(asked), spec.get("Tags", ()))
+    trials = spec.get(TRIALS, {})
+    kept = [one["check"] for one in trials.get("checks", ())]
+    return msgspec.structs.replace(
+        policy, checks=msgspec.convert(kept, tuple[Check, ...]), tests=len(trials.get("test", ()))
+    )
 
 
 def _fleet_generation(spec: Json) -> int:

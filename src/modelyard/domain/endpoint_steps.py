@@ -7,7 +7,9 @@ from typing import Any
 from modelyard.domain.endpoint_memory import Memory
 from modelyard.domain.fleet import Capacity, Fleet, Observed, Placement
 from modelyard.domain.hibernation import NEVER, Idle
-from modelyard.domain.rollout import Policy
+from modelyard.domain.pre_traffic import Tried
+from modelyard.domain.rollout import Policy, Rollout
+from modelyard.domain.rollout_checks import Measured
 from modelyard.domain.routes import RolloutRoute, VariantRoute
 
 _STOP_POLL_SECONDS = 5.0
@@ -46,6 +48,10 @@ class Watch:
     abort: bool = False
     passed: int = -1
     """The last stage whose gate a person has opened."""
+    trusted: int = 0
+    """The last doubt that a person has overruled."""
+    measured: tuple[Measured, ...] = ()
+    tried: Tried | None = None
 
 
 UNWATCHED = Watch()
@@ -81,6 +87,8 @@ class SaveStatus:
     memory: Memory
     pending: dict[str, Any] | None = None
     shadows: list[dict[str, Any]] = field(default_factory=list)
+    ended: Rollout | None = None
+    """The rollout that this ends, as it was at last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +102,14 @@ class StopWorker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TryFleet:
+    """The new fleet's replicas are to answer the test's requests before they get others; once is enough."""
+
+    rollout: str
+    variants: tuple[VariantRoute, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetWorker:
     id: str
 
@@ -103,7 +119,9 @@ class RemoveEndpoint:
     """Delete the resource."""
 
 
-Step = PublishRoutes | SaveStatus | StartWorker | StopWorker | ForgetWorker | RemoveEndpoint
+Step = (
+    PublishRoutes | SaveStatus | StartWorker | TryFleet | StopWorker | ForgetWorker | RemoveEndpoint
+)
 
 
 @dataclass(slots=True, kw_only=True)

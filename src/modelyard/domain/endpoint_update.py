@@ -1,6 +1,7 @@
 """One look at an update: how far each fleet is needed, one decision, traffic by the shares of both. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -13,6 +14,7 @@ from modelyard.domain.endpoint_steps import (
     PublishRoutes,
     Rules,
     StartWorker,
+    TryFleet,
     Watch,
     add_retirement,
 )
@@ -60,6 +62,9 @@ def update(
         go=watch.go,
         abort=watch.abort,
         passed=watch.passed,
+        trusted=watch.trusted,
+        measured=watch.measured,
+        tried=watch.tried,
     )
     after, outcome = rollouts.advance(rollout, facts)
     memory = _decided(memory, after, outcome, facts.blue_failure)
@@ -73,15 +78,21 @@ def update(
     else:
         starts = [*look.start, *old.start]
         parts = ((blue_now, old.ready), (green_now, look.ready))
-        early = bool(after.policy.header[0]) and not after.back
+        is_tested = not after.policy.tests or after.tried is not None
+        early = bool(after.policy.header[0]) and not after.back and is_tested
         variants = shared_routes(*parts, rollouts.extent(after), observed, early=early)
     moved = msgspec.structs.replace(after, elapsed=rollout.elapsed, baked=rollout.baked) != rollout
     wake_at = min(look.wake_at, old.wake_at, now + rollouts.seconds_left(after))
     result = Plan(seconds=0.0 if moved else max(0.0, wake_at - now))
     result.steps.append(PublishRoutes(variants=variants, rollout=_entered(memory)))
     memory = drop_unseen(memory, observed)
-    result.steps.append(status_step(memory, old.ready, look.ready))
+    saved = status_step(memory, old.ready, look.ready)
+    result.steps.append(replace(saved, ended=after if memory.rollout is None else None))
     result.steps += [StartWorker(placement=placement) for placement in starts]
+    if memory.rollout is not None and rollouts.wants_test(after, facts.green_ready):
+        found = routes(green_now, look.ready, observed) or ()
+        takers = tuple(route for route in found if not route.shadow)
+        result.steps.append(TryFleet(rollout=rollout_id(green), variants=takers))
     add_retirement(result, memory, observed)
     return result
 

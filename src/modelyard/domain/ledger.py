@@ -4,16 +4,18 @@ Decisions are read off two states of the reconciler's memory, so that they are w
 Requests come from the gateways' books; when the last one of a rollout has ended, the ledger is closed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from modelyard.domain import rollout as rollouts
+from modelyard.domain import rollout_checks
 from modelyard.domain.endpoint_memory import Memory
 from modelyard.domain.endpoint_update import rollout_id
 from modelyard.domain.fleet import Fleet
 from modelyard.domain.ledger_book import FleetCounts, PageCounts
+from modelyard.domain.pre_traffic import Tried
 from modelyard.domain.rollout import Rollout
 
 KEPT_MAX = 10
@@ -22,9 +24,15 @@ DECISIONS_MAX = 64
 TEXT_MAX = 400
 Act = Literal[
     "begun",
+    "tested",
     "waits at its gate",
     "traffic moved",
     "dry-run alarm",
+    "check passed",
+    "check failed",
+    "check inconclusive",
+    "waits in doubt",
+    "goes on",
     "bake over",
     "bake ended by hand",
     "going back",
@@ -33,6 +41,11 @@ Act = Literal[
     "rollback failed",
     "superseded",
 ]
+_CHECKED: Mapping[str, Act] = {
+    "passed": "check passed",
+    "failed": "check failed",
+    "inconclusive": "check inconclusive",
+}
 _ENDS = ("promoted", "rolled back", "superseded")
 
 
@@ -81,6 +94,19 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     green: Figures = Figures()
 
 
+class CheckSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a check: how often it passed, failed and had no data, its newest values, and the metrics behind the last."""
+
+    name: str
+    rule: str
+    passed: int
+    failed: int
+    inconclusive: int
+    last: str
+    values: list[float | None]
+    inputs: dict[str, float]
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """``at``: epoch seconds. ``stage`` counts from 1; ``shares``: green's of each variant from now on."""
 
@@ -93,10 +119,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     shares: dict[str, float]
     alarms: list[AlarmSeen]
     totals: Totals
+    checks: dict[str, float | None] = {}
+    """Each one's newest value."""
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
-    """One rollout. ``totals`` is filled in when it is closed."""
+    """One rollout. ``totals`` is filled in when it is closed. ``test`` is of requests that are not among them."""
 
     id: str
     kind: str
@@ -110,15 +138,18 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     decisions: list[Decision] = []
     left_out: int = 0
     totals: Totals = Totals()
+    checks: list[CheckSeen] = []
+    test: Tried | None = None
 
 
 class Now(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known when something is decided."""
+    """What is known when something is decided. ``ended``: the rollout as it was when it ended just now."""
 
     at: float
     alarms: Sequence[AlarmSeen] = ()
     totals: Totals = Totals()
     by_hand: bool = False
+    ended: Rollout | None = None
 
 
 def follow(ledgers: Sequence[Ledger], before: Memory, after: Memory, now: Now) -> list[Ledger]:
@@ -130,11 +161,39 @@ def follow(ledgers: Sequence[Ledger], before: Memory, after: Memory, now: Now) -
             found = [
                 _with(one, act, why, state, now) if one.id == open_id else one for one in found
             ]
+        latest = after.rollout or now.ended
+        found = [_as_of(one, latest) if one.id == open_id else one for one in found]
     rollout, green = after.rollout, after.target
     is_known = green is not None and any(one.id == rollout_id(green) for one in found)
     if rollout is not None and green is not None and not is_known:
         found.append(_opened(rollout, green, after, now))
     return found[-KEPT_MAX:]
+
+
+def _as_of(ledger: Ledger, rollout: Rollout | None) -> Ledger:
+    """With what came of its test and checks by now."""
+    if rollout is None:
+        return ledger
+    return msgspec.structs.replace(ledger, checks=checks_seen(rollout), test=rollout.tried)
+
+
+def checks_seen(rollout: Rollout) -> list[CheckSeen]:
+    """Each of the policy's checks."""
+    untried = rollout_checks.Tally(due=0.0)
+    tallies = [(one, rollout.checked.get(one.name, untried)) for one in rollout.policy.checks]
+    return [
+        CheckSeen(
+            name=check.name,
+            rule=check.rule,
+            passed=tally.passed,
+            failed=tally.failed,
+            inconclusive=tally.inconclusive,
+            last=tally.last,
+            values=list(tally.recent),
+            inputs=tally.inputs,
+        )
+        for check, tally in tallies
+    ]
 
 
 def _opened(rollout: Rollout, green: Fleet, memory: Memory, now: Now) -> Ledger:
@@ -154,7 +213,8 @@ def _acts(
     """What happened, with the rollout's state after it."""
     state = after.rollout
     if state is None or after.target is None or after.target.generation != green.generation:
-        return [_ending(was, green, after)]
+        last = now.ended or was
+        return [*_trials(was, last), _ending(last, green, after)]
     noted: list[tuple[Act, str, Rollout]] = [
         (
             "dry-run alarm",
@@ -164,7 +224,28 @@ def _acts(
         for name, stage in state.noted.items()
         if name not in was.noted
     ]
-    return [*noted, *_steps(was, state, now), *_failing(before, was, state, after)]
+    steps, failing = _steps(was, state, now), _failing(before, was, state, after)
+    return [*_trials(was, state), *noted, *steps, *failing]
+
+
+def _trials(was: Rollout, state: Rollout) -> list[tuple[Act, str, Rollout]]:
+    """What a test and checks said; of a check that says the same again and again, the first time."""
+    found: list[tuple[Act, str, Rollout]] = []
+    tried = state.tried
+    if tried is not None and was.tried is None and not tried.failure:
+        all_of_them = f"{tried.passed} answers of the new fleet were as they should be"
+        found.append(("tested", f"{all_of_them}, the slowest in {tried.slowest_ms:.0f} ms", state))
+    for check in state.policy.checks:
+        tally, before = state.checked.get(check.name), was.checked.get(check.name)
+        if tally is not None and tally.last and (before is None or before.last != tally.last):
+            found.append((_CHECKED[tally.last], rollout_checks.told(check, tally), state))
+    if state.doubts > was.doubts:
+        found.append(
+            ("waits in doubt", f"{state.doubt} modelyard rollout resume lets it go on", state)
+        )
+    elif was.doubt and not state.doubt:
+        found.append(("goes on", "modelyard rollout resume", state))
+    return found
 
 
 def _failing(
@@ -220,6 +301,7 @@ def _with(ledger: Ledger, act: Act, why: str, state: Rollout, now: Now) -> Ledge
         shares=shares,
         alarms=list(now.alarms),
         totals=now.totals,
+        checks={name: tally.value for name, tally in state.checked.items()},
     )
     # Of too many decisions, the first ones and the last one tell most.
     has_room = len(ledger.decisions) < DECISIONS_MAX

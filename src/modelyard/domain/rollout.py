@@ -8,10 +8,14 @@ Time is what was *watched*, added up: a rollout that was interrupted goes on wit
 jumps neither shortens nor lengthens one. Source of the sequences: AWS's deployment guardrails (rollouts.md, sections 3 and 4).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
+
+from modelyard.domain import rollout_checks as checks
+from modelyard.domain.pre_traffic import Tried
+from modelyard.domain.rollout_checks import Check, Measured, Tally
 
 Counts = Mapping[str, int]
 """Instances by variant name."""
@@ -40,6 +44,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``gate``: where a person has to let it go on. ``dry_run`` alarms are watched and noted, and change nothing.
     ``header``: a name in lower case and a value; requests with it go to green as soon as one of its instances is ready.
+    ``checks`` are measured while green has traffic. ``tests``: requests that green has to answer before it gets any; 0 for none.
     """
 
     kind: Kind = "ALL_AT_ONCE"
@@ -52,6 +57,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dry_run: tuple[str, ...] = ()
     gate: Gate = ""
     header: tuple[str, str] = ("", "")
+    checks: tuple[Check, ...] = ()
+    tests: int = 0
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +74,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``stage`` counts from 0; ``shifted``: its traffic has moved, it bakes. ``back`` is why it goes back; then ``restored`` are
     the blue instances that exist again. ``at_gate``: all is ready, and a person has to let traffic shift. ``noted`` are the
-    dry-run alarms that rang, with the stages in which they first did.
+    dry-run alarms that rang, with the stages in which they first did. ``checked`` is what came of the policy's checks,
+    ``tried`` of its test. ``doubt``: why a person has to say how it goes on; it is the ``doubts``-th.
     """
 
     policy: Policy
@@ -81,6 +89,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     restored: dict[str, int] = {}
     at_gate: bool = False
     noted: dict[str, int] = {}
+    checked: dict[str, Tally] = {}
+    doubt: str = ""
+    doubts: int = 0
+    tried: Tried | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +100,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     alarms that are in ALARM; ``passed``: the last stage whose gate a person has opened.
 
     ``failure`` says why green cannot become healthy, ``blue_failure`` why blue, on the way back, cannot. ``hold``, ``go`` and
-    ``abort`` are a person's word: bake no further, end this bake now, go back.
+    ``abort`` are a person's word: bake no further, end this bake now, go back. ``trusted`` is the last doubt that a person
+    has overruled. ``measured`` are the checks that were due, ``tried`` is what came of the test.
     """
 
     watched: float
@@ -101,6 +114,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     go: bool = False
     abort: bool = False
     passed: int = -1
+    trusted: int = 0
+    measured: tuple[Measured, ...] = ()
+    tried: Tried | None = None
 
 
 class Extent(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,26 +205,98 @@ def advance(rollout: Rollout, facts: Facts) -> tuple[Rollout, Outcome]:
     if rollout.back:
         return _go_back(rollout, facts)
     rollout = msgspec.structs.replace(rollout, elapsed=rollout.elapsed + facts.watched)
+    rollout = _with_trials(rollout, facts)
     reason = _why_back(rollout, facts)
     if reason:
         return _go_back(msgspec.structs.replace(rollout, back=reason), facts)
-    rollout = _with_notes(rollout, facts)
-    way = stages(rollout.policy, rollout.blue, rollout.green)
-    here = way[rollout.stage]
+    rollout = _with_doubt(_with_notes(rollout, facts), facts)
     if not rollout.shifted:
-        wanted = here.green if rollout.policy.kind == "ROLLING" else rollout.green
-        is_ready = _covers(facts.green_ready, wanted)
-        at_gate = is_ready and is_gated(rollout) and facts.passed < rollout.stage
-        replaced = {"shifted": True, "baked": 0.0} if is_ready and not at_gate else {}
-        return msgspec.structs.replace(rollout, at_gate=at_gate, **replaced), "running"
-    baked = rollout.baked if facts.hold else rollout.baked + facts.watched
-    if not facts.go and (facts.hold or baked < here.bake):
+        return _shift(rollout, facts), "running"
+    way = stages(rollout.policy, rollout.blue, rollout.green)
+    holds = facts.hold or bool(rollout.doubt)
+    baked = rollout.baked if holds else rollout.baked + facts.watched
+    if not facts.go and (holds or baked < way[rollout.stage].bake):
         return msgspec.structs.replace(rollout, baked=baked), "running"
     if rollout.stage == len(way) - 1:
         return rollout, "promoted"
     return msgspec.structs.replace(
         rollout, stage=rollout.stage + 1, shifted=False, baked=0.0
     ), "running"
+
+
+def _shift(rollout: Rollout, facts: Facts) -> Rollout:
+    """Traffic moves when all that the stage needs is ready, tested, and let through its gate."""
+    is_ready = _is_ready(rollout, facts.green_ready) and not rollout.doubt
+    is_ready = is_ready and not wants_test(rollout, facts.green_ready)
+    if is_ready and is_gated(rollout) and facts.passed < rollout.stage:
+        return msgspec.structs.replace(rollout, at_gate=True)
+    if not is_ready:
+        return msgspec.structs.replace(rollout, at_gate=False)
+    checked = rollout.checked or {
+        check.name: checks.first_tally(check, elapsed=rollout.elapsed)
+        for check in rollout.policy.checks
+    }
+    return msgspec.structs.replace(rollout, at_gate=False, shifted=True, baked=0.0, checked=checked)
+
+
+def wants_test(rollout: Rollout, green_ready: Counts) -> bool:
+    """Whether green is to be tested now: it is ready for its first traffic, and nothing is known of its answers."""
+    is_first = not rollout.shifted and rollout.stage == 0 and not rollout.back
+    is_untried = bool(rollout.policy.tests) and rollout.tried is None
+    return is_first and is_untried and _is_ready(rollout, green_ready)
+
+
+def _is_ready(rollout: Rollout, green_ready: Counts) -> bool:
+    way = stages(rollout.policy, rollout.blue, rollout.green)
+    wanted = way[rollout.stage].green if rollout.policy.kind == "ROLLING" else rollout.green
+    return _covers(green_ready, wanted)
+
+
+def due_checks(rollout: Rollout, watched: float) -> tuple[Check, ...]:
+    """Those to measure now, ``watched`` seconds after the last look."""
+    if rollout.back:
+        return ()
+    by_now = rollout.elapsed + watched
+    tallies = rollout.checked
+    return tuple(
+        check
+        for check in rollout.policy.checks
+        if check.name in tallies and tallies[check.name].due <= by_now
+    )
+
+
+def _with_trials(rollout: Rollout, facts: Facts) -> Rollout:
+    """What was measured and tried since the last look."""
+    found = {one.name: one for one in facts.measured}
+    tallies = {
+        check.name: checks.counted(
+            check, rollout.checked[check.name], found[check.name], elapsed=rollout.elapsed
+        )
+        for check in rollout.policy.checks
+        if check.name in found and check.name in rollout.checked
+    }
+    return msgspec.structs.replace(
+        rollout, checked={**rollout.checked, **tallies}, tried=rollout.tried or facts.tried
+    )
+
+
+def _with_doubt(rollout: Rollout, facts: Facts) -> Rollout:
+    """A check that had no data too often needs a person's word, and that one counts for what was until then."""
+    replace = msgspec.structs.replace
+    if rollout.doubt and facts.trusted >= rollout.doubts:
+        tallies = {name: checks.excused(tally) for name, tally in rollout.checked.items()}
+        rollout = replace(rollout, doubt="", checked=tallies)
+    if rollout.doubt:
+        return rollout
+    doubt = _first(rollout, checks.why_doubt)
+    return replace(rollout, doubt=doubt, doubts=rollout.doubts + 1) if doubt else rollout
+
+
+def _first(rollout: Rollout, why: Callable[[Check, Tally], str]) -> str:
+    """What one of the checks says, in their order."""
+    tallies = rollout.checked
+    said = (why(one, tallies[one.name]) for one in rollout.policy.checks if one.name in tallies)
+    return next(filter(None, said), "")
 
 
 def is_gated(rollout: Rollout) -> bool:
@@ -235,6 +323,11 @@ def _why_back(rollout: Rollout, facts: Facts) -> str:
         return "The deployment was aborted."
     if facts.failure:
         return facts.failure
+    if rollout.tried is not None and rollout.tried.failure:
+        return rollout.tried.failure
+    failed = _first(rollout, checks.why_back)
+    if failed:
+        return failed
     rang = [name for name in facts.ringing if name not in policy.dry_run]
     if rollout.shifted and rang:
         return f"Alarm {', '.join(rang)} was in ALARM while stage {rollout.stage + 1} baked."
@@ -262,8 +355,11 @@ def _go_back(rollout: Rollout, facts: Facts) -> tuple[Rollout, Outcome]:
 def seconds_left(rollout: Rollout) -> float:
     """Until something is due by time alone; infinity when only a change of the world moves it on."""
     policy = rollout.policy
-    due = policy.timeout - rollout.elapsed if policy.timeout and not rollout.back else float("inf")
-    if rollout.shifted and not rollout.back:
+    if rollout.back:
+        return float("inf")
+    dues = [tally.due for tally in rollout.checked.values()]
+    due = min([policy.timeout or float("inf"), *dues]) - rollout.elapsed
+    if rollout.shifted and not rollout.doubt:
         bake = stages(policy, rollout.blue, rollout.green)[rollout.stage].bake
         due = min(due, bake - rollout.baked)
     return max(0.0, due)

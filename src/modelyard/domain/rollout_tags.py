@@ -1,5 +1,5 @@
 """What an endpoint's tags add to its updates, and AWS's verbs do not have: gates, alarms that are only
-watched, requests that try the new version first. Pure.
+watched, requests that try the new version first, checks and a test that documents in S3 describe. Pure.
 
 A tag's value has no commas in AWS (letters, digits, spaces and ``_.:/=+-@``), so names are separated by spaces.
 """
@@ -16,7 +16,10 @@ from modelyard.domain.rollout import Gate, Policy
 GATE = "modelyard:rollout-gate"
 DRY_RUN = "modelyard:dry-run-alarms"
 HEADER = "modelyard:route-header"
+CHECKS = "modelyard:rollout-checks"
+TEST = "modelyard:pre-traffic-test"
 _HEADER = re.compile(r"([A-Za-z0-9-]{1,64})=([^ ](?:.*[^ ])?)")
+_DOCUMENT = re.compile(r"s3://[^/ ]+/[^ ](?:.*[^ ])?")
 _GATES: dict[str, Gate] = {"before-traffic": "before-traffic", "each-step": "each-step"}
 Tags = Sequence[Mapping[str, Any]]
 
@@ -40,7 +43,7 @@ def dry_run_alarms(tags: Tags) -> tuple[str, ...]:
 
 
 def check_tags(tags: Tags) -> None:
-    """Raises ``ValidationError`` for a gate of no kind, or a header that is none."""
+    """Raises ``ValidationError`` for a gate of no kind, a header that is none, or a document's URI that is none."""
     text = _value(tags, GATE)
     if text and text not in _GATES:
         raise ValidationError(f"Tag {GATE} is {text}: it can be {' or '.join(_GATES)}.")
@@ -49,6 +52,17 @@ def check_tags(tags: Tags) -> None:
         raise ValidationError(
             f"Tag {HEADER} is {text}: it has to be a header's name and its value, such as X-Tester=yes."
         )
+    for key in (CHECKS, TEST):
+        text = _value(tags, key)
+        if text and not _DOCUMENT.fullmatch(text):
+            raise ValidationError(
+                f"Tag {key} is {text}: it has to be a URI such as s3://bucket/key."
+            )
+
+
+def document(tags: Tags, key: str) -> str:
+    """The URI of a document that a tag names; empty where none does."""
+    return _value(tags, key)
 
 
 def _header(tags: Tags) -> tuple[str, str]:

@@ -50,8 +50,14 @@ def compare(production: Answer, shadow: Answer, *, tolerance: float) -> Comparis
     if max(len(production.body), len(shadow.body)) > COMPARED_BYTES:
         known = min(len(ours), len(theirs))
         ours, theirs = ours[:known], theirs[:known]
-    drift = _drift(ours, theirs)
-    return Comparison(drift is not None and drift <= tolerance, drift)
+    apart = _drift(ours, theirs)
+    return Comparison(apart is not None and apart <= tolerance, apart)
+
+
+def drift(one: bytes, other: bytes) -> float | None:
+    """The largest relative difference of two numbers in the same place of two whole texts; None where words differ."""
+    first, second = (_WORD.findall(text.decode("utf-8", "replace")) for text in (one, other))
+    return _drift(first, second)
 
 
 def _is_text(answer: Answer) -> bool:
@@ -71,14 +77,14 @@ def _drift(one: Sequence[str], other: Sequence[str]) -> float | None:
             continue
         if not (_NUMBER.fullmatch(left) and _NUMBER.fullmatch(right)):
             return None
-        apart = _difference(float(left), float(right))
+        apart = difference(float(left), float(right))
         if not math.isfinite(apart):
             return None
         drift = max(drift, apart)
     return drift
 
 
-def _difference(one: float, other: float) -> float:
+def difference(one: float, other: float) -> float:
     """Relative to the larger of both, so at most 2."""
     size = max(abs(one), abs(other))
     return abs(one - other) / size if size else 0.0

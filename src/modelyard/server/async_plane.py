@@ -77,7 +77,7 @@ class UriObjects:
         with file:
             data: bytes = file.read(self._limit + 1)
         if len(data) > self._limit:
-            raise ValueError(f"it has more than {self._limit} bytes (payload_bytes)")
+            raise ValueError(f"it has more than {self._limit} bytes")
         return data
 
     def write(self, uri: str, data: bytes, content_type: str) -> None:

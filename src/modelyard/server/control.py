@@ -31,7 +31,9 @@ from modelyard.control.keys import KeyPublisher
 from modelyard.control.ledgers import BookReader
 from modelyard.control.loop import GARBAGE, Loop
 from modelyard.control.measuring import Measuring
+from modelyard.control.pre_traffic import Trials
 from modelyard.control.processes import Processes
+from modelyard.control.rollout_watch import CheckMeter, RolloutWatch
 from modelyard.control.routes import RoutePublisher, last_published
 from modelyard.control.scaling import ScalingReconciler
 from modelyard.control.scaling_alarms import PolicyAlarms
@@ -59,6 +61,7 @@ from modelyard.server.process import Start, begin
 from modelyard.server.scaling import EndpointCapacity, build_services, watch
 from modelyard.server.standby import take_lease
 from modelyard.server.status import platform_status
+from modelyard.server.trial_plane import ReplicaTrials
 from modelyard.services import registry
 from modelyard.services.cloudwatch.alarms import Alarms
 from modelyard.services.cloudwatch.metric_data import MetricData
@@ -76,6 +79,7 @@ from modelyard.services.sagemaker.endpoint_configs import EndpointConfigs
 from modelyard.services.sagemaker.endpoints import Endpoints
 from modelyard.services.sagemaker.models import Models
 from modelyard.services.sagemaker.resources import Roles
+from modelyard.services.sagemaker.rollout_trials import DOCUMENT_BYTES_MAX
 from modelyard.services.sagemaker.tags import Tags
 from modelyard.services.sagemaker.transform_jobs import TransformJobs
 from modelyard.services.sagemaker_runtime import AsyncInvocations
@@ -190,6 +194,8 @@ class Control:
             find_engine=Engines().find,
         )
         self._shelves = Shelves(store=self._store, fleets=fleets)
+        self._trial_plane = ReplicaTrials(limits=settings.limits, clock=clock)
+        self._trials = Trials(plane=self._trial_plane, clock=clock, wake=self._wake_rollout)
         activity = self._activity = Activity(clock)
         endpoints = EndpointReconciler(
             store=self._store,
@@ -198,7 +204,12 @@ class Control:
             fleets=fleets,
             clock=clock,
             limits=settings.limits,
-            alarms=Ringing(self._store, self._metrics, clock),
+            watch=RolloutWatch(
+                clock,
+                alarms=Ringing(self._store, self._metrics, clock),
+                meter=CheckMeter(self._metrics, clock),
+                tests=self._trials,
+            ),
             activity=activity,
             books=BookReader(home.ledgers),
             zones=self._runtime.zones_up if isinstance(self._runtime, ZonedRuntime) else tuple,
@@ -261,6 +272,9 @@ class Control:
             self._runtime.subscribe(lambda: _wake_endpoints(self._store, loop))
         return loop
 
+    def _wake_rollout(self, key: Key) -> None:
+        self._loop.wake(key)
+
     def _readable_objects(self) -> ObjectReader:
         """Where models lie."""
         return PackedObjects(self._data_objects(), self._home.packs)
@@ -285,7 +299,12 @@ class Control:
             Models(store=store, roles=roles),
             EndpointConfigs(store=store, roles=roles),
             alarms := Alarms(store=store, metrics=self._metrics, clock=clock),
-            Endpoints(store=store, clock=clock, alarm_exists=alarms.exists),
+            Endpoints(
+                store=store,
+                clock=clock,
+                alarm_exists=alarms.exists,
+                read=UriObjects(self._data_objects(), limit=DOCUMENT_BYTES_MAX).read,
+            ),
             Metrics(metrics=self._metrics, clock=clock),
             MetricData(metrics=self._metrics, clock=clock),
             Tags(store=store),
@@ -340,8 +359,8 @@ class Control:
             for name, one in sockets.items()
         ]
         self._listening.append(asyncio.create_task(self._ai.run(), name="control.ai"))
-        for running in (self._async_plane.run(), self._invoker.run()):
-            self._listening.append(asyncio.create_task(running, name="control.async"))
+        for running in (self._async_plane.run(), self._invoker.run(), self._trial_plane.run()):
+            self._listening.append(asyncio.create_task(running, name="control.data"))
         utilisation = Utilisation(
             store=self._store, processes=self._processes, metrics=self._metrics, clock=self._clock
         )
@@ -366,6 +385,7 @@ class Control:
             task.remove_done_callback(_die_with)
             task.cancel()
         await asyncio.gather(*self._listening, return_exceptions=True)
+        await self._trials.close()
         await self._runtime.close()
         self._store.close()
         self._logs.close()

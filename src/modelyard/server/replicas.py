@@ -12,7 +12,7 @@ from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute
 from modelyard.domain.routing import choose_variant
 from modelyard.gateway.dispatcher import Dispatcher
-from modelyard.gateway.in_flight import Invocation
+from modelyard.gateway.in_flight import Invocation, VariantKey
 from modelyard.server.routing_table import Routes
 from modelyard.transport.channel import Channel, Listener
 from modelyard.transport.frames import RequestMeta
@@ -55,21 +55,10 @@ class Replicas:
     ) -> tuple[str, Final | ServiceError]:
         """The variant, and its answer or why there is none. Raises ``ServiceError`` where it is not even tried."""
         variant = choose_variant(route, target="", draw=self._random.uniform())
-        answered: asyncio.Future[Final | ServiceError] = asyncio.get_running_loop().create_future()
-
-        def finish(outcome: Final | ServiceError) -> None:
-            if not answered.done():
-                answered.set_result(outcome)
-
-        deadline = self._clock.monotonic() + seconds
-        invocation = Invocation(body=body, meta=meta, deadline=deadline, finish=finish)
         key = (route.account, route.region, route.name, variant.name, variant.fleet)
-        self._dispatcher.submit(key, invocation)
-        try:
-            return variant.name, await answered
-        except asyncio.CancelledError:
-            self._dispatcher.cancel(invocation)
-            raise
+        deadline = self._clock.monotonic() + seconds
+        outcome = await ask(self._dispatcher, key, meta=meta, body=body, deadline=deadline)
+        return variant.name, outcome
 
     async def run(self) -> None:
         """End what is past its deadline, for ever. A table is decoded whole: seldom, while nobody waits for it."""
@@ -78,3 +67,22 @@ class Replicas:
             if tick % IDLE_TICKS == 0 or self._dispatcher.in_flight:
                 self._routes.refresh()
             self._dispatcher.tick()
+
+
+async def ask(
+    dispatcher: Dispatcher, key: VariantKey, *, meta: RequestMeta, body: bytes, deadline: float
+) -> Final | ServiceError:
+    """One request's answer, or why there is none. Raises ``ServiceError`` where it is not even tried."""
+    answered: asyncio.Future[Final | ServiceError] = asyncio.get_running_loop().create_future()
+
+    def finish(outcome: Final | ServiceError) -> None:
+        if not answered.done():
+            answered.set_result(outcome)
+
+    invocation = Invocation(body=body, meta=meta, deadline=deadline, finish=finish)
+    dispatcher.submit(key, invocation)
+    try:
+        return await answered
+    except asyncio.CancelledError:
+        dispatcher.cancel(invocation)
+        raise

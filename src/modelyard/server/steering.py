@@ -14,7 +14,7 @@ from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.control.endpoints import endpoint_memory
 from modelyard.control.ledgers import BookReader, ledgers_of
 from modelyard.domain import rollout as rollouts
-from modelyard.domain.ledger import totals_of
+from modelyard.domain.ledger import checks_seen, totals_of
 from modelyard.domain.rollout import Rollout
 from modelyard.services.changes import change
 from modelyard.store.resources import Json, Key, Resource, ResourceStore, Update
@@ -76,6 +76,10 @@ def state(store: ResourceStore, account: str, target: str) -> Mapping[str, Any]:
             "alarms": list(rollout.policy.alarms),
             "dry_run_alarms": list(rollout.policy.dry_run),
             "route_header": "=".join(filter(None, rollout.policy.header)),
+            "checks": [msgspec.to_builtins(one) for one in checks_seen(rollout)],
+            "test": msgspec.to_builtins(rollout.tried),
+            "tests": rollout.policy.tests,
+            "doubt": rollout.doubt,
             "would_have_gone_back": {name: stage + 1 for name, stage in rollout.noted.items()},
             "shares": {name: rollouts.shares(extent, name)[1] for name in sorted(rollout.green)},
         },
@@ -103,8 +107,12 @@ async def report(
 def _doing(rollout: Rollout) -> str:
     if rollout.back:
         return "going back"
+    if rollout.doubt:
+        return "waiting in doubt"
     if rollout.at_gate:
         return "waiting at its gate"
+    if rollout.policy.tests and rollout.tried is None:
+        return "starting, to be tested"
     return "baking" if rollout.shifted else "starting"
 
 
@@ -113,9 +121,9 @@ def _told(word: str, rollout: Rollout) -> Json:
         case "pause":
             return {"hold": True}
         case "resume":
-            return {"hold": False, **_opened(rollout)}
+            return {"hold": False, **_trusted(rollout), **_opened(rollout)}
         case "promote":
-            return {"hold": False, "go": rollout.stage, **_opened(rollout)}
+            return {"hold": False, "go": rollout.stage, **_trusted(rollout), **_opened(rollout)}
         case _:
             return {"abort": True}
 
@@ -123,6 +131,11 @@ def _told(word: str, rollout: Rollout) -> Json:
 def _opened(rollout: Rollout) -> Json:
     """The gate before this stage's traffic is open from now on; the next stage has its own."""
     return {} if rollout.shifted else {"passed": rollout.stage}
+
+
+def _trusted(rollout: Rollout) -> Json:
+    """What a check left in doubt is overruled; the next doubt is another one."""
+    return {"trusted": rollout.doubts}
 
 
 def _asked(account: str, target: str) -> tuple[Key, str]:

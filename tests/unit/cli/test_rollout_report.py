@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from modelyard.cli import rollout_report
-from modelyard.domain.ledger import AlarmSeen, Decision, Figures, Ledger, Totals
+from modelyard.domain.ledger import AlarmSeen, CheckSeen, Decision, Figures, Ledger, Totals
+from modelyard.domain.pre_traffic import Tried
 
 BLUE = Figures(answered=90, errors_5xx=9, p50_ms=1.0, p99_ms=2.0, mean_ms=1.2)
 GREEN = Figures(answered=10, errors_5xx=5, repeated=1, p50_ms=3.0, p99_ms=9.0, mean_ms=4.0)
@@ -93,3 +94,18 @@ def test_an_open_ledger_says_what_is_in_flight() -> None:
     assert dict(rollout_report.requests(running))["  in flight"] == "0"
     assert "open" in dict(rollout_report.headline(running))["ledger"]
     assert "<svg" in rollout_report.page({"endpoint": "e", "rollouts": [running]})
+
+
+def test_checks_and_the_test_before_traffic_stand_in_the_report() -> None:
+    check = CheckSeen(
+        name="<slower>", rule="new / old <= 1.2", passed=1, failed=2, inconclusive=1, last="failed",
+        values=[1.1, None, 3.0, 4.0], inputs={"new": 8.0, "old": 2.0},
+    )  # fmt: skip
+    tried = ledger(checks=[check], test=Tried(sent=4, passed=4, slowest_ms=12.4))
+    rows = rollout_report.checks(tried)
+    assert rows == [
+        ("<slower>", "new / old <= 1.2", "1", "2", "1", "1.1, none, 3, 4", "new 8, old 2")
+    ]
+    told = dict(rollout_report.headline(tried))["test before traffic"]
+    assert told == "4 of 4 answers were as they should be, the slowest in 12 ms"
+    assert "&lt;slower&gt;" in rollout_report.page({"endpoint": "e", "rollouts": [tried]})

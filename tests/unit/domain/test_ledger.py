@@ -1,5 +1,7 @@
 """A rollout's ledger, read off the memories that decisions leave behind."""
 
+from typing import Any
+
 import msgspec
 
 from modelyard.domain.endpoint_memory import Memory
@@ -15,7 +17,9 @@ from modelyard.domain.ledger import (
     totals_of,
 )
 from modelyard.domain.ledger_book import PageCounts
+from modelyard.domain.pre_traffic import Tried
 from modelyard.domain.rollout import Facts, Policy, Rollout, Size, advance
+from modelyard.domain.rollout_checks import Check, Measured
 
 HALF = Size(kind="CAPACITY_PERCENT", value=50)
 CANARY = Policy(kind="CANARY", size=HALF, wait=10.0, termination_wait=5.0, alarms=("bad",))
@@ -45,19 +49,26 @@ class Course:
         rollout = Rollout(policy=policy, blue=READY, green=READY)
         self.become(msgspec.structs.replace(self.memory, target=fleet(2), rollout=rollout))
 
-    def become(self, memory: Memory, *, by_hand: bool = False) -> None:
+    def become(
+        self, memory: Memory, *, by_hand: bool = False, ended: Rollout | None = None
+    ) -> None:
         self.at += 1.0
         alarms = (AlarmSeen(name="bad", state="OK", reason=""),)
-        now = Now(at=self.at, alarms=alarms, by_hand=by_hand)
+        now = Now(at=self.at, alarms=alarms, by_hand=by_hand, ended=ended)
         self.ledgers = follow(self.ledgers, self.memory, memory, now)
         self.memory = memory
 
     def step(
-        self, *, watched: float = 0.0, go: bool = False, ringing: tuple[str, ...] = ()
+        self, *, watched: float = 0.0, go: bool = False, ringing: tuple[str, ...] = (), **more: Any
     ) -> None:
         assert self.memory.rollout is not None
         facts = Facts(
-            watched=watched, green_ready=READY, blue_ready=self.blue_ready, ringing=ringing, go=go
+            watched=watched,
+            green_ready=READY,
+            blue_ready=self.blue_ready,
+            ringing=ringing,
+            go=go,
+            **more,
         )
         after, outcome = advance(self.memory.rollout, facts)
         changes = {"rollout": after}
@@ -65,7 +76,8 @@ class Course:
             changes = {"rollout": None, "target": None, "serving": fleet(2)}  # type: ignore[dict-item]
         if outcome == "rolled-back":
             changes = {"rollout": None, "target": None, "refused": 2, "failure": after.back}  # type: ignore[dict-item]
-        self.become(msgspec.structs.replace(self.memory, **changes), by_hand=go)
+        ended = None if outcome == "running" else after
+        self.become(msgspec.structs.replace(self.memory, **changes), by_hand=go, ended=ended)
 
     @property
     def acts(self) -> list[str]:
@@ -173,3 +185,41 @@ def test_what_has_not_ended_when_a_ledger_is_closed_is_lost() -> None:
     assert ledger.closed
     assert (ledger.totals.lost, ledger.totals.in_flight) == (1, 0)
     assert totals_of(counts).in_flight == 1
+
+
+TRIED = msgspec.structs.replace(
+    CANARY,
+    wait=60.0,
+    tests=2,
+    checks=(Check(name="c", expression="e", condition="<= 1", interval=10.0, failures_max=1),),
+)
+
+
+def test_a_test_and_checks_are_told_with_their_values_up_to_the_one_that_sent_it_back() -> None:
+    course = Course(TRIED)
+    course.step(tried=Tried(sent=2, passed=2, slowest_ms=7.0))
+    for value in (0.5, 0.6, 2.0, None):
+        course.step(watched=10.0, measured=(Measured(name="c", value=value, inputs={"e": 3.0}),))
+    course.step(trusted=1)
+    course.step(watched=10.0, measured=(Measured(name="c", value=4.0),), trusted=1)
+    assert course.acts == [
+        "begun", "tested", "traffic moved", "check passed", "check failed", "check inconclusive",
+        "waits in doubt", "goes on", "check failed", "rolled back",
+    ]  # fmt: skip
+    (ledger,) = course.ledgers
+    assert ledger.test == Tried(sent=2, passed=2, slowest_ms=7.0)
+    (check,) = ledger.checks
+    assert (check.passed, check.failed, check.inconclusive) == (2, 2, 1)
+    assert check.values == [0.5, 0.6, 2.0, None, 4.0]
+    told = {one.act: one.why for one in ledger.decisions}
+    assert told["check passed"] == "c: e was 0.5, and has to be <= 1 (e 3)"
+    assert "Check c failed 2 times" in ledger.reason
+    assert ledger.decisions[-1].checks == {"c": 4.0}
+
+
+def test_a_failed_test_is_the_reason_and_is_kept() -> None:
+    course = Course(TRIED)
+    course.step(tried=Tried(sent=1, passed=0, failure="request 1 was answered 500"))
+    assert course.acts == ["begun", "rolled back"]
+    assert course.ledgers[0].reason == "request 1 was answered 500"
+    assert course.ledgers[0].test is not None

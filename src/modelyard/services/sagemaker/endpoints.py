@@ -2,7 +2,7 @@
 
 An endpoint keeps copies of its config and models, so that deleting these disturbs nothing. Each write that changes
 what should run raises ``generation``; ``rolled`` is the last one that asks for another fleet, ``capacity`` are the counts and
-weights that the fleet in service was asked for since then.
+weights that the fleet in service was asked for since then. ``trials`` are the checks and the test of the last update.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,7 @@ from modelyard.services.sagemaker.resources import (
     missing,
     resources_of,
 )
+from modelyard.services.sagemaker.rollout_trials import Read, Updated, read_documents, trials_of
 from modelyard.services.sagemaker.serverless import is_serverless
 from modelyard.store.resources import Create, Json, Key, Resource, ResourceStore, Update
 
@@ -97,7 +98,9 @@ class Endpoints:
         store: ResourceStore,
         clock: Clock,
         alarm_exists: Callable[[Call, str], bool] = lambda call, name: False,
+        read: Read | None = None,
     ) -> None:
+        self._read = read or _unreadable
         self._store = store
         self._clock = clock
         self._alarm_exists = alarm_exists
@@ -215,6 +218,10 @@ class Endpoints:
             raise ValidationError("Give DeploymentConfig or RetainDeploymentConfig, not both.")
         check("UpdateEndpoint", MEMBERS["UpdateEndpoint"], given)
         excluded = {one["VariantPropertyType"] for one in exclude_retained_variant_properties or ()}
+        key = key_of(call, KIND, endpoint_name)
+        tags = find(self._store, key).spec.get("Tags", ())
+        check_tags(tags)
+        documents = await read_documents(self._read, tags)
 
         def spec_of(resource: Resource) -> Json:
             before = resource.spec
@@ -227,8 +234,18 @@ class Endpoints:
                 config = _retained(config, _kept(resource, config), excluded)
             update = before["update"] if retain_deployment_config else given
             self._check_update(call, update, config, before.get("Tags", ()))
-            dropped = ("steering", "capacity")
+            updated = Updated(
+                endpoint=resource.key.name,
+                blue=resource.status.get("config_name") or before["EndpointConfigName"],
+                green=endpoint_config_name,
+                config=config,
+                models=models,
+                deployment=update.get("DeploymentConfig"),
+            )
+            trials = trials_of(documents, updated)
+            dropped = ("steering", "capacity", "trials")
             return {
+                **({"trials": trials} if trials else {}),
                 **{name: value for name, value in before.items() if name not in dropped},
                 "EndpointConfigName": endpoint_config_name,
                 "config": config,
@@ -237,7 +254,7 @@ class Endpoints:
                 "rolled": before["generation"] + 1,
             }
 
-        return await self._change(key_of(call, KIND, endpoint_name), spec_of, updatable=_UPDATABLE)
+        return await self._change(key, spec_of, updatable=_UPDATABLE)
 
     async def update_endpoint_weights_and_capacities(
         self,
@@ -335,6 +352,10 @@ class Endpoints:
     def _moved(self, resource: Resource, status: str) -> Json:
         kept = {name: value for name, value in resource.status.items() if name != "FailureReason"}
         return {**kept, "EndpointStatus": status, "last_modified": self._clock.now()}
+
+
+def _unreadable(uri: str) -> bytes:
+    raise FileNotFoundError("there is no object store")
 
 
 def _settled(key: Key, resource: Resource | None) -> Resource:

@@ -28,12 +28,13 @@ class SageMaker:
 
     def __init__(self, *, strict_roles: bool = False) -> None:
         self.clock = ManualClock(1_000.0)
+        self.documents: dict[str, bytes] = {}
         self.store = MemoryResourceStore(clock=self.clock)
         roles = Roles(store=self.store, strict=strict_roles)
         self._families: tuple[object, ...] = (
             Models(store=self.store, roles=roles),
             EndpointConfigs(store=self.store, roles=roles),
-            Endpoints(store=self.store, clock=self.clock),
+            Endpoints(store=self.store, clock=self.clock, read=self._read),
             Tags(store=self.store),
             TransformJobs(store=self.store),
         )
@@ -69,6 +70,11 @@ class SageMaker:
         report = ParamValidator().validate(dict(answer), shape)
         assert not report.has_errors(), report.generate_report()
         return dict(answer)
+
+    def _read(self, uri: str) -> bytes:
+        if uri not in self.documents:
+            raise FileNotFoundError("there is no such object")
+        return self.documents[uri]
 
     async def model(self, name: str = "churn", **container: Any) -> str:
         container = {
