@@ -21,9 +21,10 @@ from modelyard.services.hosted_models import HostedModels
 from modelyard.services.job_objects import Objects
 from modelyard.services.lex.built_models import BuiltModels
 from modelyard.services.metering import Metering, read_prices
+from modelyard.services.own_bucket import OWNER, Shelf
 from modelyard.services.sagemaker.resources import Roles
 from modelyard.services.translate.documents import Documents
-from modelyard.services.translate.terminologies import OWNER, Shelf, Terminologies
+from modelyard.services.translate.terminologies import Terminologies
 from modelyard.services.translate.translation import Translation
 from modelyard.services.translate.translator import Translator
 from modelyard.store.resources import ResourceStore

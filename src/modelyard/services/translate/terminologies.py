@@ -5,7 +5,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
 
 from modelyard.base.arns import Arn
 from modelyard.base.call import Call
@@ -13,8 +12,8 @@ from modelyard.base.errors import ServiceError
 from modelyard.domain.listing import Entry, Query, page
 from modelyard.services.changes import change
 from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, only, present
+from modelyard.services.own_bucket import OwnBucket, Shelf
 from modelyard.services.translate.terms import UNI, Table, TermsError, read, write
-from modelyard.store.object_info import BucketTaken
 from modelyard.store.resources import (
     AlreadyExists,
     Create,
@@ -28,7 +27,7 @@ from modelyard.store.resources import (
 )
 
 KIND = "translate-terminology"
-OWNER, BUCKET = "modelyard", "modelyard-translate-terminology"
+BUCKET = "modelyard-translate-terminology"
 FILE_BYTES = 10 * 1024 * 1024
 TERMINOLOGIES_MAX = 100
 """Of one account and region."""
@@ -51,16 +50,6 @@ MEMBERS: Mapping[str, Members] = {
 }
 
 
-class Shelf(Protocol):
-    """``store.objects.ObjectStore``, as far as it matters here."""
-
-    def create_bucket(self, name: str, *, account: str, region: str) -> Any: ...
-    def find_bucket(self, name: str) -> Any | None: ...
-    def open_object(self, bucket: str, key: str) -> tuple[Any, BinaryIO] | None: ...
-    def writer(self, bucket: str, key: str) -> Any: ...
-    def delete_object(self, bucket: str, key: str) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminology:
     """One to be applied."""
@@ -77,7 +66,7 @@ class Terminologies:
         self, *, store: ResourceStore, shelf: Shelf, locate: Callable[[str, str], str]
     ) -> None:
         self._store = store
-        self._shelf = shelf
+        self._bucket = OwnBucket(shelf, BUCKET)
         self._locate = locate
         self._read: OrderedDict[str, Table] = OrderedDict()
 
@@ -108,7 +97,7 @@ class Terminologies:
         self._check_room(call, key)
         digest = hashlib.sha256(data).hexdigest()
         place = f"{call.account}/{call.region}/{name}/{digest}/{form}/{name}.{form.lower()}"
-        await asyncio.to_thread(self._put, place, data)
+        await asyncio.to_thread(self._bucket.put, place, data)
         spec = {
             "Description": description,
             "Format": form,
@@ -145,7 +134,7 @@ class Terminologies:
             except (AlreadyExists, VersionConflict):
                 continue
             if old is not None and old.spec["Object"] != spec["Object"]:
-                await asyncio.to_thread(self._shelf.delete_object, BUCKET, old.spec["Object"])
+                await asyncio.to_thread(self._bucket.delete, old.spec["Object"])
             return written
 
     async def get_terminology(
@@ -162,7 +151,7 @@ class Terminologies:
                 )
             place = f"{place.rsplit('/', 2)[0]}/{form}/{name}.{form.lower()}"
             table = await self._table(spec)
-            await asyncio.to_thread(lambda: self._put(place, write(table, form)))
+            await asyncio.to_thread(lambda: self._bucket.put(place, write(table, form)))
         return {
             "TerminologyProperties": _properties(found),
             "TerminologyDataLocation": {
@@ -198,7 +187,7 @@ class Terminologies:
         folder, _, _ = spec["Object"].rsplit("/", 2)
         for form in ("CSV", "TMX", "TSV"):
             place = f"{folder}/{form}/{name}.{form.lower()}"
-            await asyncio.to_thread(self._shelf.delete_object, BUCKET, place)
+            await asyncio.to_thread(self._bucket.delete, place)
         return {}
 
     async def named(self, call: Call, names: Sequence[str]) -> list[Terminology]:
@@ -222,26 +211,14 @@ class Terminologies:
         return table
 
     def _load(self, place: str, form: str) -> Table:
-        opened = self._shelf.open_object(BUCKET, place)
-        if opened is None:
+        data = self._bucket.get(place, limit=FILE_BYTES)
+        if data is None:
             raise ServiceError(
                 "InternalServerException",
                 "The file of the terminology is gone; import it again.",
                 status=500,
             )
-        with opened[1] as file:
-            return read(file.read(FILE_BYTES + 1), form)
-
-    def _put(self, place: str, data: bytes) -> None:
-        if self._shelf.find_bucket(BUCKET) is None:
-            try:
-                self._shelf.create_bucket(BUCKET, account=OWNER, region="")
-            except BucketTaken as taken:
-                if taken.args[0] != OWNER:
-                    raise
-        with self._shelf.writer(BUCKET, place) as writer:
-            writer.write(data)
-            writer.commit()
+        return read(data, form)
 
     def _find(self, call: Call, name: str) -> Resource:
         found = self._store.get(_key(call, name))
