@@ -148,9 +148,19 @@ def test_a_shadow_joins_an_endpoint_with_an_alarm_on_its_disagreements(guided: P
 
 
 def test_a_classifier_is_trained_and_asked(guided: Platform) -> None:
-    _, code = blocks("comprehend")
+    _, code, _ = blocks("comprehend")
     assert run(guided, code).split() == ["TRAINED", "FOOD"]
+    _delete_endpoint(guided, "subjects")
+
+
+def test_a_recogniser_is_trained_and_asked(guided: Platform) -> None:
+    *_, code = blocks("comprehend")
+    assert run(guided, code).split() == ["TRAINED", "PART", "BY-4711"]
+    _delete_endpoint(guided, "parts")
+
+
+def _delete_endpoint(guided: Platform, name: str) -> None:
     comprehend = guided.client("comprehend")
     for one in comprehend.list_endpoints()["EndpointPropertiesList"]:
-        if one["EndpointArn"].endswith("/subjects"):
+        if one["EndpointArn"].endswith(f"/{name}"):
             comprehend.delete_endpoint(EndpointArn=one["EndpointArn"])

@@ -19,6 +19,7 @@ ENGINES: Mapping[str, str] = {
     "language": "modelyard.ai.language",
     "lex": "modelyard.ai.lex.engine",
     "pii": "modelyard.ai.pii",
+    "recogniser": "modelyard.ai.recogniser",
     "sentiment": "modelyard.ai.sentiment",
     "spacy": "modelyard.ai.spacy_pipeline",
     "topics": "modelyard.ai.topics",

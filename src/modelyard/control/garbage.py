@@ -19,7 +19,7 @@ from modelyard.control.endpoints import endpoint_memory, fleet_owner, worker_ids
 from modelyard.control.fleets import pin_folder
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher
-from modelyard.control.text_training import KIND as CLASSIFIER
+from modelyard.control.text_training import KINDS as TRAINED
 from modelyard.control.text_training import is_trained, process_id
 from modelyard.control.transform_jobs import job_folder, job_memory, process_ids
 from modelyard.domain.fleet import Fleet
@@ -70,7 +70,7 @@ class GarbageCollector:
             wanted |= worker_ids(endpoint_memory(endpoint))
         for job in self._store.list("transform-job"):
             wanted |= process_ids(job_memory(job), fleet_owner(job))
-        wanted |= {process_id(one) for one in self._store.list(CLASSIFIER)}
+        wanted |= {process_id(one) for kind in TRAINED for one in self._store.list(kind)}
         wanted |= {build_id(one) for one in self._store.list(BOT_BUILD)}
         for process in known.values():
             if process.id in wanted:
@@ -89,7 +89,7 @@ class GarbageCollector:
                 yield folder  # of a predecessor that was killed
             elif folder != pinned and not folder.name.startswith(artifacts):
                 yield from self._trashed(folder)
-        trained = {one.spec["Model"] for one in self._store.list(CLASSIFIER)}
+        trained = {one.spec["Model"] for kind in TRAINED for one in self._store.list(kind)}
         trained |= models_in_use(self._store)
         for folder in _folders(self._home.packs):
             if folder.name.startswith(_TRASH):

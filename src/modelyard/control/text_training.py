@@ -1,4 +1,4 @@
-"""The reconciler of custom classifiers: starts the job that trains one, watches it, says how it ended."""
+"""The reconciler of models that users train on their texts: starts the job that trains one, watches it, says how it ended."""
 
 import asyncio
 import shutil
@@ -14,12 +14,15 @@ from modelyard.domain.text_training import next_phase
 from modelyard.runtimes.runtime import LogStream, ProcessSpec
 from modelyard.store.resources import Delete, Json, Key, Resource, ResourceStore, Update
 
-KIND = "comprehend-classifier"
+_LOG_GROUPS = {
+    "comprehend-classifier": "/aws/comprehend/DocumentClassifiers",
+    "comprehend-recogniser": "/aws/comprehend/EntityRecognizers",
+}
+KINDS = tuple(_LOG_GROUPS)
 PREFIX = "custom-"
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 5.0
-_LOG_GROUP = "/aws/comprehend/DocumentClassifiers"
-_ENDED = ("TRAINED", "IN_ERROR", "STOPPED")
+_ENDED = ("TRAINED", "TRAINED_WITH_WARNING", "IN_ERROR", "STOPPED")
 
 
 class TextTrainingReconciler:
@@ -63,7 +66,10 @@ class TextTrainingReconciler:
                 await self._processes.stop(name, grace_seconds=GRACE_SECONDS)
             case "trained":
                 assert process is not None
-                await self._end(resource, "TRAINED", progress=process.progress)
+                warnings = " ".join((process.progress or {}).get("warnings", ()))
+                status = "TRAINED_WITH_WARNING" if warnings else "TRAINED"
+                more = {"Message": warnings} if warnings else {}
+                await self._end(resource, status, progress=process.progress, **more)
             case "failed":
                 reason = process.reason if process is not None else ""
                 await self._end(resource, "IN_ERROR", Message=reason or "The training died.")
@@ -86,11 +92,12 @@ class TextTrainingReconciler:
                 log=LogStream(
                     account=key.account,
                     region=key.region,
-                    group=_LOG_GROUP,
+                    group=_LOG_GROUPS[key.kind],
                     stream=f"{key.name}/{name}",
                 ),
                 payload={
                     "job": "text-training",
+                    "kind": key.kind,
                     "objects": str(self._home.objects),
                     "external_s3": str(self._home.external_s3),
                     "fetched": str(self._home.fetched),
@@ -103,7 +110,7 @@ class TextTrainingReconciler:
     async def _end(self, resource: Resource, status: str, **more: Any) -> None:
         now = self._clock.now()
         times: Json = {"EndTime": now}
-        if status == "TRAINED":
+        if status.startswith("TRAINED"):
             times["TrainingEndTime"] = now
         await self._write(resource, {"Status": status, **times, **more})
 

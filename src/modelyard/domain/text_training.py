@@ -1,11 +1,11 @@
-"""Training a classifier of texts: the rows of its file, which of them test it, and how good it is. Pure."""
+"""Training a model on a user's texts, and a classifier: the rows of its file, which of them test it, how good it is. Pure."""
 
 import csv
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 MULTI_CLASS, MULTI_LABEL = "MULTI_CLASS", "MULTI_LABEL"
 LABELS_MAX = {MULTI_CLASS: 1_000, MULTI_LABEL: 100}
@@ -21,7 +21,7 @@ Labels = tuple[str, ...]
 
 
 class BadTrainingData(Exception):
-    """Nothing can be learned of it; the text is the classifier's ``Message``."""
+    """Nothing can be learned of it; the text is the model's ``Message``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,18 @@ class Example:
 
     labels: Labels
     text: str
+
+
+class Sample(Protocol):
+    """What a test is taken of: an ``Example``, or a document with entities."""
+
+    @property
+    def labels(self) -> Labels: ...
+    @property
+    def text(self) -> str: ...
+
+
+S = TypeVar("S", bound=Sample)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +100,13 @@ def check(found: Sequence[Example], mode: str) -> None:
         )
 
 
-def split(found: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+def split(found: Sequence[S]) -> tuple[list[S], list[S]]:
     """A tenth of each label's documents to test, the others to learn from; the same rows fall the same way."""
-    by_labels: dict[Labels, list[Example]] = {}
+    by_labels: dict[Labels, list[S]] = {}
     for one in found:
         by_labels.setdefault(one.labels, []).append(one)
-    learn: list[Example] = []
-    test: list[Example] = []
+    learn: list[S] = []
+    test: list[S] = []
     for some in by_labels.values():
         some.sort(key=lambda one: (zlib.crc32(one.text.encode()), one.text))
         count = -(-len(some) // _TEST_SHARE) if len(some) > 1 else 0
@@ -115,9 +127,9 @@ def measure(
         right.update(wanted & found)
         wrong.update(found - wanted)
         missed.update(wanted - found)
-    each = [_rates(right[label], wrong[label], missed[label]) for label in labels]
-    micro = _rates(right.total(), wrong.total(), missed.total())
-    mean = [sum(rates[place] for rates in each) / len(labels) for place in range(3)]
+    each = [rates(right[label], wrong[label], missed[label]) for label in labels]
+    micro = rates(right.total(), wrong.total(), missed.total())
+    mean = [sum(some[place] for some in each) / len(labels) for place in range(3)]
     return Metrics(
         accuracy=sum(wanted == found for wanted, found in pairs) / len(pairs),
         precision=mean[0],
@@ -130,7 +142,8 @@ def measure(
     )
 
 
-def _rates(right: int, wrong: int, missed: int) -> tuple[float, float, float]:
+def rates(right: int, wrong: int, missed: int) -> tuple[float, float, float]:
+    """Precision, recall and their harmonic mean."""
     precision = right / (right + wrong) if right + wrong else 0.0
     recall = right / (right + missed) if right + missed else 0.0
     both = precision + recall

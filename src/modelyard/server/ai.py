@@ -9,13 +9,15 @@ from modelyard.base.settings import Home, Settings
 from modelyard.server.data_plane import LocalDataPlane
 from modelyard.server.lex import models_api
 from modelyard.server.presigning import presigner
-from modelyard.services.comprehend.classifier_endpoints import ClassifierEndpoints
 from modelyard.services.comprehend.classifiers import Classifiers
 from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.detection import Detection
 from modelyard.services.comprehend.job_operations import DetectionJobs
 from modelyard.services.comprehend.job_runner import JobRunner
 from modelyard.services.comprehend.jobs import Jobs
+from modelyard.services.comprehend.model_endpoints import ModelEndpoints
+from modelyard.services.comprehend.recognisers import Recognisers
+from modelyard.services.comprehend.tags import ComprehendTags
 from modelyard.services.cost_explorer import CostExplorer
 from modelyard.services.hosted_models import HostedModels
 from modelyard.services.job_objects import Objects
@@ -82,10 +84,10 @@ class AiServices:
             terminologies,
             DetectionJobs(jobs=jobs, custom=self._custom),
             Classifiers(store=store, random=random, roles=roles, models=self.models),
-            ClassifierEndpoints(
-                store=store, roles=roles, models=self._custom, metering=self.metering
-            ),
-            Detection(models=self.models, metering=self.metering),
+            Recognisers(store=store, random=random, roles=roles, models=self.models),
+            ModelEndpoints(store=store, roles=roles, models=self._custom, metering=self.metering),
+            ComprehendTags(store=store, custom=self._custom),
+            Detection(models=self.models, custom=self._custom, metering=self.metering),
             *models_api(store=store, clock=clock, random=random, roles=roles),
             CostExplorer(usage=self._usage, prices=lambda: read_prices(home.prices), clock=clock),
         )

@@ -38,7 +38,7 @@ from modelyard.control.routes import RoutePublisher, last_published
 from modelyard.control.scaling import ScalingReconciler
 from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.control.shelves import Shelves
-from modelyard.control.text_training import KIND as CLASSIFIER
+from modelyard.control.text_training import KINDS as TRAINED
 from modelyard.control.text_training import TextTrainingReconciler
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.control.utilisation import Utilisation
@@ -243,15 +243,16 @@ class Control:
             ),
             clock=clock,
         )
+        training = TextTrainingReconciler(
+            store=self._store, processes=self._processes, clock=clock, home=home
+        )
         loop = Loop(
             store=self._store,
             processes=self._processes,
             reconcilers={
                 "endpoint": endpoints,
                 "transform-job": jobs,
-                CLASSIFIER: TextTrainingReconciler(
-                    store=self._store, processes=self._processes, clock=clock, home=home
-                ),
+                **dict.fromkeys(TRAINED, training),
                 BOT_BUILD: BotBuildReconciler(
                     store=self._store, processes=self._processes, home=home
                 ),

@@ -13,10 +13,12 @@ from modelyard.services.application_autoscaling.targets import ScalableTargets
 from modelyard.services.cloudwatch.alarms import Alarms
 from modelyard.services.cloudwatch.metric_data import MetricData
 from modelyard.services.cloudwatch.metrics import Metrics
-from modelyard.services.comprehend.classifier_endpoints import ClassifierEndpoints
 from modelyard.services.comprehend.classifiers import Classifiers
 from modelyard.services.comprehend.detection import Detection
 from modelyard.services.comprehend.job_operations import DetectionJobs
+from modelyard.services.comprehend.model_endpoints import ModelEndpoints
+from modelyard.services.comprehend.recognisers import Recognisers
+from modelyard.services.comprehend.tags import ComprehendTags
 from modelyard.services.cost_explorer import CostExplorer
 from modelyard.services.iam.access_keys import AccessKeys
 from modelyard.services.iam.attachments import Attachments
@@ -141,9 +143,14 @@ COMPREHEND: dict[type, tuple[str, ...]] = {
         "CreateDocumentClassifier", "DescribeDocumentClassifier", "ListDocumentClassifiers",
         "ListDocumentClassifierSummaries", "StopTrainingDocumentClassifier", "DeleteDocumentClassifier",
     ),
-    ClassifierEndpoints: (
+    Recognisers: (
+        "CreateEntityRecognizer", "DescribeEntityRecognizer", "ListEntityRecognizers",
+        "ListEntityRecognizerSummaries", "StopTrainingEntityRecognizer", "DeleteEntityRecognizer",
+    ),
+    ModelEndpoints: (
         "CreateEndpoint", "DescribeEndpoint", "UpdateEndpoint", "DeleteEndpoint", "ListEndpoints", "ClassifyDocument",
     ),
+    ComprehendTags: ("TagResource", "UntagResource", "ListTagsForResource"),
     DetectionJobs: (
         "StartDominantLanguageDetectionJob", "DescribeDominantLanguageDetectionJob", "ListDominantLanguageDetectionJobs",
         "StopDominantLanguageDetectionJob",

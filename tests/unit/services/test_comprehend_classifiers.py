@@ -11,11 +11,11 @@ from modelyard.ai.questions import Finding, Item
 from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import SeededRandom
-from modelyard.services.comprehend.classifier_endpoints import ClassifierEndpoints
 from modelyard.services.comprehend.classifiers import Classifiers
 from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.job_operations import DetectionJobs
 from modelyard.services.comprehend.jobs import Jobs
+from modelyard.services.comprehend.model_endpoints import ModelEndpoints
 from modelyard.services.metering import Metering
 from modelyard.services.sagemaker.resources import Roles
 from modelyard.store.resources import Key, Update
@@ -73,7 +73,7 @@ class World:
             roles=roles,
             models=self.hosting,  # type: ignore[arg-type]
         )
-        self.endpoints = ClassifierEndpoints(
+        self.endpoints = ModelEndpoints(
             store=self.store,
             roles=roles,
             models=self.custom,

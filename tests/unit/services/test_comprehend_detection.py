@@ -10,10 +10,12 @@ from modelyard.ai.catalogue import NotServed
 from modelyard.ai.questions import Finding, Item
 from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError
+from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.detection import Detection
 from modelyard.services.metering import Metering
 from modelyard.store.usage import Usage
 from modelyard.testing.clock import ManualClock
+from modelyard.testing.memory_store import MemoryResourceStore
 
 ANSWERS: Mapping[str, Any] = {
     "sentiment": {"scores": {"POSITIVE": 0.1, "NEGATIVE": 0.7, "NEUTRAL": 0.2, "MIXED": 0.0}},
@@ -57,7 +59,11 @@ class World:
     def __init__(self) -> None:
         self.models, self.recorded = Models(), Recorded()
         metering = Metering(usage=self.recorded, clock=ManualClock())
-        self.detection = Detection(models=self.models, metering=metering)  # type: ignore[arg-type]
+        custom = CustomModels(
+            store=MemoryResourceStore(clock=ManualClock()),
+            models=self.models,  # type: ignore[arg-type]
+        )
+        self.detection = Detection(models=self.models, custom=custom, metering=metering)  # type: ignore[arg-type]
 
     def do(self, operation: str, **given: Any) -> Any:
         principal = Principal(kind="root", arn="", id="1", account="1")

@@ -34,6 +34,8 @@ SENTIMENT = Task(
 )
 ENTITIES = Task(name="entities", usage_type="DetectEntities", shape=shapes.entities)
 KEY_PHRASES = Task(name="key-phrases", usage_type="DetectKeyPhrases", shape=shapes.key_phrases)
+CUSTOM_ENTITIES = Task(name="recognise", usage_type="DetectCustomEntities", shape=shapes.entities)
+"""Of a recogniser that the user trained."""
 SYNTAX = Task(name="syntax", usage_type="DetectSyntax", shape=shapes.syntax, limit=SHORT_BYTES)
 PATTERNS, NAMES = "pii-patterns", "pii-names"
 """Personal data with a form, and the names that need a model."""

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from modelyard.ai.catalogue import ANY
+from modelyard.ai.questions import Finding
 from modelyard.base.call import Call
-from modelyard.base.errors import ServiceError, Unsupported
+from modelyard.base.errors import ServiceError
 from modelyard.domain.usage import text_units_of_all
 from modelyard.services.comprehend import shapes
 from modelyard.services.comprehend.analysis import (
+    CUSTOM_ENTITIES,
     ENTITIES,
     KEY_PHRASES,
     LANGUAGE,
@@ -18,14 +20,16 @@ from modelyard.services.comprehend.analysis import (
     ask,
     personal_data,
 )
+from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.texts import (
     LONG_BYTES,
     batch_fault,
     check_batch,
     check_size,
 )
+from modelyard.services.comprehend.trained_models import RECOGNISER
 from modelyard.services.hosted_models import HostedModels
-from modelyard.services.members import EXECUTED, REFUSED, Members
+from modelyard.services.members import EXECUTED, REFUSED, Members, check
 from modelyard.services.metering import Metering
 from modelyard.store.resources import Json
 
@@ -35,7 +39,7 @@ MEMBERS: Mapping[str, Members] = {
     "DetectDominantLanguage": {"Text": EXECUTED},
     "DetectSentiment": _TEXT,
     "DetectEntities": {
-        **_TEXT, "EndpointArn": REFUSED, "Bytes": REFUSED, "DocumentReaderConfig": REFUSED
+        **_TEXT, "EndpointArn": EXECUTED, "Bytes": REFUSED, "DocumentReaderConfig": REFUSED
     },
     "DetectKeyPhrases": _TEXT,
     "DetectSyntax": _TEXT,
@@ -52,8 +56,9 @@ MEMBERS: Mapping[str, Members] = {
 class Detection:
     """What is detected in one text, or in up to 25 at once."""
 
-    def __init__(self, *, models: HostedModels, metering: Metering) -> None:
+    def __init__(self, *, models: HostedModels, custom: CustomModels, metering: Metering) -> None:
         self._models = models
+        self._custom = custom
         self._metering = metering
 
     async def detect_dominant_language(self, call: Call, *, text: str) -> Json:
@@ -72,18 +77,23 @@ class Detection:
         bytes: bytes | None = None,
         document_reader_config: Json | None = None,
     ) -> Json:
-        for name, value in (
-            ("EndpointArn", endpoint_arn),
-            ("Bytes", bytes),
-            ("DocumentReaderConfig", document_reader_config),
-        ):
-            if value:
-                raise Unsupported(f"Modelyard does not execute DetectEntities with {name} yet.")
+        given = {"Bytes": bytes, "DocumentReaderConfig": document_reader_config}
+        check("DetectEntities", MEMBERS["DetectEntities"], given)
+        if text and endpoint_arn:
+            return await self._custom_entities(call, endpoint_arn, text)
         if not text or not language_code:
             raise ServiceError(
-                "InvalidRequestException", "Text and LanguageCode have to be given together."
+                "InvalidRequestException",
+                "DetectEntities needs a Text, and a LanguageCode or an EndpointArn.",
             )
         return await self._one(call, ENTITIES, language_code, text)
+
+    async def _custom_entities(self, call: Call, endpoint_arn: str, text: str) -> Json:
+        """Whatever the language: the recogniser's is the one it was trained on."""
+        check_size(text, CUSTOM_ENTITIES.limit)
+        model = self._custom.endpoint(endpoint_arn, call, RECOGNISER).spec["ModelArn"]
+        (finding,) = await self._custom.recognise(model, [text], call)
+        return await self._shaped(call, CUSTOM_ENTITIES, text, finding)
 
     async def detect_key_phrases(self, call: Call, *, text: str, language_code: str) -> Json:
         return await self._one(call, KEY_PHRASES, language_code, text)
@@ -129,6 +139,9 @@ class Detection:
     async def _one(self, call: Call, task: Task, language: str, text: str) -> Json:
         check_size(text, task.limit)
         (finding,) = await ask(self._models, call, task.name, language, [text])
+        return await self._shaped(call, task, text, finding)
+
+    async def _shaped(self, call: Call, task: Task, text: str, finding: Finding) -> Json:
         if finding.error:
             raise ServiceError("InvalidRequestException", finding.error)
         await self._meter(call, task.usage_type, [text])

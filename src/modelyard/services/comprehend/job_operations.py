@@ -17,6 +17,7 @@ from modelyard.services.comprehend.job_kinds import (
     JobKind,
 )
 from modelyard.services.comprehend.jobs import START, Jobs
+from modelyard.services.comprehend.trained_models import CLASSIFIER, RECOGNISER
 from modelyard.services.members import Members
 from modelyard.store.resources import Change, Json
 
@@ -117,7 +118,13 @@ class DetectionJobs:
             "Tags": tags,
             "FlywheelArn": flywheel_arn,
         }
-        return await self.jobs.start(ENTITIES_JOB, call, given)
+
+        def hold() -> tuple[Change, ...]:
+            if entity_recognizer_arn is None:
+                return ()
+            return (self.custom.hold(entity_recognizer_arn, call, RECOGNISER),)
+
+        return await self.jobs.start(ENTITIES_JOB, call, given, hold=hold)
 
     describe_entities_detection_job = _describe(ENTITIES_JOB)
     list_entities_detection_jobs = _list(ENTITIES_JOB)
@@ -250,7 +257,7 @@ class DetectionJobs:
                     "InvalidRequestException",
                     "StartDocumentClassificationJob needs a DocumentClassifierArn.",
                 )
-            return (self.custom.hold(document_classifier_arn, call),)
+            return (self.custom.hold(document_classifier_arn, call, CLASSIFIER),)
 
         return await self.jobs.start(CLASSIFICATION_JOB, call, given, hold=hold)
 

@@ -10,7 +10,14 @@ from modelyard.base.clock import Clock
 from modelyard.domain.usage import text_units
 from modelyard.services import job_running
 from modelyard.services.comprehend import topics
-from modelyard.services.comprehend.analysis import SERVICE, UNIT, ask, personal_data
+from modelyard.services.comprehend.analysis import (
+    CUSTOM_ENTITIES,
+    SERVICE,
+    UNIT,
+    Task,
+    ask,
+    personal_data,
+)
 from modelyard.services.comprehend.custom_models import CustomModels
 from modelyard.services.comprehend.documents import (
     EMPTY,
@@ -23,6 +30,7 @@ from modelyard.services.comprehend.documents import (
 )
 from modelyard.services.comprehend.job_kinds import (
     CLASSIFICATION_JOB,
+    ENTITIES_JOB,
     KINDS,
     TOPICS_JOB,
     JobKind,
@@ -30,6 +38,7 @@ from modelyard.services.comprehend.job_kinds import (
 )
 from modelyard.services.comprehend.jobs import KIND, output_uri
 from modelyard.services.comprehend.shapes import pii_entities
+from modelyard.services.comprehend.trained_models import MODEL_KINDS, RECOGNISER
 from modelyard.services.hosted_models import HostedModels
 from modelyard.services.job_objects import JobFailed, Objects
 from modelyard.services.job_running import Job, Outcome, Used
@@ -74,9 +83,11 @@ class JobRunner:
 
     async def _release(self, job: Job) -> None:
         resource = self._store.get(job.key)
-        arn = resource and resource.spec.get("DocumentClassifierArn")
-        if arn:
-            await self._custom.release(arn, job.call(_action(CLASSIFICATION_JOB)))
+        if resource is not None:
+            for kind in MODEL_KINDS:
+                if arn := resource.spec.get(kind.arn):
+                    call = job.call(_action(KINDS[resource.spec["Job"]]))
+                    await self._custom.release(arn, call)
 
     async def _execute(self, job: Job) -> Outcome:
         """Raises ``Stopped``, ``JobFailed`` and ``ServiceError``."""
@@ -90,11 +101,10 @@ class JobRunner:
             limit=kind.limit,
         )
         work = self._topics if kind is TOPICS_JOB else self._each
+        usage_type = _task(kind, spec).usage_type if kind.task else kind.metered
         quantity, unit = await work(job, kind, source)
         return Outcome(
-            used=Used(
-                action=_action(kind), usage_type=kind.usage_type, quantity=quantity, unit=unit
-            )
+            used=Used(action=_action(kind), usage_type=usage_type, quantity=quantity, unit=unit)
         )
 
     async def _each(self, job: Job, kind: JobKind, source: Iterator[Document]) -> tuple[int, str]:
@@ -166,18 +176,28 @@ class JobRunner:
                 config = spec.get("RedactionConfig") or {}
                 return [redacted(one.text, data, config) for one, data in pairs]
             return [{**one.place, **pii_entities(data)} for one, data in pairs]
-        findings = await ask(self._models, call, kind.task.name, language, texts)
+        task = _task(kind, spec)
+        if task is CUSTOM_ENTITIES:
+            findings = await self._custom.recognise(spec[RECOGNISER.arn], texts, call)
+        else:
+            findings = list(await ask(self._models, call, task.name, language, texts))
         said: list[Json | str] = []
         for document, finding in zip(batch, findings, strict=True):
             if finding.error:
                 said.append(refused(document, finding.error))
             else:
-                said.append({**document.place, **kind.task.shape(document.text, finding)})
+                said.append({**document.place, **task.shape(document.text, finding)})
         return said
 
 
 def _action(kind: JobKind) -> str:
     return f"comprehend:Start{kind.name}Job"
+
+
+def _task(kind: JobKind, spec: Json) -> Task:
+    """What a job asks of its model."""
+    assert kind.task is not None
+    return CUSTOM_ENTITIES if kind is ENTITIES_JOB and spec.get(RECOGNISER.arn) else kind.task
 
 
 def take(source: Iterator[Document]) -> list[Document]:

@@ -28,7 +28,7 @@ _COMMON: Members = {
     "DataAccessRoleArn": RECORDED,
     "JobName": EXECUTED,
     "ClientRequestToken": EXECUTED,
-    "Tags": RECORDED,
+    "Tags": EXECUTED,
 }  # fmt: skip
 _VOLUME: Members = {"VolumeKmsKeyId": REFUSED, "VpcConfig": REFUSED}
 _REDACTION: Members = {
@@ -38,7 +38,7 @@ _OF_TEXT: Members = {**_COMMON, **_VOLUME, "LanguageCode": EXECUTED}
 START: Mapping[str, Members] = {
     "StartDominantLanguageDetectionJob": {**_COMMON, **_VOLUME},
     "StartEntitiesDetectionJob": {
-        **_OF_TEXT, "EntityRecognizerArn": REFUSED, "FlywheelArn": REFUSED
+        **_OF_TEXT, "EntityRecognizerArn": EXECUTED, "FlywheelArn": REFUSED
     },
     "StartKeyPhrasesDetectionJob": _OF_TEXT,
     "StartDocumentClassificationJob": {
@@ -58,6 +58,7 @@ _SHOWN = (
     "InputDataConfig",
     "LanguageCode",
     "DocumentClassifierArn",
+    "EntityRecognizerArn",
     "NumberOfTopics",
     "DataAccessRoleArn",
     "Mode",

@@ -1,20 +1,23 @@
-"""Comprehend's endpoints: a trained classifier that is hosted, and ClassifyDocument, which asks it.
+"""Comprehend's endpoints: a trained model that is hosted, and ClassifyDocument, which asks one.
 
-What an endpoint's status is, the platform's own hosting says: a classifier is a model like any other there.
+What an endpoint's status is, the platform's own hosting says: a trained model is one like any other there.
 """
 
 from collections.abc import Mapping, Sequence
 
-from modelyard.base.arns import Arn
 from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError
 from modelyard.domain.listing import Entry, Query, page
 from modelyard.domain.usage import text_units
 from modelyard.services.changes import change
 from modelyard.services.comprehend.analysis import UNIT
-from modelyard.services.comprehend.classifiers import ENDPOINT_KIND, RESULTS_DEFAULT
-from modelyard.services.comprehend.custom_models import CustomModels
+from modelyard.services.comprehend.custom_models import CustomModels, arn_of_endpoint, endpoint_kind
 from modelyard.services.comprehend.texts import LONG_BYTES, check_size
+from modelyard.services.comprehend.trained_models import (
+    CLASSIFIER,
+    ENDPOINT_KIND,
+    RESULTS_DEFAULT,
+)
 from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, present
 from modelyard.services.metering import Metering
 from modelyard.services.sagemaker.resources import Roles, seconds
@@ -30,14 +33,13 @@ from modelyard.store.resources import (
     Update,
 )
 
-ARN_TYPE = "document-classifier-endpoint"
 MEMBERS: Mapping[str, Members] = {
     "CreateEndpoint": {
         "EndpointName": EXECUTED,
         "ModelArn": EXECUTED,
         "DesiredInferenceUnits": RECORDED,
         "ClientRequestToken": EXECUTED,
-        "Tags": RECORDED,
+        "Tags": EXECUTED,
         "DataAccessRoleArn": RECORDED,
         "FlywheelArn": REFUSED,
     },
@@ -54,8 +56,8 @@ MEMBERS: Mapping[str, Members] = {
 }  # fmt: skip
 
 
-class ClassifierEndpoints:
-    """Endpoints of custom classifiers."""
+class ModelEndpoints:
+    """Endpoints of trained models; a name is one endpoint's, of whichever kind its model is."""
 
     def __init__(
         self, *, store: ResourceStore, roles: Roles, models: CustomModels, metering: Metering
@@ -108,10 +110,10 @@ class ClassifierEndpoints:
                     f"There is an endpoint {endpoint_name} already; choose another name.",
                 ) from None
         await self._models.wish(model_arn, call)
-        return {"EndpointArn": _arn(key), "ModelArn": model_arn}
+        return {"EndpointArn": arn_of_endpoint(key, model_arn), "ModelArn": model_arn}
 
     async def describe_endpoint(self, call: Call, *, endpoint_arn: str) -> Json:
-        found = self._find(call, endpoint_arn)
+        found = self._models.endpoint(endpoint_arn, call)
         return {"EndpointProperties": self._properties(call, found)}
 
     async def update_endpoint(
@@ -133,11 +135,11 @@ class ClassifierEndpoints:
         }
         check("UpdateEndpoint", MEMBERS["UpdateEndpoint"], given)
         self._roles.check(call, desired_data_access_role_arn)
-        key = self._find(call, endpoint_arn).key
+        key = self._models.endpoint(endpoint_arn, call).key
         before: list[str] = []
 
         def decide(_: Resource | None) -> tuple[Change, ...]:
-            found = self._find(call, endpoint_arn)
+            found = self._models.endpoint(endpoint_arn, call)
             before[:] = [found.spec["ModelArn"]]
             changed = {
                 "ModelArn": desired_model_arn,
@@ -146,7 +148,8 @@ class ClassifierEndpoints:
             }
             spec = {**found.spec, **present(changed)}
             update = Update(key=key, version=found.version, spec=spec)
-            return update, self._models.hold(spec["ModelArn"], call)
+            kind = endpoint_kind(found.spec["ModelArn"])
+            return update, self._models.hold(spec["ModelArn"], call, kind)
 
         written = await change(self._store, key, decide)
         if desired_model_arn is not None:
@@ -157,13 +160,13 @@ class ClassifierEndpoints:
 
     async def delete_endpoint(self, call: Call, *, endpoint_arn: str) -> Json:
         """The model's workers stop with its last endpoint."""
-        key = self._find(call, endpoint_arn).key
+        key = self._models.endpoint(endpoint_arn, call).key
 
         def decide(_: Resource | None) -> Delete:
-            found = self._find(call, endpoint_arn)
+            found = self._models.endpoint(endpoint_arn, call)
             return Delete(key=key, version=found.version)
 
-        arn = self._find(call, endpoint_arn).spec["ModelArn"]
+        arn = self._models.endpoint(endpoint_arn, call).spec["ModelArn"]
         await change(self._store, key, decide)
         await self._models.release(arn, call)
         return {}
@@ -216,7 +219,7 @@ class ClassifierEndpoints:
         if not text:
             raise ServiceError("InvalidRequestException", "ClassifyDocument needs a Text.")
         check_size(text, LONG_BYTES)
-        resource = self._find(call, endpoint_arn)
+        resource = self._models.endpoint(endpoint_arn, call, CLASSIFIER)
         (said,) = await self._models.classify(resource.spec["ModelArn"], [text], call)
         if isinstance(said, str):
             raise ServiceError("InvalidRequestException", said)
@@ -224,28 +227,12 @@ class ClassifierEndpoints:
         await self._metering.meter(call, usage_type="ClassifyDocument", quantity=units, unit=UNIT)
         return said
 
-    def _find(self, call: Call, arn: str) -> Resource:
-        parsed = Arn.parse(arn)
-        name = parsed.resource.removeprefix(f"{ARN_TYPE}/")
-        found = None
-        if (parsed.account, parsed.region) == (call.account, call.region):
-            found = self._store.get(
-                Key(kind=ENDPOINT_KIND, account=call.account, region=call.region, name=name)
-            )
-        if found is None:
-            raise ServiceError(
-                "ResourceNotFoundException",
-                f"The specified resource was not found: {arn}.",
-                status=404,
-            )
-        return found
-
     def _properties(self, call: Call, resource: Resource) -> Json:
         spec = resource.spec
         status, message = self._models.state(spec["ModelArn"], call)
         return present(
             {
-                "EndpointArn": _arn(resource.key),
+                "EndpointArn": arn_of_endpoint(resource.key, spec["ModelArn"]),
                 "Status": status,
                 "Message": message or None,
                 "ModelArn": spec["ModelArn"],
@@ -257,14 +244,3 @@ class ClassifierEndpoints:
                 "DataAccessRoleArn": spec.get("DataAccessRoleArn"),
             }
         )
-
-
-def _arn(key: Key) -> str:
-    return str(
-        Arn(
-            service="comprehend",
-            region=key.region,
-            account=key.account,
-            resource=f"{ARN_TYPE}/{key.name}",
-        )
-    )
