@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from modelyard.base import otel
+
 MIB = 1 << 20
 IsolationMode = Literal["auto", "require", "off"]
 
@@ -100,6 +102,8 @@ class Settings:
     """PEM private key."""
     insecure: bool = False
     """Allow an address other than loopback without TLS."""
+    tracing: otel.Tracing | None = None
+    """OpenTelemetry traces, as the ``OTEL_…`` variables said at the start; without them there are none."""
     limits: Limits = field(default_factory=Limits)
     """The bounds."""
 
@@ -136,6 +140,11 @@ def zone_names(count: int) -> tuple[str, ...]:
 def default_home() -> Path:
     """``$MODELYARD_HOME`` or ``~/.modelyard``."""
     return Path(os.environ.get("MODELYARD_HOME", "~/.modelyard")).expanduser().absolute()
+
+
+def read_tracing() -> tuple[otel.Tracing, dict[str, str]] | None:
+    """How traces are made and the headers that go with them, by the environment. Raises ``ValueError``, as ``otel.read`` does."""
+    return otel.read(os.environ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +226,11 @@ class Home:
     def external_s3(self) -> Path:
         """Where the external S3 is and as whom it is asked (mode 600); there only with ``--s3-endpoint``."""
         return self.root / "external-s3.json"
+
+    @property
+    def trace_headers(self) -> Path:
+        """What goes with traces to their collector, often a key (mode 600); there only where traces are on."""
+        return self.root / "trace-headers.json"
 
     @property
     def sealing_key(self) -> Path:

@@ -16,13 +16,14 @@ import typer
 from botocore.exceptions import BotoCoreError
 
 from modelyard.base import log
-from modelyard.base.settings import MIB, Home, Limits, Settings, default_home
+from modelyard.base.settings import MIB, Home, Limits, Settings, default_home, read_tracing
 from modelyard.cli import output
 from modelyard.cli.options import HomeOption, JsonOption
 from modelyard.cli.platform import CommandFailed, Platform, connect, describe
 from modelyard.server import backup as copies
 from modelyard.server import supervisor
 from modelyard.server.status import disk, protections
+from modelyard.server.trace_headers import save_headers
 from modelyard.store.external_objects import from_environment
 
 START_SECONDS = 60.0
@@ -139,6 +140,7 @@ def up(
         limits=_limits(limit or [], strict=strict),
     )
     _save_external_s3(settings)
+    settings = _with_tracing(settings)
     try:
         if detach:
             _start_detached(settings)
@@ -160,6 +162,19 @@ def _save_external_s3(settings: Settings) -> None:
         raise CommandFailed(str(error)) from error
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     external.save(home.external_s3)
+
+
+def _with_tracing(settings: Settings) -> Settings:
+    """Traces, if the environment asks for them."""
+    try:
+        found = read_tracing()
+    except ValueError as error:
+        raise CommandFailed(str(error), "OTEL_SDK_DISABLED=true starts without traces.") from error
+    tracing, headers = found or (None, None)
+    if tracing is not None and tracing.certificate and not Path(tracing.certificate).is_file():
+        raise CommandFailed(f"{tracing.certificate} does not exist or is no file.")
+    save_headers(Home(settings.home).trace_headers, headers)
+    return replace(settings, tracing=tracing)
 
 
 def _limits(texts: list[str], *, strict: bool) -> Limits:
@@ -286,6 +301,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         ("Address", platform.url),
         ("Home", root.root),
         ("Account, region", f"{platform.settings.account}, {platform.settings.region}"),
+        *(("Traces", f"to {traces.endpoint}") for traces in (platform.settings.tracing,) if traces),
         ("Signatures", "verified" if platform.settings.auth else "not checked (--no-auth)"),
         *((name, text) for name, text in health.get("facts", {}).items()),
     ]

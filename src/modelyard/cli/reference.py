@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from modelyard.base import settings
+from modelyard.base import otel, settings
 from modelyard.base.settings import MIB, Limits, Settings
 from modelyard.cli.main import app
 
@@ -37,7 +37,8 @@ a limit as `--limit name=value`; each start begins with the defaults.
 | `MODELYARD_HOME` | The platform's home; default `~/.modelyard`. |
 | `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_DEFAULT_REGION`, `AWS_REGION` | \
 What `modelyard env` prints, for AWS's clients. |
-"""
+| {otel} | [Traces](../guides/tracing.md), by OpenTelemetry's own names; read by `modelyard up`. |
+""".replace("{otel}", ", ".join(f"`{name}`" for name in otel.VARIABLES))
 
 
 def commands_page() -> Iterator[str]:

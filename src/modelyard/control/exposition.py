@@ -80,14 +80,14 @@ class Exposition:
             total.model.add(cell.model, cell.model_sum)
             total.overhead.add(cell.overhead, cell.overhead_sum)
 
-    def text(self, *, dropped_reports: int) -> str:
-        """The page. Endpoints that are gone are forgotten here."""
+    def text(self, *, dropped_reports: int, more: Iterable[Family] = ()) -> str:
+        """The page, with what others count. Endpoints that are gone are forgotten here."""
         for place in list(self._totals):
             account, region, endpoint, *_ = place
             key = Key(kind="endpoint", account=account, region=region, name=endpoint)
             if self._store.get(key) is None:
                 del self._totals[place]
-        return text((*self._of_requests(), *self._of_resources(), _dropped(dropped_reports)))
+        return text((*self._of_requests(), *self._of_resources(), _dropped(dropped_reports), *more))
 
     def _of_requests(self) -> Iterator[Family]:
         found = [

@@ -118,6 +118,7 @@ def ask(head: Head) -> Asked:
             accept=headers.get(f"{_PREFIX}accept" if operation == STREAM else "accept", ""),
             custom_attributes=headers.get(_ATTRIBUTES, ""),
             trace=headers.get("traceparent", ""),
+            trace_state=headers.get("tracestate", ""),
             target_model=headers.get(_MODEL, ""),
         ),
     )

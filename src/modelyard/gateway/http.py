@@ -25,7 +25,9 @@ DISCARD_LIMIT = 64 << 20
 """So much of a refused request's body is read and dropped, so that its sender gets to read the refusal."""
 _END = b"\r\n\r\n"
 _LENGTH = "content-length"
-_NOT_SIMPLE = frozenset({"authorization", "connection", "expect", "transfer-encoding", "upgrade"})
+_NOT_SIMPLE = frozenset(
+    {"authorization", "connection", "expect", "traceparent", "transfer-encoding", "upgrade"}
+)
 _REASONS = {100: b"Continue", 200: b"OK", 202: b"Accepted", 400: b"Bad Request", 403: b"Forbidden", 404: b"Not Found",
             408: b"Request Timeout", 411: b"Length Required", 413: b"Payload Too Large", 424: b"Failed Dependency",
             429: b"Too Many Requests", 431: b"Request Header Fields Too Large", 500: b"Internal Server Error",
@@ -202,7 +204,7 @@ class ClientConnection(asyncio.Protocol):
     def _remember(self, data: bytes, end: int) -> None:
         """Keep the head of a request that came whole, if its bytes say all there is.
 
-        One length, nothing negotiated, no signature, which would come only once.
+        One length, nothing negotiated, no signature and no trace, which would come only once.
         """
         head = self._head
         if head is None or self._mid_message or end > KNOWN_HEAD_BYTES or head.method != "POST":

@@ -15,10 +15,10 @@ VariantKey = tuple[str, str, str, str, int]
 
 
 class WorkerChannel(Protocol):
-    """``transport.channel.Channel``."""
+    """``transport.channel.Channel``, or one that traces around it."""
 
-    is_ready: bool
-
+    @property
+    def is_ready(self) -> bool: ...
     @property
     def in_flight(self) -> int: ...
     def connect(self) -> None: ...
@@ -37,6 +37,19 @@ class Serving(Protocol):
     def containers(self) -> Sequence[str]: ...
     @property
     def channels(self) -> Sequence[WorkerChannel]: ...
+
+
+class Traced(Protocol):
+    """``trace.Trace``, as far as a channel has to do with it."""
+
+    def sent(self, container: str, worker: str) -> tuple[str, str]:
+        """It goes to a worker: ``traceparent`` and ``tracestate`` for it."""
+
+    def answered(self, status: int, times: frames.TracedAnswerMeta | None) -> None:
+        """The worker's answer came, with what it says of its times, if it does."""
+
+    def lost(self, *, executed: bool) -> None:
+        """The worker is gone."""
 
 
 class Invocation(msgspec.Struct, eq=False):
@@ -64,6 +77,8 @@ class Invocation(msgspec.Struct, eq=False):
     """The deadline of an answer of which a first part has come."""
     has_begun: bool = False
     """A part has come: there is no second try."""
+    trace: Traced | None = None
+    """Of a sampled request, where traces are on."""
 
     @property
     def served_by(self) -> int:

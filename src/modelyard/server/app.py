@@ -81,6 +81,8 @@ class Pipeline:
         clock: Clock,
         random: RandomSource,
     ) -> None:
+        self.observe: Callable[[Exchange, int, float], None] | None = None
+        """Told of each call that was answered: its status, and when it began (epoch)."""
         self._registry = registry
         self._authenticate = authenticate
         self._authorise = authorise
@@ -100,6 +102,7 @@ class Pipeline:
     async def handle(self, request: Request) -> codec.Response:
         """Answer one request; never raises but for cancellation."""
         exchange = Exchange(request, request_id(self._random), headers=request.mapping())
+        begun = self._clock.now()
         try:
             for step in self.STEPS:
                 outcome = step(exchange)
@@ -118,7 +121,10 @@ class Pipeline:
             )
         if exchange.call is not None:
             self._audit(exchange.call, exchange.result)
-        return self._answer(exchange)
+        answer = self._answer(exchange)
+        if self.observe is not None:
+            self.observe(exchange, answer.status, begun)
+        return answer
 
     def _identify_service(self, exchange: Exchange) -> None:
         path, _, query = exchange.request.target.partition("?")

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from botocore.model import ServiceModel
 from modelyard.base.call import Call, Principal
 from modelyard.base.clock import SystemClock
 from modelyard.base.errors import ServiceError
-from modelyard.base.ids import SystemRandom
+from modelyard.base.ids import FastRandom, SystemRandom
 from modelyard.base.settings import zone_names
 from modelyard.control.alarms import AlarmReconciler, Measured, Ringing
 from modelyard.control.async_invocations import AsyncInvoker, Outside
@@ -40,10 +40,13 @@ from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.control.shelves import Shelves
 from modelyard.control.text_training import KINDS as TRAINED
 from modelyard.control.text_training import TextTrainingReconciler
+from modelyard.control.tracing import TraceExport
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.control.utilisation import Utilisation
 from modelyard.domain.hibernation import SOCKET as WAKES
 from modelyard.domain.shelf import SOCKET as SHELVES
+from modelyard.domain.tracing import SOCKET as TRACES
+from modelyard.domain.tracing import Sampler
 from modelyard.gateway.counters import decode_report
 from modelyard.runtimes.addresses import worker_address
 from modelyard.runtimes.engines import Engines
@@ -52,7 +55,7 @@ from modelyard.runtimes.local import LocalRuntime
 from modelyard.runtimes.zones import ZonedRuntime
 from modelyard.server import scraping, steering
 from modelyard.server.ai import AiServices
-from modelyard.server.app import Pipeline, Request
+from modelyard.server.app import Exchange, Pipeline, Request
 from modelyard.server.async_plane import AsyncDataPlane, SnsTopics, UriObjects
 from modelyard.server.authentication import Authentication, key_table, make_verifier
 from modelyard.server.control_app import ControlApp
@@ -61,6 +64,8 @@ from modelyard.server.process import Start, begin
 from modelyard.server.scaling import EndpointCapacity, build_services, watch
 from modelyard.server.standby import take_lease
 from modelyard.server.status import platform_status
+from modelyard.server.trace_headers import load_headers
+from modelyard.server.traces import ApiSpans, Collector
 from modelyard.server.trial_plane import ReplicaTrials
 from modelyard.services import registry
 from modelyard.services.cloudwatch.alarms import Alarms
@@ -151,6 +156,7 @@ class Control:
             metrics=self._metrics,
             clock=clock,
         )
+        self._traces = self._build_traces()
         self._loop = self._build_loop()
         self._reconciling: asyncio.Task[None] | None = None
         self._listening: list[asyncio.Task[None]] = []
@@ -162,6 +168,7 @@ class Control:
             clock=clock,
             random=random,
         )
+        pipeline.observe = self._observer(start.name)
         self.app = ControlApp(
             pipeline,
             own={
@@ -179,6 +186,26 @@ class Control:
             startup=self._begin,
             shutdown=self._end,
         )
+
+    def _build_traces(self) -> TraceExport | None:
+        tracing = self._settings.tracing
+        if tracing is None:
+            return None
+        collector = Collector(tracing, load_headers(self._home.trace_headers))
+        return TraceExport(post=collector.post, clock=self._clock)
+
+    def _observer(self, process: str) -> Callable[[Exchange, int, float], None] | None:
+        """What makes spans of API calls; None without traces."""
+        tracing, traces = self._settings.tracing, self._traces
+        if tracing is None or traces is None:
+            return None
+        return ApiSpans(
+            process=process,
+            sampler=Sampler(tracing.sampler, tracing.ratio),
+            random=FastRandom(),
+            now=self._clock.now,
+            keep=traces.add,
+        ).observe
 
     def _build_loop(self) -> Loop:
         settings, home, clock = self._settings, self._home, self._clock
@@ -350,11 +377,13 @@ class Control:
         await self._bootstrap()
         self._reconciling = asyncio.create_task(self._loop.run(), name="control.loop")
         self._reconciling.add_done_callback(_die_with)
-        sockets: Mapping[str, Measuring | Shelves | Wakes] = {
+        sockets: dict[str, Measuring | Shelves | Wakes | TraceExport] = {
             "metrics": self._measuring,
             SHELVES: self._shelves,
             WAKES: self._wakes,
         }
+        if self._traces is not None:
+            sockets[TRACES] = self._traces
         self._listening = [
             asyncio.create_task(one.run(self._home.socket(name)), name=f"control.{name}")
             for name, one in sockets.items()
@@ -411,7 +440,8 @@ class Control:
         self._activity.heard(cells)
 
     def _metrics_page(self) -> str:
-        return self._exposition.text(dropped_reports=self._measuring.dropped)
+        traces = self._traces.families() if self._traces is not None else ()
+        return self._exposition.text(dropped_reports=self._measuring.dropped, more=traces)
 
     async def _status(self, request: Request) -> Mapping[str, Any]:
         self._require_root(request)

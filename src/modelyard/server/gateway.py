@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from modelyard.base import otel
 from modelyard.base.call import Call, Principal
 from modelyard.base.clock import SystemClock
 from modelyard.base.errors import ServiceError
@@ -25,6 +26,8 @@ from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
 from modelyard.base.settings import Home, Settings
 from modelyard.domain.hibernation import SOCKET as WAKES
 from modelyard.domain.shelf import SOCKET as SHELVES
+from modelyard.domain.tracing import SOCKET as TRACES
+from modelyard.domain.tracing import Sampler
 from modelyard.gateway.accepting import Acceptor, Board
 from modelyard.gateway.asked import is_invocation
 from modelyard.gateway.books import Books
@@ -32,10 +35,13 @@ from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import CellKey, Counters, Teller, Telling
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
+from modelyard.gateway.in_flight import WorkerChannel
 from modelyard.gateway.invocations import Invocations, error_answer
 from modelyard.gateway.relay import Relay, Upstream
 from modelyard.gateway.shadows import Shadows
 from modelyard.gateway.shelves import Shelves
+from modelyard.gateway.spans import Spans
+from modelyard.gateway.traced import TracedChannel, Tracing
 from modelyard.gateway.wakes import Wakes
 from modelyard.server.authentication import Authentication, anonymous, make_verifier
 from modelyard.server.process import Start, begin
@@ -125,11 +131,22 @@ class Gateway:
             ),
             books=self._books,
         )
+        self._begin = self._invocations.begin
+        self._spans: Spans | None = None
+        if settings.tracing is not None:
+            self._spans = _spans(start, settings.tracing, clock)
+            self._begin = Tracing(self._spans, self._invocations).begin
+        self._told_spans = Teller(str(home.socket(TRACES)))
         self._acceptor: Acceptor | None = None
         self._control = Upstream(str(home.socket("control")))
         self._objects = Upstream(str(home.socket("objects")))
 
-    def _channel(self, address: str, listener: Listener) -> Channel:
+    def _channel(self, address: str, listener: Listener) -> WorkerChannel:
+        if self._settings.tracing is not None:
+            return TracedChannel(address, listener, channel=self._plain_channel)
+        return self._plain_channel(address, listener)
+
+    def _plain_channel(self, address: str, listener: Listener) -> Channel:
         return Channel(
             address, listener, frame_limit=self._settings.limits.payload_bytes + FRAME_MARGIN
         )
@@ -137,7 +154,7 @@ class Gateway:
     def _handle(self, head: Head, client: ClientConnection) -> Exchange:
         """The one decision about a request: who answers it."""
         if is_invocation(head.path):
-            return self._invocations.begin(head, client)
+            return self._begin(head, client)
         if head.path == "/_modelyard/health":
             return _Health(client, self._health())
         if not self._settings.auth and not _is_local(head):
@@ -207,6 +224,9 @@ class Gateway:
         loop.remove_reader(self._shelves.fileno())
         self._shelves.close()
         self._wakes.close()
+        if self._spans is not None:
+            self._spans.tell(self._told_spans.send)
+        self._told_spans.close()
 
     async def _serve(self, listener: socket.socket) -> asyncio.Server | Acceptor:
         tls = _tls(self._settings)
@@ -235,6 +255,8 @@ class Gateway:
             if self._acceptor is not None:
                 self._acceptor.tick()
             self._telling.tick()
+            if self._spans is not None:
+                self._spans.tell(self._told_spans.send)
             if slow >= SLOW_SECONDS:
                 slow = 0.0
                 self._gate.tick()
@@ -282,6 +304,17 @@ class _Health:
 
     def client_paused(self, paused: bool) -> None:
         """The answer is small."""
+
+
+def _spans(start: Start, tracing: otel.Tracing, clock: SystemClock) -> Spans:
+    return Spans(
+        process=start.name,
+        scheme="https" if start.settings.tls_cert else "http",
+        sampler=Sampler(tracing.sampler, tracing.ratio),
+        random=FastRandom(),
+        now=clock.monotonic,
+        wall=clock.now,
+    )
 
 
 def _board(start: Start) -> Board | None:

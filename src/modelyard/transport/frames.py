@@ -5,8 +5,9 @@ A frame is a fixed header, a short msgpack meta and a body::
     u32 length   bytes after this field
     u8  version  of this layout
     u8  kind     REQUEST, ANSWER, CANCEL, GOAWAY, HELLO, PART, CREDIT
-    u16 flags    REQUEST, SOLO: never merge with other requests, STREAM: the answer may come in parts;
-                 ANSWER, OWN_STATUS: the status is the program's own
+    u16 flags    REQUEST, SOLO: never merge with other requests, STREAM: the answer may come in parts,
+                 TRACED: the answer's meta is to say when it was worked on;
+                 ANSWER, OWN_STATUS: the status is the program's own, TRACED: its meta is a ``TracedAnswerMeta``
     u64 id       chosen by the sender of the request, echoed by the answer
     u32 number   REQUEST: remaining milliseconds; ANSWER: HTTP status; CREDIT: bytes
     u32 meta     length of the meta
@@ -29,8 +30,9 @@ VERSION = 1
 REQUEST, ANSWER, CANCEL, GOAWAY, HELLO, PART, CREDIT = 1, 2, 3, 4, 5, 6, 7
 SOLO = 1
 OWN_STATUS = 2
-STREAM = 4
 """A program's 429 is its answer; without this flag 429 (queue full) and 408 (expired) are the worker's words."""
+STREAM = 4
+TRACED = 8
 STREAM_WINDOW = 256 * 1024
 PART_WEIGHT = 64
 PART_BYTES = 64 * 1024
@@ -50,6 +52,7 @@ class RequestMeta(msgspec.Struct, array_like=True, omit_defaults=True, frozen=Tr
     trace: str = ""
     metering_id: str = ""
     target_model: str = ""
+    trace_state: str = ""
 
 
 class AnswerMeta(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
@@ -57,6 +60,18 @@ class AnswerMeta(msgspec.Struct, array_like=True, omit_defaults=True, frozen=Tru
 
     content_type: str = ""
     custom_attributes: str = ""
+
+
+class TracedAnswerMeta(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
+    """An ``AnswerMeta``, which whoever does not know this reads it as, and the worker's times as durations in microseconds."""
+
+    content_type: str = ""
+    custom_attributes: str = ""
+    waited: int = 0
+    """From the request's arrival to the beginning of the work on it."""
+    worked: int = 0
+    requests: int = 1
+    """That were worked on together."""
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -86,11 +101,12 @@ _encode = msgspec.msgpack.Encoder().encode
 decode_request_meta = msgspec.msgpack.Decoder(RequestMeta).decode
 decode_answer_meta = functools.lru_cache(maxsize=1024)(msgspec.msgpack.Decoder(AnswerMeta).decode)
 """Answers of one model carry the same few metas again and again."""
+decode_traced_meta = msgspec.msgpack.Decoder(TracedAnswerMeta).decode
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
 _EMPTY_META = _encode(RequestMeta())
 
 
-def encode_meta(meta: RequestMeta | AnswerMeta | Hello) -> bytes:
+def encode_meta(meta: RequestMeta | AnswerMeta | TracedAnswerMeta | Hello) -> bytes:
     """The msgpack form of a meta; callers may keep it for requests that are alike."""
     return _encode(meta)
 

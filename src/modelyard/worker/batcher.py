@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from modelyard.transport.frames import SOLO, Frame, RequestMeta
+from modelyard.transport.frames import SOLO, Frame, RequestMeta, TracedAnswerMeta
 
 QUEUE_BYTES = 256 << 20
 """Bodies that one worker holds at a time, beside the limit on their number."""
@@ -37,6 +37,16 @@ class Waiting(Generic[P]):
     frame: Frame
     meta: RequestMeta
     expires: float
+
+
+def times_of(waiting: Waiting[P], *, began: float, ended: float, requests: int) -> TracedAnswerMeta:
+    """What an answer says of when its request was worked on."""
+    arrived = waiting.expires - waiting.frame.number / 1000
+    return TracedAnswerMeta(
+        waited=max(0, round((began - arrived) * 1e6)),
+        worked=max(0, round((ended - began) * 1e6)),
+        requests=requests,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from modelyard.transport import frames
-from modelyard.worker.batcher import Batcher, Bounds, Waiting
+from modelyard.worker.batcher import Batcher, Bounds, Waiting, times_of
 from modelyard.worker.http_client import HttpAnswer, ProgramClient, ProgramError
 from modelyard.worker.streams import Window, encode_parts
 
@@ -232,11 +232,12 @@ class Bridge:
 
     async def _invoke(self, waiting: Waiting[_Peer]) -> None:
         peer, frame, meta = waiting.peer, waiting.frame, waiting.meta
-        stream, seconds = None, min(waiting.expires - self._now(), self._seconds)
+        began = self._now()
+        stream, seconds = None, min(waiting.expires - began, self._seconds)
         if frame.flags & frames.STREAM:
             task = asyncio.current_task()
             assert task is not None
-            stream, seconds = _Stream(peer, frame.id, task), waiting.expires - self._now()
+            stream, seconds = _Stream(peer, frame.id, task), waiting.expires - began
             self._streams[peer, frame.id] = stream
         try:
             async with asyncio.timeout(max(0.0, seconds)):
@@ -248,6 +249,7 @@ class Bridge:
                         "Accept": meta.accept,
                         "X-Amzn-SageMaker-Custom-Attributes": meta.custom_attributes,
                         "Traceparent": meta.trace,
+                        "Tracestate": meta.trace_state,
                     },
                     frame.body,
                     stream,
@@ -261,18 +263,24 @@ class Bridge:
         except ProgramError as error:
             self._say(peer, frame.id, FAILED_STATUS, str(error))
         else:
-            self._answer(peer, frame.id, answer)
+            self._answer(waiting, answer, began)
         finally:
             self._streams.pop((peer, frame.id), None)
 
-    def _answer(self, peer: _Peer, request_id: int, answer: HttpAnswer) -> None:
-        meta = frames.AnswerMeta(answer.content_type or UNTYPED, answer.custom_attributes)
-        peer.send(
+    def _answer(self, waiting: Waiting[_Peer], answer: HttpAnswer, began: float) -> None:
+        kind, attributes = answer.content_type or UNTYPED, answer.custom_attributes
+        meta: frames.AnswerMeta | frames.TracedAnswerMeta = frames.AnswerMeta(kind, attributes)
+        flags = frames.OWN_STATUS
+        if waiting.frame.flags & frames.TRACED:
+            flags |= frames.TRACED
+            times = times_of(waiting, began=began, ended=self._now(), requests=1)
+            meta = msgspec.structs.replace(times, content_type=kind, custom_attributes=attributes)
+        waiting.peer.send(
             frames.encode_frame(
                 frames.ANSWER,
-                request_id,
+                waiting.frame.id,
                 number=200 if answer.status in _SUCCESS else answer.status,
-                flags=frames.OWN_STATUS,
+                flags=flags,
                 meta=frames.encode_meta(meta),
                 body=answer.body,
             )

@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from modelyard.transport import frames
-from modelyard.worker.batcher import Batcher, Bounds, Waiting
+from modelyard.worker.batcher import Batcher, Bounds, Waiting, times_of
 from modelyard.worker.predictor import TEXT, Answer, Pieces, Request
 from modelyard.worker.streams import Streams
 
@@ -224,13 +224,14 @@ class WorkerServer:
         meta = self._metas.get(encoded)
         if meta is None:
             meta = frames.decode_request_meta(encoded)
-            if len(self._metas) < METAS_LIMIT:
+            if len(self._metas) < METAS_LIMIT and not meta.trace:
                 self._metas[encoded] = meta
         return meta
 
     def _predict_some(self) -> None:
         """One batch of what waits."""
-        batch, expired = self._batcher.take(self._now())
+        began = self._now()
+        batch, expired = self._batcher.take(began)
         for late in expired:
             text = "The request expired while it waited."
             self._say(late.peer, late.frame.id, EXPIRED_STATUS, text)
@@ -250,10 +251,13 @@ class WorkerServer:
             for one in batch
         ]
         for waiting, answer in zip(batch, self._predictor.answer(requests), strict=True):
-            if answer.pieces is None:
-                self._answer(waiting.peer, waiting.frame.id, answer)
-            else:
+            if answer.pieces is not None:
                 self._start(waiting, answer, answer.pieces)
+            elif waiting.frame.flags & frames.TRACED:
+                times = times_of(waiting, began=began, ended=self._now(), requests=len(batch))
+                self._answer(waiting.peer, waiting.frame.id, answer, times)
+            else:
+                self._answer(waiting.peer, waiting.frame.id, answer)
         self._batches_since_collection += 1
         if self._batches_since_collection >= COLLECT_EVERY:
             self._collect()
@@ -287,18 +291,29 @@ class WorkerServer:
     def _say(self, connection: _Connection, request_id: int, status: int, text: str) -> None:
         self._answer(connection, request_id, Answer(status, TEXT, text.encode()))
 
-    def _answer(self, connection: _Connection, request_id: int, answer: Answer) -> None:
+    def _answer(
+        self,
+        connection: _Connection,
+        request_id: int,
+        answer: Answer,
+        traced: frames.TracedAnswerMeta | None = None,
+    ) -> None:
         """Answers leave together, when the batch is done."""
         if connection.is_open:
-            meta = frames.encode_meta(
-                frames.AnswerMeta(answer.content_type, answer.custom_attributes)
-            )
+            flags = frames.OWN_STATUS if answer.is_own_status else 0
+            kind, attributes = answer.content_type, answer.custom_attributes
+            meta: frames.AnswerMeta | frames.TracedAnswerMeta = frames.AnswerMeta(kind, attributes)
+            if traced is not None:
+                flags |= frames.TRACED
+                meta = msgspec.structs.replace(
+                    traced, content_type=kind, custom_attributes=attributes
+                )
             connection.unsent += frames.encode_frame(
                 frames.ANSWER,
                 request_id,
                 number=answer.status,
-                flags=frames.OWN_STATUS if answer.is_own_status else 0,
-                meta=meta,
+                flags=flags,
+                meta=frames.encode_meta(meta),
                 body=answer.body,
             )
 

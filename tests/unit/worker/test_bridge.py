@@ -29,6 +29,7 @@ class Program:
     in_flight: int = 0
     most: int = 0
     seen: list[bytes] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -48,6 +49,7 @@ class Program:
                 length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
                 body = await reader.readexactly(length)
                 self.seen.append(body)
+                self.heads.append(head.decode())
                 self.in_flight += 1
                 self.most = max(self.most, self.in_flight)
                 answer = await self.say(body)
@@ -96,10 +98,24 @@ class Caller:
                 self._ready += self._decoder.feed(data)
         return self._ready.pop(0)
 
-    def ask(self, number: int, body: bytes, *, flags: int = 0, seconds: float = 10) -> None:
+    def ask(
+        self,
+        number: int,
+        body: bytes,
+        *,
+        flags: int = 0,
+        seconds: float = 10,
+        asked: frames.RequestMeta | None = None,
+    ) -> None:
+        meta = frames.encode_meta(asked or frames.RequestMeta())
         self.writer.write(
             frames.encode_frame(
-                frames.REQUEST, number, number=int(seconds * 1000), flags=flags, body=body
+                frames.REQUEST,
+                number,
+                number=int(seconds * 1000),
+                flags=flags,
+                meta=meta,
+                body=body,
             )
         )
 
@@ -148,6 +164,31 @@ async def test_each_request_has_its_own_answer_and_connections_are_kept(tmp_path
     assert all(answer.flags == frames.OWN_STATUS for answer in answers)
     assert program.connections <= 3
     assert program.most <= 3
+
+
+async def test_a_trace_goes_to_the_program_as_headers_and_its_times_come_back(
+    tmp_path: Path,
+) -> None:
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+
+    async def say(body: bytes) -> bytes:
+        if body == b"slow":
+            at.clock.advance(2.0)
+        return ok(body)
+
+    program = Program(say)
+    async with bridged(program, tmp_path, concurrency=1) as at:
+        meta = frames.RequestMeta(trace=parent, trace_state="shop=1")
+        at.caller.ask(1, b"slow", flags=frames.TRACED, asked=meta)
+        at.caller.ask(2, b"quick", asked=meta)
+        traced, plain = [await at.caller.next() for _ in range(2)]
+    for head in program.heads:
+        assert f"Traceparent: {parent}\r\n" in head and "Tracestate: shop=1\r\n" in head
+    assert traced.flags == frames.OWN_STATUS | frames.TRACED
+    times = frames.decode_traced_meta(traced.meta)
+    assert (times.worked, times.requests) == (2_000_000, 1)
+    assert plain.flags == frames.OWN_STATUS
+    assert frames.decode_answer_meta(traced.meta) == frames.decode_answer_meta(plain.meta)
 
 
 async def test_a_suspect_has_the_program_to_itself(tmp_path: Path) -> None:

@@ -25,10 +25,13 @@ class Echo:
 
     row_wise = True
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         self.batches: list[list[float]] = []
+        self.seconds = 0.0
+        self._clock = clock
 
     def predict(self, batch: Batch) -> Array:
+        self._clock.advance(self.seconds)
         assert batch.array is not None
         first = batch.array[:, 0]
         self.batches.append(first.tolist())
@@ -46,7 +49,7 @@ class Running:
         self.listener.bind(str(self.path))
         self.listener.listen(16)
         self.clock = ManualClock()
-        self.model = Echo()
+        self.model = Echo(self.clock)
         limits = {"payload_bytes": 1 << 20, "queue": 10, "max_batch": 4, **bounds}
         self.server = WorkerServer(
             self.listener,
@@ -139,6 +142,23 @@ def test_cancelling_one_of_three_leaves_the_others_their_answers(
     statuses = dict(caller.answers())
     assert statuses == {number: 499 if number == position else 200 for number in range(3)}
     assert position not in running.model.batches[0]
+
+
+def test_a_traced_answer_says_how_long_it_waited_and_with_how_many_it_was_predicted(
+    running: Running,
+) -> None:
+    caller = running.caller()
+    caller.ask(1, "10", flags=frames.TRACED)
+    caller.ask(2, "20")
+    running.server._read(0.0)
+    running.clock.advance(0.25)
+    running.model.seconds = 0.5
+    running.turn()
+    traced, plain = caller.read()
+    times = frames.decode_traced_meta(traced.meta)
+    assert (traced.flags, times.waited, times.worked) == (frames.TRACED, 250_000, 500_000)
+    assert (times.requests, plain.flags) == (2, 0)
+    assert frames.decode_answer_meta(traced.meta) == frames.decode_answer_meta(plain.meta)
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
