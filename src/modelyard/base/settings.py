@@ -60,6 +60,8 @@ class Limits:
     """Between SIGTERM and SIGKILL of a worker."""
     hibernate_seconds: float = 300.0
     """A serverless variant that nobody invoked for so long has its workers stopped; the next request starts them."""
+    lex_sessions: int = 100_000
+    """Conversations with bots that are remembered at a time; past it new ones are refused with 429."""
     restart_attempts: int = 5
     """Deaths of a replica before its first readiness after which the endpoint is Failed."""
 
@@ -94,6 +96,10 @@ class Settings:
     """Another S3 that holds models, inputs and outputs; empty: the platform's own."""
     webhooks: tuple[str, ...] = ()
     """``ARN=URL``: where messages to an SNS topic are posted; of topics without one they are files in ``topics/``."""
+    lambdas: tuple[str, ...] = ()
+    """``ARN=URL`` or ``ARN=MODULE:FUNCTION``: where the Lambda functions are that bots call."""
+    lambda_folder: Path | None = None
+    """Where the modules of Python functions are looked for first: where ``modelyard up`` was called."""
     isolation: IsolationMode = "auto"
     """Whether workers get a system of their own: where the machine allows it, always or not at all, never."""
     tls_cert: Path | None = None
@@ -276,6 +282,11 @@ class Home:
     def async_database(self) -> Path:
         """Asynchronous requests that wait: SQLite."""
         return self.root / "async.db"
+
+    @property
+    def lex_database(self) -> Path:
+        """Conversations with bots: SQLite."""
+        return self.root / "lex.db"
 
     @property
     def topics(self) -> Path:

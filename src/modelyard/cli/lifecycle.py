@@ -22,6 +22,7 @@ from modelyard.cli.options import HomeOption, JsonOption
 from modelyard.cli.platform import CommandFailed, Platform, connect, describe
 from modelyard.server import backup as copies
 from modelyard.server import supervisor
+from modelyard.server.functions import BadTarget, parse_target
 from modelyard.server.status import disk, protections
 from modelyard.server.trace_headers import save_headers
 from modelyard.store.external_objects import from_environment
@@ -106,6 +107,15 @@ def up(
             help="Post messages to this SNS topic there. Repeatable.",
         ),
     ] = None,
+    function: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lambda",
+            metavar="ARN=URL",
+            help="Where the Lambda function is that bots call: an address that takes events, or a Python "
+            "function as MODULE:FUNCTION, looked for in this folder. Repeatable.",
+        ),
+    ] = None,
     s3_endpoint: Annotated[
         str,
         typer.Option(
@@ -136,6 +146,8 @@ def up(
         insecure=insecure,
         s3_endpoint=s3_endpoint,
         webhooks=tuple(webhook or ()),
+        lambdas=_lambdas(function or []),
+        lambda_folder=Path.cwd() if function else None,
         trusted_imports=tuple(trust_import or ()),
         limits=_limits(limit or [], strict=strict),
     )
@@ -175,6 +187,18 @@ def _with_tracing(settings: Settings) -> Settings:
         raise CommandFailed(f"{tracing.certificate} does not exist or is no file.")
     save_headers(Home(settings.home).trace_headers, headers)
     return replace(settings, tracing=tracing)
+
+
+def _lambdas(texts: list[str]) -> tuple[str, ...]:
+    """Raises ``CommandFailed`` for what is no function."""
+    for text in texts:
+        try:
+            parse_target(text)
+        except BadTarget as error:
+            raise CommandFailed(
+                f"--lambda {text}: {error}", "Say ARN=http://… or ARN=MODULE:FUNCTION."
+            ) from None
+    return tuple(texts)
 
 
 def _limits(texts: list[str], *, strict: bool) -> Limits:

@@ -7,7 +7,7 @@ from modelyard.base.clock import Clock
 from modelyard.base.ids import RandomSource
 from modelyard.base.settings import Home, Settings
 from modelyard.server.data_plane import LocalDataPlane
-from modelyard.server.lex import models_api
+from modelyard.server.lex import LexRuntime, models_api
 from modelyard.server.presigning import presigner
 from modelyard.services.comprehend.classifiers import Classifiers
 from modelyard.services.comprehend.custom_models import CustomModels
@@ -62,6 +62,14 @@ class AiServices:
         roles = Roles(store=store, strict=settings.strict_roles)
         self._custom = CustomModels(store=store, models=self.models)
         self.bots = BuiltModels(store=store, models=self.models)
+        self._lex = LexRuntime(
+            store=store,
+            settings=settings,
+            models=self.bots,
+            metering=self.metering,
+            clock=clock,
+            random=random,
+        )
         jobs = Jobs(store=store, clock=clock, random=random, roles=roles)
         self._runner = JobRunner(
             store=store,
@@ -89,21 +97,27 @@ class AiServices:
             ComprehendTags(store=store, custom=self._custom),
             Detection(models=self.models, custom=self._custom, metering=self.metering),
             *models_api(store=store, clock=clock, random=random, roles=roles),
+            self._lex.facade,
             CostExplorer(usage=self._usage, prices=lambda: read_prices(home.prices), clock=clock),
         )
 
     async def run(self) -> None:
         """What has to run while the process does."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._data_plane.run(), name="ai.data-plane")
-            tasks.create_task(self._custom.resume(), name="ai.custom-models")
-            tasks.create_task(self.bots.run(), name="ai.bots")
-            tasks.create_task(self._runner.run(), name="ai.comprehend-jobs")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._data_plane.run(), name="ai.data-plane")
+                tasks.create_task(self._custom.resume(), name="ai.custom-models")
+                tasks.create_task(self.bots.run(), name="ai.bots")
+                tasks.create_task(self._runner.run(), name="ai.comprehend-jobs")
+        finally:
+            await self._lex.stop()
 
     def clear(self) -> None:
         """Forget what was used."""
         self._usage.clear()
+        self._lex.clear()
 
     def close(self) -> None:
         """After ``run`` has ended."""
         self._usage.close()
+        self._lex.close()

@@ -20,7 +20,7 @@ from modelyard.store.objects_index import data_files
 
 FORMAT = 1
 ATTEMPTS = 20
-_DATABASES = ("state.db", "async.db", "objects/index.db")
+_DATABASES = ("state.db", "async.db", "lex.db", "objects/index.db")
 _SECRETS = ("credentials", "sealing.key", "images.json")
 
 

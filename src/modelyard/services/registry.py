@@ -32,6 +32,7 @@ from modelyard.services.lex.bots import Bots
 from modelyard.services.lex.builtins import BuiltIns
 from modelyard.services.lex.intents import Intents
 from modelyard.services.lex.locales import Locales
+from modelyard.services.lex.runtime import Conversations
 from modelyard.services.lex.slot_types import SlotTypes
 from modelyard.services.lex.slots import Slots
 from modelyard.services.lex.tags import BotTags
@@ -190,6 +191,11 @@ LEX_MODELS: dict[type, tuple[str, ...]] = {
     BuiltIns: ("ListBuiltInIntents", "ListBuiltInSlotTypes"),
     BotTags: ("TagResource", "UntagResource", "ListTagsForResource"),
 }  # fmt: skip
+LEX_RUNTIME: dict[type, tuple[str, ...]] = {
+    Conversations: (
+        "RecognizeText", "RecognizeUtterance", "PutSession", "GetSession", "DeleteSession",
+    ),
+}  # fmt: skip
 COST_EXPLORER: dict[type, tuple[str, ...]] = {CostExplorer: ("GetCostAndUsage",)}
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
@@ -203,6 +209,7 @@ SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "translate": TRANSLATE,
     "ce": COST_EXPLORER,
     "lexv2-models": LEX_MODELS,
+    "lexv2-runtime": LEX_RUNTIME,
 }
 
 

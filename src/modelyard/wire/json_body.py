@@ -160,7 +160,9 @@ def encode(shape: Any, value: Any) -> Any:
     if kind == "list":
         return [encode(shape.member, item) for item in value]
     if kind == "map":
-        return {key: encode(shape.value, item) for key, item in value.items()}
+        return {
+            key: None if item is None else encode(shape.value, item) for key, item in value.items()
+        }
     if kind == "timestamp":
         return scalars.encode_timestamp(
             value, shape.serialization.get("timestampFormat", TIMESTAMP_FORMAT)

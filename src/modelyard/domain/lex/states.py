@@ -25,10 +25,10 @@ from modelyard.domain.lex.session import (
     with_contexts,
 )
 
-ATTRIBUTES_BYTES = 51_200
-"""Of all session attributes together, in UTF-8; of request attributes too."""
-HINTS_BYTES = 51_200
-SLOT_BYTES = 51_200
+ATTRIBUTES_BYTES = 24_576
+"""Of all session attributes together, as JSON; of request attributes too."""
+HINTS_BYTES = 8_192
+SLOT_BYTES = 16_384
 """Of all slots of an intent together, as JSON."""
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from modelyard.ai.catalogue import Licence, Pack, Ready
@@ -38,12 +38,16 @@ class BuiltModels:
         if key.kind in (BUILD, VERSION):
             self._changed.set()
 
-    async def understand(self, call: Call, model: str, heard: Heard) -> Understanding:
+    async def understand(
+        self, call: Call, model: str, heard: Sequence[Heard]
+    ) -> list[Understanding]:
         """Ask a model by its name; it is hosted first where nobody has asked it before. Raises ``ServiceError``."""
-        (finding,) = await self._models.ask_pack(call, ready_model(model), TASK, [item_of(heard)])
-        if finding.error:
-            raise ValidationError(finding.error)
-        return understanding_of(finding.result)
+        items = [item_of(one) for one in heard]
+        findings = await self._models.ask_pack(call, ready_model(model), TASK, items)
+        for finding in findings:
+            if finding.error:
+                raise ValidationError(finding.error)
+        return [understanding_of(finding.result) for finding in findings]
 
     async def run(self) -> None:
         """Let go what no draft and no version uses: after each change, and now and then."""

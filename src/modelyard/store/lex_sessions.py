@@ -1,0 +1,122 @@
+"""What is remembered of conversations with bots: an SQLite file of its own, a row a session.
+
+``put`` returns when the turn is on the disk. A session that nobody used for its bot's time is over: it is not found, and makes
+room.
+Methods block, and may be called from any thread.
+"""
+
+import sqlite3
+import threading
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from modelyard.base.failpoint import failpoint
+
+_BUSY_SECONDS = 10.0
+_SWEEP_EVERY = 1_000
+_MIGRATIONS = (
+    """
+    CREATE TABLE sessions (
+      account TEXT NOT NULL, region TEXT NOT NULL, bot TEXT NOT NULL, alias TEXT NOT NULL, locale TEXT NOT NULL,
+      id TEXT NOT NULL, expires_at REAL NOT NULL, data BLOB NOT NULL,
+      PRIMARY KEY (account, region, bot, alias, locale, id));
+    CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+    """,
+)
+_WHERE = "account = ? AND region = ? AND bot = ? AND alias = ? AND locale = ? AND id = ?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionKey:
+    """A session is of one locale: in another one, the same id is another session."""
+
+    account: str
+    region: str
+    bot: str
+    alias: str
+    locale: str
+    id: str
+
+
+class TooManySessions(Exception):
+    """As many conversations are remembered as may be."""
+
+
+class LexSessions:
+    """Opens or creates the file; ``limit`` bounds the sessions of all bots together."""
+
+    def __init__(self, path: Path, *, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
+        )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+            self._connection.executescript(
+                f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;"
+            )
+        self._count = self._counted()
+        self._puts = 0
+
+    def _counted(self) -> int:
+        (count,) = self._connection.execute("SELECT count(*) FROM sessions").fetchone()
+        return int(count)
+
+    def get(self, key: SessionKey, *, now: float) -> bytes | None:
+        """What was put last, unless its time is over."""
+        with self._lock:
+            row = self._connection.execute(
+                f"SELECT data FROM sessions WHERE {_WHERE} AND expires_at > ?",  # noqa: S608 - a constant
+                (*astuple(key), now),
+            ).fetchone()
+        return row[0] if row else None
+
+    def put(self, key: SessionKey, data: bytes, *, expires_at: float, now: float) -> None:
+        """Durable on return. Raises ``TooManySessions`` for a new one where there is no room."""
+        with self._lock:
+            self._puts += 1
+            if self._count >= self._limit or self._puts % _SWEEP_EVERY == 0:
+                self._sweep(now)
+            is_new = not self._update(key, data, expires_at)
+            if is_new and self._count >= self._limit:
+                raise TooManySessions(f"{self._count} sessions are remembered")
+            if is_new:
+                self._connection.execute(
+                    "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*astuple(key), expires_at, data),
+                )
+                self._count += 1
+        failpoint("lex.after-put")
+
+    def _update(self, key: SessionKey, data: bytes, expires_at: float) -> bool:
+        changed = self._connection.execute(
+            f"UPDATE sessions SET data = ?, expires_at = ? WHERE {_WHERE}",  # noqa: S608 - a constant
+            (data, expires_at, *astuple(key)),
+        )
+        return changed.rowcount > 0
+
+    def _sweep(self, now: float) -> None:
+        gone = self._connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
+        self._count -= gone.rowcount
+
+    def delete(self, key: SessionKey) -> None:
+        """Nothing happens where there is none."""
+        with self._lock:
+            gone = self._connection.execute(
+                f"DELETE FROM sessions WHERE {_WHERE}",  # noqa: S608 - a constant
+                astuple(key),
+            )
+            self._count -= gone.rowcount
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._connection.execute("DELETE FROM sessions")
+            self._count = 0
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()

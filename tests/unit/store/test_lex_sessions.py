@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from modelyard.store.lex_sessions import LexSessions, SessionKey, TooManySessions
+
+
+def key(number: int, locale: str = "en_US") -> SessionKey:
+    return SessionKey(
+        account="1", region="r", bot="BOT", alias="ALIAS", locale=locale, id=f"s-{number}"
+    )
+
+
+def test_a_session_is_found_until_its_time_is_over_and_survives_its_process(tmp_path: Path) -> None:
+    sessions = LexSessions(tmp_path / "lex.db", limit=10)
+    sessions.put(key(1), b"one", expires_at=100.0, now=0.0)
+    sessions.put(key(1), b"two", expires_at=110.0, now=10.0)
+    assert sessions.get(key(1, "fr_FR"), now=0.0) is None, "another locale, another session"
+    again = LexSessions(tmp_path / "lex.db", limit=10)  # As after a kill: nothing was closed.
+    assert again.get(key(1), now=109.0) == b"two"
+    assert again.get(key(1), now=110.0) is None
+    again.delete(key(1))
+    assert again.get(key(1), now=0.0) is None
+    for one in (sessions, again):
+        one.close()
+
+
+def test_past_the_limit_only_known_sessions_go_on_until_others_are_over(tmp_path: Path) -> None:
+    sessions = LexSessions(tmp_path / "lex.db", limit=2)
+    sessions.put(key(1), b"", expires_at=10.0, now=0.0)
+    sessions.put(key(2), b"", expires_at=50.0, now=0.0)
+    with pytest.raises(TooManySessions):
+        sessions.put(key(3), b"", expires_at=50.0, now=5.0)
+    sessions.put(key(2), b"more", expires_at=50.0, now=5.0)
+    sessions.put(key(3), b"", expires_at=50.0, now=11.0)
+    sessions.delete(key(2))
+    sessions.put(key(4), b"", expires_at=50.0, now=12.0)
+    sessions.clear()
+    assert sessions.get(key(4), now=12.0) is None
+    sessions.close()
