@@ -6,6 +6,7 @@ import typer
 
 import modelyard
 from modelyard.cli import (
+    chat,
     environment,
     hosting,
     image,
@@ -60,6 +61,7 @@ app.command("rehearse", rich_help_panel=SERVING)(rehearse.command)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=SERVING)
 app.add_typer(image.app, name="image", rich_help_panel=SERVING)
 app.add_typer(models.app, name="models", rich_help_panel=SERVING)
+app.command("chat", rich_help_panel=SERVING)(chat.chat)
 app.command("usage", rich_help_panel=SERVING)(usage.usage)
 app.command("env", rich_help_panel=CLIENTS)(environment.env)
 app.command("configure", rich_help_panel=CLIENTS)(environment.configure)
