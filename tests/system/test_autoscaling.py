@@ -1,6 +1,7 @@
 """Scaling through boto3 on a real platform: replicas that come and go while requests are answered."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,6 +154,153 @@ def test_a_step_policy_acts_when_its_users_alarm_rings(platform: Platform, endpo
     scaling.delete_scaling_policy(**TARGET, PolicyName="more")
     assert len(cloudwatch.describe_alarms(AlarmNames=["backlog"])["MetricAlarms"]) == 1
     cloudwatch.delete_alarms(AlarmNames=["backlog"])
+
+
+PERIOD = 10
+PACED = [
+    {"Name": "EndpointName", "Value": "paced"},
+    {"Name": "VariantName", "Value": "AllTraffic"},
+]
+STEPS = {
+    "more": {"ScalingAdjustment": 2, "MetricIntervalLowerBound": 0.0},
+    "fewer": {"ScalingAdjustment": -1, "MetricIntervalUpperBound": 0.0},
+}
+BUSY = {
+    "Namespace": "AWS/SageMaker",
+    "MetricName": "Invocations",
+    "Statistic": "Sum",
+    "Period": PERIOD,
+    "Threshold": 60.0,
+}
+ALARMS = {
+    "more": {
+        **BUSY,
+        "AlarmName": "busy",
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "EvaluationPeriods": 1,
+    },
+    "fewer": {
+        **BUSY,
+        "AlarmName": "quiet",
+        "ComparisonOperator": "LessThanThreshold",
+        "EvaluationPeriods": 2,
+    },
+}
+"""By the policy that each acts on: sixty requests in ten seconds are many."""
+
+
+def stepping(name: str) -> dict[str, Any]:
+    """A request of PutScalingPolicy, but for its target."""
+    configuration = {
+        "AdjustmentType": "ChangeInCapacity",
+        "StepAdjustments": [STEPS[name]],
+        "Cooldown": 15,
+    }
+    return {
+        "PolicyName": name,
+        "PolicyType": "StepScaling",
+        "StepScalingPolicyConfiguration": configuration,
+    }
+
+
+class Pace:
+    """Requests at a steady rate, whatever each of them takes."""
+
+    def __init__(self, platform: Platform, endpoint: str, body: bytes) -> None:
+        self.rate = 1.0
+        self.failed: list[BaseException] = []
+        self._runtime = platform.client("sagemaker-runtime")
+        self._asked = {"EndpointName": endpoint, "ContentType": "text/csv", "Body": body}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Pace":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            due += 1.0 / self.rate
+            try:
+                self._runtime.invoke_endpoint(**self._asked)
+            except ClientError as error:
+                self.failed.append(error)
+
+
+@pytest.mark.timeout(300)
+def test_a_step_load_scales_live_as_the_simulation_of_its_recorded_trace_does(
+    platform: Platform, booster: Any, tmp_path: Path
+) -> None:
+    done = command("deploy", str(booster.archive), "--name", "paced", home=platform.home.root)
+    assert done.returncode == 0, done.stderr
+    sagemaker, scaling = platform.client("sagemaker"), platform.client("application-autoscaling")
+    cloudwatch = platform.client("cloudwatch")
+    target = {**TARGET, "ResourceId": "endpoint/paced/variant/AllTraffic"}
+    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=3)
+    began = time.time() // PERIOD * PERIOD
+    with Pace(platform, "paced", booster.csv.read_bytes()) as pace:
+        for name, alarm in ALARMS.items():
+            put = scaling.put_scaling_policy(**target, **stepping(name))
+            acts = [put["PolicyARN"]]
+            cloudwatch.put_metric_alarm(**alarm, Dimensions=PACED, AlarmActions=acts)
+        pace.rate = 12.0
+        until(lambda: _count(sagemaker, "paced") == 3, meanwhile=lambda: time.sleep(0.2))
+        pace.rate = 1.0
+        until(lambda: _count(sagemaker, "paced") == 1, meanwhile=lambda: time.sleep(0.2))
+        ended = time.time()
+        # What decided is in the trace, and a period more: the simulation looks at its alarms at the end of each.
+        until(lambda: max(_sums(cloudwatch, began)) > ended, meanwhile=lambda: time.sleep(0.5))
+    assert pace.failed == [], "replicas came and went without a lost request"
+    live = [
+        (one["Description"], one["Cause"], one["StartTime"].timestamp())
+        for one in reversed(
+            scaling.describe_scaling_activities(
+                ServiceNamespace="sagemaker", ResourceId=target["ResourceId"]
+            )["ScalingActivities"]
+        )
+    ]
+    sums = _sums(cloudwatch, began)
+    rows = [f"{at},{sums.get(at, 0):g}" for at in range(min(sums), max(sums) + 1, PERIOD)]
+    trace, scenario = tmp_path / "recorded.csv", tmp_path / "scenario.json"
+    trace.write_text("\n".join(("time,requests", *rows)))
+    alarms = [{**alarm, "AlarmActions": [name]} for name, alarm in ALARMS.items()]
+    policies = [stepping(name) for name in ALARMS]
+    scenario.write_text(
+        json.dumps({"MaxCapacity": 3, "ScalingPolicies": policies, "Alarms": alarms})
+    )
+    done = command(
+        "simulate", "scaling", "--policy", str(scenario), "--trace", str(trace), "--json",
+        "--startup-seconds", "1", "--seconds-per-request", "0.01", home=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    simulated = [
+        (one["description"], one["cause"], one["started_at"])
+        for one in json.loads(done.stdout)["activities"]
+        if not one["not_scaled_reasons"] and one["status"] == "Successful"
+    ]
+    shown = f"live {live}\nsimulated {simulated}\ntrace {rows}"
+    assert [one[:2] for one in live] == [one[:2] for one in simulated], shown
+    assert [one[0][-2:] for one in live] == ["3.", "2.", "1."], shown
+    # A period is closed for good a moment after its end, and a cool-down may end in this one or the next.
+    for (_, _, then), (_, _, when) in zip(live, simulated, strict=True):
+        assert abs(then - when) <= 3 * PERIOD, shown
+    for name in ("busy", "quiet"):
+        cloudwatch.delete_alarms(AlarmNames=[name])
+    sagemaker.delete_endpoint(EndpointName="paced")
+
+
+def _sums(cloudwatch: Any, began: float) -> dict[int, float]:
+    """Invocations by the beginning of each period that was recorded."""
+    recorded = cloudwatch.get_metric_statistics(
+        Namespace="AWS/SageMaker", MetricName="Invocations", Dimensions=PACED,
+        StartTime=began, EndTime=time.time(), Period=PERIOD, Statistics=["Sum"],
+    )["Datapoints"]  # fmt: skip
+    return {int(one["Timestamp"].timestamp()): one["Sum"] for one in recorded}
 
 
 def _count(sagemaker: Any, endpoint: str) -> int:

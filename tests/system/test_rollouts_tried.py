@@ -54,14 +54,14 @@ def tried(platform: Platform) -> Platform:
 def endpoint(tried: Platform, request: pytest.FixtureRequest) -> Iterator[str]:
     """One that serves ``tried-good``."""
     name = f"tried-{request.node.name[5:12].strip('_').replace('_', '-')}"
-    with_endpoint(tried, name)
+    with_endpoint(tried, name, "tried-good")
     yield name
     tried.client("sagemaker").delete_endpoint(EndpointName=name)
 
 
-def with_endpoint(platform: Platform, name: str) -> None:
+def with_endpoint(platform: Platform, name: str, config: str) -> None:
     sagemaker = platform.client("sagemaker")
-    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName="tried-good")
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
     settled(sagemaker, name)
 
 
@@ -73,6 +73,18 @@ def until(seen: Callable[[], Any]) -> Any:
             return found
         time.sleep(0.1)
     raise AssertionError("it did not happen in time")
+
+
+def later(platform: Platform, name: str, model: str) -> None:
+    """A config of an asynchronous endpoint that asks one thing at a time."""
+    variant = {"VariantName": "all", "ModelName": model, "InstanceType": "ml.m5.large"}
+    output = {"S3OutputPath": f"s3://{BUCKET}/out"}
+    client = {"MaxConcurrentInvocationsPerInstance": 1}
+    platform.client("sagemaker").create_endpoint_config(
+        EndpointConfigName=name,
+        ProductionVariants=[{**variant, "InitialInstanceCount": 1}],
+        AsyncInferenceConfig={"OutputConfig": output, "ClientConfig": client},
+    )
 
 
 def settled(sagemaker: Any, name: str) -> Any:
@@ -256,7 +268,7 @@ def test_checks_compare_both_fleets_and_keep_their_counts_when_control_dies(
     sagemaker = tried.client("sagemaker")
     names = ("tried-bad", "tried-fine", "tried-quiet")
     for name in names:
-        with_endpoint(tried, name)
+        with_endpoint(tried, name, "tried-good")
     tag(tried, "tried-bad", "rollout-checks", checks(FailureLimit=1, InconclusiveLimit=-1))
     alone = [json.loads(checks())[0]["Metrics"][0]]
     fine = {"Expression": "100 * new", "Metrics": alone, "InconclusiveLimit": 1}
@@ -288,6 +300,13 @@ def test_checks_compare_both_fleets_and_keep_their_counts_when_control_dies(
     assert check["inputs"]["new"] > check["inputs"]["old"] == 0
     assert fine_["EndpointConfigName"] == "tried-better", fine_
     assert ledger(tried, "tried-fine")["checks"][0]["passed"] >= 1
+    arn = bad["EndpointArn"]
+    sagemaker.delete_tags(ResourceArn=arn, TagKeys=["modelyard:rollout-checks"])
+    with Load(tried, "tried-bad") as load:
+        update("tried-bad", "tried-errors", all_at_once(1))
+        last = settled(sagemaker, "tried-bad")
+        until(lambda: load.answers["tried-bad"]["error"])
+    assert last["EndpointConfigName"] == "tried-errors", "errors that nobody watches stop nothing"
 
     found = until(
         lambda: (one := status(tried, "tried-quiet"))["doing"] == "waiting in doubt" and one
@@ -302,3 +321,35 @@ def test_checks_compare_both_fleets_and_keep_their_counts_when_control_dies(
     assert acts[-1] == "promoted"
     for name in names:
         sagemaker.delete_endpoint(EndpointName=name)
+
+
+def test_a_backlog_survives_the_switch_and_a_test_before_it_is_none_of_it(tried: Platform) -> None:
+    sagemaker, s3 = tried.client("sagemaker"), tried.client("s3")
+    runtime = tried.client("sagemaker-runtime")
+    later(tried, "tried-later-slow", "tried-slow")
+    later(tried, "tried-later", "tried-better")
+    with_endpoint(tried, "tried-later", "tried-later-slow")
+    tag(tried, "tried-later", "pre-traffic-test", TEST)
+    asked = {"EndpointName": "tried-later", "ContentType": "text/csv", "Accept": "text/csv"}
+    wanted = {}
+    for number in range(1, 16):
+        answer = runtime.invoke_endpoint_async(**asked, Body=f"{number}\n".encode())
+        wanted[answer["OutputLocation"].removeprefix(f"s3://{BUCKET}/")] = number
+    sagemaker.update_endpoint(
+        EndpointName="tried-later",
+        EndpointConfigName="tried-later",
+        DeploymentConfig=all_at_once(0),
+    )
+    assert settled(sagemaker, "tried-later")["EndpointConfigName"] == "tried-later"
+
+    def results() -> list[str]:
+        found = s3.list_objects_v2(Bucket=BUCKET, Prefix="out/").get("Contents", ())
+        return [one["Key"] for one in found]
+
+    until(lambda: len(results()) >= len(wanted))
+    answers = {
+        key: float(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()) for key in results()
+    }
+    assert answers == wanted, "each request has its own result, and the test has none"
+    assert ledger(tried, "tried-later")["test"]["passed"] == 10
+    sagemaker.delete_endpoint(EndpointName="tried-later")

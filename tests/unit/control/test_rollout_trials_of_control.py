@@ -1,7 +1,7 @@
 """A test before traffic as it is run, and checks as they are measured, on a manual clock."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,17 @@ import pytest
 
 from modelyard.base.errors import ServiceError
 from modelyard.control.pre_traffic import ATTEMPTS_MAX, Trials
-from modelyard.control.rollout_watch import CheckMeter
+from modelyard.control.rollout_watch import CheckMeter, NoAlarms, RolloutWatch
+from modelyard.domain.endpoint_memory import Memory
+from modelyard.domain.endpoint_steps import Watch
+from modelyard.domain.fleet import Fleet, to_json
 from modelyard.domain.metrics import Summary
 from modelyard.domain.pre_traffic import Expected, Trial, Tried
+from modelyard.domain.rollout import Policy, Rollout
 from modelyard.domain.routes import ReplicaRoute, VariantRoute
 from modelyard.domain.shadow import Answer
 from modelyard.store.metrics import Datum, Metric, MetricStore
-from modelyard.store.resources import Key
+from modelyard.store.resources import Key, Resource
 from modelyard.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -162,6 +166,49 @@ async def test_an_answer_is_judged_by_what_was_kept() -> None:
     found = bench.trials.verdict(ENDPOINT, "r")
     assert found is not None
     assert found.failure.endswith("expected 2.")
+
+
+class Ringing(NoAlarms):
+    """Every alarm is in ALARM."""
+
+    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
+        return tuple(sorted(names))
+
+
+def endpoint(memory: Memory) -> Resource:
+    status = {"control": to_json(memory)}
+    return Resource(key=ENDPOINT, version=1, created_at=0.0, updated_at=0.0, spec={}, status=status)
+
+
+def fleet(generation: int) -> Fleet:
+    return Fleet(owner="me", generation=generation, created_at=0.0, variants=())
+
+
+async def test_a_bake_is_as_long_as_it_was_watched_whatever_happens_to_clocks() -> None:
+    clock = ManualClock()
+    policy = Policy(termination_wait=100.0, alarms=("bad",))
+    rollout = Rollout(policy=policy, blue={"a": 1}, green={"a": 1}, shifted=True)
+    memory = Memory(serving=fleet(1), target=fleet(2), rollout=rollout)
+    watch, watched = RolloutWatch(clock), 0.0
+    for jump in (0.0, 3600.0, -86_400.0):
+        await watch.look(endpoint(memory), memory)
+        for _ in range(20):
+            clock.advance(1.0)
+            clock.step_wall_time(jump)
+            watched += (await watch.look(endpoint(memory), memory)).seconds
+        clock.advance(1000.0)  # control is killed, and comes back much later
+        watch = RolloutWatch(clock)
+    assert watched == 60.0
+
+
+async def test_an_alarm_that_rings_after_the_old_fleet_is_gone_is_heard_by_nobody() -> None:
+    watch = RolloutWatch(ManualClock(), alarms=Ringing())
+    policy = Policy(alarms=("bad",))
+    rollout = Rollout(policy=policy, blue={"a": 1}, green={"a": 1})
+    running = Memory(serving=fleet(1), target=fleet(2), rollout=rollout)
+    assert (await watch.look(endpoint(running), running)).ringing == ("bad",)
+    promoted = Memory(serving=fleet(2))
+    assert await watch.look(endpoint(promoted), promoted) == Watch()
 
 
 def check(expression: str = "e / n") -> Any:

@@ -441,14 +441,6 @@ async def test_tags_of_a_target_are_kept_by_its_arn(world: ScalingWorld) -> None
         ),
         ({"ResourceId": "endpoint/churn/variant/a", "MinCapacity": 1, "MaxCapacity": 2}, "variant"),
         ({"ResourceId": "churn", "MinCapacity": 1, "MaxCapacity": 2}, "endpoint/<"),
-        (
-            {
-                "ScalableDimension": "sagemaker:variant:DesiredProvisionedConcurrency",
-                "MinCapacity": 1,
-                "MaxCapacity": 2,
-            },
-            "not serverless",
-        ),
     ],
 )
 async def test_a_target_that_cannot_be_is_refused(
@@ -456,6 +448,39 @@ async def test_a_target_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=text):
         await world.call("RegisterScalableTarget", **{**IDENTITY, **changes})
+
+
+async def test_provisioned_concurrency_is_refused_rather_than_never_scaled(
+    world: ScalingWorld,
+) -> None:
+    dimension = "sagemaker:variant:DesiredProvisionedConcurrency"
+    asked = {**IDENTITY, "ScalableDimension": dimension, "MinCapacity": 1, "MaxCapacity": 2}
+    with pytest.raises(Unsupported, match="provisioned concurrency"):
+        await world.call("RegisterScalableTarget", **asked)
+
+
+async def test_an_update_may_take_away_what_is_scaled_and_bring_it_back_as_another_type(
+    world: ScalingWorld,
+) -> None:
+    await register(world)
+    await track(world)
+
+    async def update(**changes: Any) -> None:
+        endpoint = world.store.get(ENDPOINT)
+        assert endpoint is not None
+        (variant,) = endpoint.spec["config"]["ProductionVariants"]
+        config = {**endpoint.spec["config"], "ProductionVariants": [{**variant, **changes}]}
+        spec = {**endpoint.spec, "config": config}
+        await world.store.write(Update(key=ENDPOINT, version=endpoint.version, spec=spec))
+
+    await update(VariantName="another")
+    await world.load([20.0] * 300)
+    assert world.variant.desired == 2
+    (told,) = await described(world, all_of_them=True)
+    assert "has no variant AllTraffic any more" in told["StatusMessage"]
+    await update(VariantName="AllTraffic", InstanceType="ml.c5.large")
+    await world.load([20.0] * 120)
+    assert world.variant.desired == 4
 
 
 async def test_an_asynchronous_endpoint_scales_to_zero() -> None:

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from modelyard.base.call import Call
-from modelyard.base.errors import ValidationError
+from modelyard.base.errors import Unsupported, ValidationError
 from modelyard.base.ids import RandomSource
 from modelyard.domain.scaling.targets import (
     CONCURRENCY,
-    INSTANCES,
     NAMESPACE,
     Place,
     Range,
@@ -68,6 +67,11 @@ class ScalableTargets:
     ) -> Json:
         """Create or update; capacity outside the range is brought into it at once."""
         place = place_of(service_namespace, resource_id, scalable_dimension)
+        if place.dimension == CONCURRENCY:
+            raise Unsupported(
+                "Modelyard does not scale provisioned concurrency yet: a serverless variant hibernates and wakes by itself, "
+                "and one with provisioned concurrency stays warm."
+            )
         given = present(
             {"MinCapacity": min_capacity, "MaxCapacity": max_capacity, "RoleARN": role_arn}
         )
@@ -154,17 +158,14 @@ class ScalableTargets:
         """The range, and that there is such a variant which can be scaled so. Raises ``ValidationError``."""
         bounds = Range(low=spec["MinCapacity"], high=spec["MaxCapacity"]).check()
         variant, is_async = self._variant(call, place)
-        is_serverless = "ServerlessConfig" in variant
-        if is_serverless != (place.dimension == CONCURRENCY):
-            wanted = CONCURRENCY if is_serverless else INSTANCES
+        if "ServerlessConfig" in variant:
             raise ValidationError(
-                f"The variant {place.variant} is {'' if is_serverless else 'not '}serverless: "
-                f"its scalable dimension is {wanted}."
+                f"The variant {place.variant} is serverless: its scalable dimension is {CONCURRENCY}."
             )
-        if bounds.low < 1 and not (is_serverless or is_async):
+        if bounds.low < 1 and not is_async:
             raise ValidationError(
                 "Minimum capacity must be 1 or more for a real-time variant: nothing would wake it "
-                "up again. Only variants of asynchronous and serverless endpoints scale to zero."
+                "up again. Only variants of asynchronous endpoints scale to zero; serverless ones hibernate."
             )
 
     def _variant(self, call: Call, place: Place) -> tuple[Json, bool]:

@@ -67,6 +67,13 @@ async def test_what_the_reconciler_found_is_shown(ready: Any) -> None:
     assert (shown["FailureReason"], shown["LastModifiedTime"]) == ("why", 7.0)
 
 
+async def test_the_config_that_serves_may_be_rolled_out_again(ready: Any) -> None:
+    await ready("UpdateEndpoint", EndpointName="live", EndpointConfigName="config")
+    assert ready.spec("endpoint", "live")["rolled"] == 2
+    shown = await ready("DescribeEndpoint", EndpointName="live")
+    assert (shown["EndpointStatus"], shown["EndpointConfigName"]) == ("Updating", "config")
+
+
 @pytest.mark.parametrize("operation", ["DescribeEndpoint", "DeleteEndpoint"])
 async def test_a_missing_endpoint_is_a_validation_exception(sagemaker: Any, operation: str) -> None:
     with pytest.raises(ValidationError) as caught:
