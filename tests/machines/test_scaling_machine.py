@@ -92,7 +92,7 @@ class ScalingMachine(RuleBasedStateMachine):
 
     @rule(killed=st.booleans(), is_refused=st.booleans())
     def look(self, killed: bool = False, is_refused: bool = False) -> None:
-        before, now = self.scaled, self.clock.now()
+        before, now, known = self.scaled, self.clock.now(), self.memory
         outcome = decide(self.target, self.scaled, self.alarms, self.memory, now=now)
         again = decide(self.target, self.scaled, self.alarms, self.memory, now=now)
         assert outcome == again, "the same world, another decision"
@@ -104,6 +104,14 @@ class ScalingMachine(RuleBasedStateMachine):
         bounds = self.target.range
         assert bounds.low <= outcome.capacity <= bounds.high
         assert not before.unscalable, "scaled while it could not be"
+        begun = outcome.memory.change
+        assert begun is not None
+        is_new = known.change is None or begun.activity.id != known.change.activity.id
+        if is_new and begun.activity.cause.startswith("monitor alarm"):
+            is_out = outcome.capacity > before.desired
+            assert is_out or now >= known.in_until, "scaled in within a scale-in cool-down"
+            suspended = self.target.suspended
+            assert not (suspended.scale_out if is_out else suspended.scale_in)
         if is_refused:
             told = refused(self.memory, "no", now=now)
             self.memory = told.memory
@@ -170,16 +178,25 @@ ScalingMachine.TestCase.settings = settings(
 TestScalingMachine = ScalingMachine.TestCase
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.1, 0.25])
-@settings(max_examples=12, deadline=None)
+FAST = Metric(
+    namespace="AWS/SageMaker", name="ConcurrentRequestsPerModel", dimensions=(),
+    statistic="Average", period=10,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "noise"),
+    [(METRIC, 300.0, 0.0), (METRIC, 300.0, 0.1), (METRIC, 300.0, 0.25), (FAST, 0.05, 0.25)],
+)
+@settings(max_examples=8, deadline=None)
 @given(load=st.floats(0.2, 60.0), initial=st.integers(1, 20), seed=st.integers(0, 1_000))
 def test_a_noisy_constant_load_settles_without_oscillation(
-    noise: float, load: float, initial: int, seed: int
+    metric: Metric, target: float, noise: float, load: float, initial: int, seed: int
 ) -> None:
     hours, minutes = 4, 240
     source = random.Random(seed)
     rates = [load * (1 + noise * source.uniform(-1, 1)) for _ in range(minutes)]
-    policy = replace(TRACKING, target=300.0)
+    policy = replace(TRACKING, metric=metric, target=target)
     scenario = Scenario(
         target=Target(place=PLACE, range=Range(low=1, high=40), policies=[policy]),
         alarms={"track": alarm_rules(policy)},

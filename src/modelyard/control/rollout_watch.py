@@ -65,7 +65,7 @@ class Testing(Protocol):
 
 
 class RolloutWatch:
-    """Of all endpoints. Without a ``meter`` and ``tests`` a rollout with checks or a test goes no further than these."""
+    """Of all endpoints. Without a ``meter`` checks have no data; without ``tests`` nothing passes one."""
 
     def __init__(
         self,
@@ -126,13 +126,17 @@ class RolloutWatch:
     async def _measured(
         self, resource: Resource, rollout: Rollout, seconds: float
     ) -> tuple[Measured, ...]:
-        due = {check.name for check in due_checks(rollout, seconds)}
-        if not due or self._meter is None:
-            return ()
-        kept = resource.spec.get(TRIALS, {}).get("checks", ())
-        asked = [one for one in kept if one["check"]["name"] in due]
-        found = [await asyncio.to_thread(self._meter.measure, resource.key, one) for one in asked]
-        return tuple(found)
+        kept = {
+            one["check"]["name"]: one for one in resource.spec.get(TRIALS, {}).get("checks", ())
+        }
+        return tuple(
+            [
+                await asyncio.to_thread(self._meter.measure, resource.key, kept[check.name])
+                if self._meter is not None and check.name in kept
+                else Measured(name=check.name, value=None)
+                for check in due_checks(rollout, seconds)
+            ]
+        )
 
     def _verdict(self, key: Key, rollout: Rollout, name: str) -> Tried | None:
         is_open = bool(rollout.policy.tests) and rollout.tried is None and self._tests is not None

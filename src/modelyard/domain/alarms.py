@@ -49,14 +49,21 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def evaluate(rule: Rule, points: Mapping[int, float], *, end: int, before: State) -> Verdict:
     """``points``: value by the beginning of its period; ``end`` is the end of the last closed period."""
+    state, used, beyond = judge(rule, points, end=end, before=before)
+    return Verdict(state=state, reason=_reason(rule, state, used, beyond), points=tuple(used))
+
+
+def judge(
+    rule: Rule, points: Mapping[int, float], *, end: int, before: State
+) -> tuple[State, Sequence[tuple[int, float]], int]:
+    """The state, the points that it comes from, and how many of them are beyond the threshold: ``evaluate`` without words."""
     first = end - rule.range_seconds
     real = [(at, points[at]) for at in range(first, end, rule.period) if at in points]
     used = real[-rule.periods :]
     compare, _ = COMPARISONS[rule.comparison]
     beyond = [compare(value, rule.threshold) for _, value in used]
     absent = rule.periods - len(used)
-    state = _decide(rule, beyond, absent, used, end=end, before=before)
-    return Verdict(state=state, reason=_reason(rule, state, used, sum(beyond)), points=tuple(used))
+    return _decide(rule, beyond, absent, used, end=end, before=before), used, sum(beyond)
 
 
 def _decide(

@@ -12,7 +12,7 @@ def evaluate(
 ) -> AlarmState:
     """From the points of closed periods that have data, oldest first."""
     period = rule.metric.period
-    verdict = alarms.evaluate(
+    state, _, _ = alarms.judge(
         alarms.Rule(
             comparison=rule.comparison,
             threshold=rule.threshold,
@@ -25,4 +25,4 @@ def evaluate(
         end=int(now // period) * period,
         before=before,
     )
-    return verdict.state
+    return state

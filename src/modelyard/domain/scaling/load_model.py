@@ -82,6 +82,7 @@ class Variant:
     queue: float = 0.0
     ready_at: float = 0.0
     _series: dict[str, dict[int, _Bucket]] = field(default_factory=dict)
+    _closed: dict[tuple[str, str, int], dict[int, Point | None]] = field(default_factory=dict)
 
     @property
     def is_updating(self) -> bool:
@@ -119,12 +120,18 @@ class Variant:
     def points(self, metric: Metric, *, period: int, count: int) -> Sequence[Point]:
         """The last ``count`` closed periods that have data, oldest first."""
         end = int(self.now // period) * period
-        found = []
+        known = self._closed.setdefault((metric.name, metric.statistic, period), {})
         for start in range(end - count * period, end, period):
-            value = self._value(metric, start, period)
-            if value is not None:
-                found.append(Point(at=float(start), value=value, period=float(period)))
-        return found
+            if start not in known:  # What is closed does not change.
+                known[start] = self._point(metric, start, period)
+        found = (known[start] for start in range(end - count * period, end, period))
+        return [point for point in found if point is not None]
+
+    def _point(self, metric: Metric, start: int, period: int) -> Point | None:
+        value = self._value(metric, start, period)
+        if value is None:
+            return None
+        return Point(at=float(start), value=value, period=float(period))
 
     def forget(self) -> None:
         """Drop what no alarm looks back to."""
@@ -132,6 +139,9 @@ class Variant:
         for series in self._series.values():
             for bucket in [bucket for bucket in series if bucket < oldest]:
                 del series[bucket]
+        for known in self._closed.values():
+            for start in [start for start in known if start < oldest * BUCKET_SECONDS]:
+                del known[start]
 
     def _emit(self, second: Second, replicas: int, rate: float) -> None:
         values = {
