@@ -114,7 +114,7 @@ class Trials:
     async def _run(
         self, key: Key, variants: Sequence[VariantRoute], trials: Sequence[Trial]
     ) -> Tried:
-        places = {one.name: replica_routes(one) for one in variants}
+        places = {one.name: replica_routes(one) for one in variants if one.replicas}
         self._plane.open(key, [place for found in places.values() for place in found])
         try:
             return await self._ask_all(key, places, trials)
