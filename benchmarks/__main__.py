@@ -1,4 +1,4 @@
-"""``python -m benchmarks online|overload|soak|start|batch|failover|endpoints|instructions``: ours, peers and limits."""
+"""``python -m benchmarks COMMAND``: ours, peers and limits; ``--help`` lists the commands."""
 
 import itertools
 import json
@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks import ai_services, environments, instructions, overload, results, starting
 from benchmarks import batch as batch_systems
 from benchmarks import endpoints as many_endpoints
-from benchmarks import environments, instructions, overload, results, starting
 from benchmarks import failover as losses
 from benchmarks import soak as soaking
 from benchmarks.load import measure
@@ -139,6 +139,31 @@ def failover(
     console.print(losses.table(rows))
     output.mkdir(parents=True, exist_ok=True)
     (output / "failover.json").write_text(json.dumps(rows, indent=2))
+
+
+@app.command(name="ai-services")
+def measure_ai_services(
+    requests: Annotated[int, typer.Option(help="Mixed ones, under kills.")] = 10_000,
+    callers: Annotated[int, typer.Option(help="At once.")] = 8,
+    every: Annotated[int, typer.Option(help="Answers between two kills.")] = 250,
+    seconds: Annotated[float, typer.Option(help="No request begins later.")] = 900.0,
+    calls: Annotated[int, typer.Option(help="Of each operation, for the latency; 0: none.")] = 300,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
+) -> None:
+    """What a call costs beside its bare model; and mixed requests while workers and control are killed."""
+    output.mkdir(parents=True, exist_ok=True)
+    found: dict[str, object] = {}
+    if calls:
+        rows = ai_services.latencies(calls, console)
+        console.print(ai_services.latency_table(rows))
+        found["latencies"] = rows
+    if requests:
+        report = ai_services.storm(requests, callers, every, console, seconds=seconds)
+        console.print(ai_services.storm_table(report))
+        console.print(f"not answered: {report['reasons'] or 'none'}")
+        console.print(f"wrong in the book of usage: {report['misbooked'] or 'nothing'}")
+        found["storm"] = report
+    (output / "ai-services.json").write_text(json.dumps(found, indent=2))
 
 
 @app.command(name="instructions")

@@ -67,15 +67,45 @@ def test_bad_input_gets_awss_errors(comprehend: Any) -> None:
     one = comprehend.detect_sentiment
     code, text = code_of(one, Text="é" * 2501, LanguageCode="en")
     assert code == "TextSizeLimitExceededException" and "5002 bytes" in text
+    assert code_of(one, Text="x" * 4_999 + "é", LanguageCode="en")[0] == code
+    for blank in (" \n\t", "\u3000"):
+        assert code_of(one, Text=blank, LanguageCode="en")[0] == "InvalidRequestException"
     assert code_of(one, Text="x", LanguageCode="fr")[0] == "UnsupportedLanguageException"
     assert code_of(one, Text="x", LanguageCode="xx")[0] == "ValidationException"
     many = comprehend.batch_detect_sentiment
     code, _ = code_of(many, TextList=["x"] * 26, LanguageCode="en")
     assert code == "BatchSizeLimitExceededException"
-    found = many(TextList=["great", "x" * 5001, "awful"], LanguageCode="en")
+    found = many(TextList=["great", "x" * 5001, "awful", " "], LanguageCode="en")
     assert [one["Index"] for one in found["ResultList"]] == [0, 2]
-    (error,) = found["ErrorList"]
+    error, blank = found["ErrorList"]
+    assert (blank["Index"], blank["ErrorCode"]) == (3, "INVALID_REQUEST")
     assert (error["Index"], error["ErrorCode"]) == (1, "TEXT_SIZE_LIMIT_EXCEEDED")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"Text": "\xff\xfe", "LanguageCode": "en"}', "SerializationException"),
+        (b'{"Text": "caf\xc3", "LanguageCode": "en"}', "SerializationException"),
+        (b'{"Text": "half \\ud83d", "LanguageCode": "en"}', "InvalidRequestException"),
+        (b'{"Text": "x", "LanguageCode": "klingon"}', "ValidationException"),
+        (b'{"Text": ["x"], "LanguageCode": "en"}', "SerializationException"),
+        (b'{"Text": "", "LanguageCode": "en"}', "ValidationException"),
+        (b'{"LanguageCode": "en"}', "ValidationException"),
+        (b'{"Text": "x", ', "SerializationException"),
+    ],
+)
+def test_a_body_that_is_no_request_is_refused(
+    platform: Platform, comprehend: Any, body: bytes, code: str
+) -> None:
+    client = platform.client("comprehend")
+
+    def replace(params: dict[str, Any], **_: Any) -> None:
+        params["body"] = body
+
+    client.meta.events.register("before-call.comprehend.DetectSentiment", replace)
+    assert code_of(client.detect_sentiment, Text="x", LanguageCode="en")[0] == code
+    assert comprehend.detect_sentiment(Text="great", LanguageCode="en")["Sentiment"] == "POSITIVE"
 
 
 def test_the_platforms_own_endpoints_are_nobodys(platform: Platform, comprehend: Any) -> None:

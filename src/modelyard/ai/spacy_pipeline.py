@@ -1,7 +1,7 @@
 """Entities, key phrases and syntax by a spaCy pipeline, with scores that come from its own decisions.
 
-Entities: how much of a beam search's probability the entity has. Tokens: the softmax of the tagger. Key phrases are noun chunks;
-a phrase is as sure as the least certain tag in it.
+Entities: how much of a beam search's probability the entity has. Tokens: the softmax of the tagger, or of all labels of a
+morphologizer that are of the token's part of speech. Key phrases are noun chunks; a phrase is as sure as its least certain tag.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from modelyard.ai.engine import EngineError, LibraryMissing, required_folder
 from modelyard.ai.questions import Finding, Item
 
 MODEL = "model"
+Array = np.ndarray[Any, np.dtype[Any]]
 BEAM_WIDTH, BEAM_DENSITY = 8, 0.001
 SCORE_MIN = 0.3
 """An entity that most of the beam does not see is none."""
@@ -26,6 +27,8 @@ _LABELS = {
 """From the labels of OntoNotes and WikiNER to the service's."""
 _CURRENCIES = ("$", "£", "€", "¥")
 _TAGS = {"X": "O", "SPACE": ""}
+_TAGGERS = ("tagger", "morphologizer")
+"""What tells the part of speech, whichever a pipeline has."""
 _NO_TASK = "This pipeline lacks the component that the task needs."
 
 
@@ -35,16 +38,16 @@ class SpacyEngine:
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
         self._tasks = {
-            "entities": (self._entities, "ner"),
-            "pii-names": (self._entities, "ner"),
-            "key-phrases": (self._phrases, "parser"),
-            "syntax": (self._syntax, "tagger"),
+            "entities": (self._entities, ("ner",)),
+            "pii-names": (self._entities, ("ner",)),
+            "key-phrases": (self._phrases, ("parser",)),
+            "syntax": (self._syntax, _TAGGERS),
         }
 
     def answer(self, task: str, items: Sequence[Item], options: Mapping[str, Any]) -> list[Finding]:
         """All texts go through each component together."""
-        answer, component = self._tasks[task]
-        if component not in self._pipeline.pipe_names:
+        answer, components = self._tasks[task]
+        if not any(one in self._pipeline.pipe_names for one in components):
             return [Finding(error=_NO_TASK) for _ in items]
         skipped = {"ner", "lemmatizer", "senter"} | ({"parser"} if task != "key-phrases" else set())
         texts = [item["text"] for item in items]
@@ -64,18 +67,23 @@ class SpacyEngine:
             for document, scored in zip(documents, recogniser.scored_ents(beams), strict=True)
         ]
 
-    def _tag_scores(self, documents: Sequence[Any]) -> list[Any]:
+    def _tag_scores(self, documents: Sequence[Any]) -> list[Array]:
         """Of each document, the probability of each token's tag."""
-        tagger = self._pipeline.get_pipe("tagger")
+        (name,) = [one for one in _TAGGERS if one in self._pipeline.pipe_names][:1]
+        tagger = self._pipeline.get_pipe(name)
         found = []
-        for scores in tagger.model.predict(documents):
+        for document, scores in zip(documents, tagger.model.predict(documents), strict=True):
             rows = np.asarray(scores, dtype=np.float64)
-            powers = np.exp(rows - rows.max(axis=1, keepdims=True)) if len(rows) else rows
-            # Whether the model has normalised them already.
-            is_probable = len(rows) > 0 and np.allclose(rows.sum(axis=1), 1.0, atol=1e-3)
-            found.append(
-                rows.max(axis=1) if is_probable else 1.0 / powers.sum(axis=1) if len(rows) else []
-            )
+            if not len(rows):
+                found.append(rows)
+                continue
+            if not np.allclose(rows.sum(axis=1), 1.0, atol=1e-3):  # The model has not done it.
+                powers = np.exp(rows - rows.max(axis=1, keepdims=True))
+                rows = powers / powers.sum(axis=1, keepdims=True)
+            if name == "tagger":
+                found.append(rows.max(axis=1))
+            else:
+                found.append(_of_parts_of_speech(tagger, document, rows))
         return found
 
     def _syntax(self, documents: Sequence[Any]) -> list[Finding]:
@@ -99,6 +107,14 @@ class SpacyEngine:
             ]
             findings.append(Finding(result={"phrases": phrases}))
         return findings
+
+
+def _of_parts_of_speech(morphologizer: Any, document: Any, rows: Array) -> Array:
+    """A morphologizer's labels are finer than parts of speech: all that have the token's count."""
+    parts = morphologizer.cfg["labels_pos"]
+    symbols = np.array([parts.get(label, 0) for label in morphologizer.labels])
+    own = np.array([token.pos for token in document])
+    return np.asarray(np.minimum(1.0, (rows * (symbols[None, :] == own[:, None])).sum(axis=1)))
 
 
 def _best(

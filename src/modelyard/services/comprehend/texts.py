@@ -9,6 +9,7 @@ SHORT_BYTES, LONG_BYTES = 5_000, 100_000
 BATCH_MAX = 25
 
 
+_BLANK = "The text is empty or blank."
 _NOT_TEXT = "The text holds half of a surrogate pair, which UTF-8 cannot express."
 
 
@@ -21,10 +22,12 @@ def _size(text: str) -> int | None:
 
 
 def check_size(text: str, limit: int) -> None:
-    """Raises ``TextSizeLimitExceededException``, and ``InvalidRequestException`` for what is no text."""
+    """Raises ``TextSizeLimitExceededException``, and ``InvalidRequestException`` for what is no text, or none but white space."""
     size = _size(text)
     if size is None:
         raise ServiceError("InvalidRequestException", _NOT_TEXT)
+    if not text.strip():
+        raise ServiceError("InvalidRequestException", _BLANK)
     if size > limit:
         raise ServiceError(
             "TextSizeLimitExceededException",
@@ -44,8 +47,8 @@ def check_batch(texts: Sequence[str]) -> None:
 
 def batch_fault(text: str) -> tuple[str, str] | None:
     """Code and message of what is wrong with one document of a batch."""
-    if not text:
-        return "INVALID_REQUEST", "The document is empty."
+    if not text.strip():
+        return "INVALID_REQUEST", _BLANK
     size = _size(text)
     if size is None:
         return "INVALID_REQUEST", _NOT_TEXT

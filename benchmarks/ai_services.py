@@ -1,0 +1,271 @@
+"""``python -m benchmarks ai-services``: what a synchronous call costs beside its bare model, and mixed requests under kills."""
+
+import http.client
+import itertools
+import json
+import statistics
+import tarfile
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from modelyard.ai.apertium import MODES
+from modelyard.ai.catalogue import Catalogue
+from modelyard.ai.engine import load_engine
+from modelyard.ai.installing import install
+from modelyard.cli.platform import Platform
+from modelyard.testing import tagged_documents
+from modelyard.testing.losses import wait_for
+from modelyard.testing.mixed_requests import (
+    ANSWERED,
+    Asked,
+    Kind,
+    Storm,
+    booked_ids,
+    custom_kind,
+    kill_one,
+    misbooked,
+    small_sentiment,
+    text_kinds,
+    translation_kind,
+)
+from modelyard.testing.platform import command, running_platform
+
+TEXT = "I loved the film, but the ending was terrible. Bob saw it in Seattle on Monday; write to bob@example.com."
+ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
+WARM = 20
+PACKS = ("sentiment-en", "spacy-en")
+VICTIMS = ("0", "1", "2", "control", "3", "4")
+"""Workers by their place in the list, and control; in turn."""
+_TASKS = (
+    ("DetectDominantLanguage", "dominant-language", "*"),
+    ("DetectSentiment", "sentiment", "en"),
+    ("DetectEntities", "entities", "en"),
+    ("DetectKeyPhrases", "key-phrases", "en"),
+    ("DetectSyntax", "syntax", "en"),
+    ("DetectPiiEntities", "pii-patterns", "en"),
+)
+
+
+@contextmanager
+def _platform(*options: str) -> Iterator[tuple[Platform, Path]]:
+    with tempfile.TemporaryDirectory(prefix="ai-services-") as name:
+        folder = Path(name)
+        with running_platform(folder / "home", *options) as platform:
+            yield platform, folder
+
+
+def latencies(requests: int, console: Console) -> list[dict[str, Any]]:
+    """A row for each operation whose model needs no company: milliseconds of the bare model and of the call."""
+    rows = []
+    with _platform("--no-auth") as (platform, folder):
+        home = platform.home
+        catalogue = Catalogue(home.packs)
+        for pack in catalogue.builtins():
+            if pack.name in PACKS:
+                install(pack, home.packs, accept_licence=False, say=console.print)
+        command("models", "use", "comprehend", "pii-names", "en", "pii-patterns", home=home.root)
+        for operation, task, language in _TASKS:
+            ready = catalogue.find("comprehend", task, language)
+            place = None
+            if ready.archive is not None:
+                place = folder / ready.pack.name
+                _unpack(ready.archive, place)
+            engine = load_engine(ready.pack.engine, place, ready.pack.options)
+            given = {"Text": TEXT} | ({} if language == "*" else {"LanguageCode": language})
+            bare, call = _both(
+                lambda engine=engine, task=task: engine.answer(task, [{"text": TEXT}], {}),  # type: ignore[misc]
+                _caller(platform, operation, given),
+                requests,
+            )
+            rows.append({"operation": operation, "model": ready.pack.name, **_row(bare, call)})
+            console.print(rows[-1])
+    return rows
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if not folder.exists():
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+
+
+def _caller(platform: Platform, operation: str, given: Any) -> Callable[[], Any]:
+    """One connection, no signature, nothing of a client: what the platform itself takes."""
+    connection = http.client.HTTPConnection(platform.settings.host, platform.settings.port)
+    body = json.dumps(given).encode()
+    headers = {
+        "Content-Type": "application/x-amz-json-1.1",
+        "X-Amz-Target": f"Comprehend_20171127.{operation}",
+    }
+
+    def ask() -> Any:
+        connection.request("POST", "/", body, headers)
+        answer = connection.getresponse()
+        said = answer.read()
+        if answer.status != http.client.OK:
+            raise SystemExit(f"{operation}: {said!r}")
+        return said
+
+    return ask
+
+
+def _both(
+    bare: Callable[[], Any], call: Callable[[], Any], requests: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of each, taken in turn, so that both see the same machine."""
+    for _ in range(WARM):
+        bare()
+        call()
+    found: tuple[list[float], list[float]] = [], []
+    for _, place in itertools.product(range(requests), (0, 1)):
+        began = time.perf_counter()
+        (bare, call)[place]()
+        found[place].append(time.perf_counter() - began)
+    return found
+
+
+def _row(bare: Sequence[float], call: Sequence[float]) -> dict[str, float]:
+    half = [statistics.median(some) * 1e3 for some in (bare, call)]
+    return {
+        "bare_p50_ms": half[0],
+        "call_p50_ms": half[1],
+        "added_p50_ms": half[1] - half[0],
+        "call_p99_ms": sorted(call)[len(call) * 99 // 100] * 1e3,
+    }
+
+
+def latency_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """One line an operation."""
+    found = Table(title="one caller, one connection, one short text")
+    for heading in ("operation", "model", "bare p50", "call p50", "so added", "call p99"):
+        found.add_column(heading, justify="left" if heading in ("operation", "model") else "right")
+    for row in rows:
+        figures = (row[n] for n in ("bare_p50_ms", "call_p50_ms", "added_p50_ms", "call_p99_ms"))
+        found.add_row(row["operation"], row["model"], *(f"{one:.2f} ms" for one in figures))
+    return found
+
+
+def storm(
+    requests: int, callers: int, every: int, console: Console, *, seconds: float
+) -> dict[str, Any]:
+    """Mixed requests with a process killed after each ``every`` answers; the report. Bounded by ``seconds``."""
+    with _platform() as (platform, folder):
+        kinds = _kinds(platform, folder, console)
+        for kind in kinds:
+            kind.ask(
+                platform.client(kind.service), 7
+            )  # Its model is hosted, as one that is in use is.
+        before = booked_ids(platform.home)
+        killed: Counter[str] = Counter()
+        victims = itertools.cycle(VICTIMS)
+        began = time.monotonic()
+        with Storm(platform, kinds, count=requests, callers=callers, seconds=seconds) as running:
+            for wanted in range(every, requests, every):
+                wait_for(
+                    lambda wanted=wanted: running.done or len(running.asked) >= wanted,  # type: ignore[misc]
+                    f"{wanted} answers",
+                )
+                if running.done:
+                    break
+                killed[_noun(kill_one(platform, next(victims)))] += 1
+        report = _report(running.asked, time.monotonic() - began)
+        report |= {"callers": callers, "killed": dict(killed)}
+        report["misbooked"] = misbooked(platform.home, running.asked, before)
+    return report
+
+
+def _noun(name: str) -> str:
+    return "control" if name == "control" else "workers"
+
+
+def _kinds(platform: Platform, folder: Path, console: Console) -> list[Kind]:
+    small_sentiment(platform, folder / "sentiment")
+    kinds = [*text_kinds(), custom_kind(_recogniser(platform))]
+    if Path(MODES, "eng-spa.mode").exists():
+        done = command(
+            "models", "install", "apertium-en-es", "--accept-license", home=platform.home.root
+        )
+        if done.returncode != 0:
+            raise SystemExit(done.stderr)
+        kinds.append(translation_kind())
+    else:
+        console.print("without TranslateText: Apertium's English and Spanish are not installed")
+    return kinds
+
+
+def _recogniser(platform: Platform) -> str:
+    """The ARN of an endpoint of a recogniser that is trained here."""
+    documents = tagged_documents.tagged_documents(180, seed=1)
+    s3, comprehend = platform.client("s3"), platform.client("comprehend")
+    s3.create_bucket(Bucket="storm")
+    files = {
+        "docs.txt": tagged_documents.documents_file(documents),
+        "notes.csv": tagged_documents.annotations_file(documents, "docs.txt"),
+    }
+    for name, text in files.items():
+        s3.put_object(Bucket="storm", Key=name, Body=text.encode())
+    arn = comprehend.create_entity_recognizer(
+        RecognizerName="staff",
+        DataAccessRoleArn=ROLE,
+        LanguageCode="en",
+        InputDataConfig={
+            "EntityTypes": [{"Type": one} for one in tagged_documents.TYPES],
+            "Documents": {"S3Uri": "s3://storm/docs.txt"},
+            "Annotations": {"S3Uri": "s3://storm/notes.csv"},
+        },
+    )["EntityRecognizerArn"]
+
+    def status() -> str:
+        found = comprehend.describe_entity_recognizer(EntityRecognizerArn=arn)
+        return str(found["EntityRecognizerProperties"]["Status"])
+
+    wait_for(lambda: status() not in ("SUBMITTED", "TRAINING"), "the training's end")
+    made = comprehend.create_endpoint(EndpointName="staff", ModelArn=arn, DesiredInferenceUnits=1)
+    return str(made["EndpointArn"])
+
+
+def _report(asked: Sequence[Asked], seconds: float) -> dict[str, Any]:
+    kinds = {}
+    for name in dict.fromkeys(one.kind for one in asked):
+        mine = [one for one in asked if one.kind == name]
+        times = sorted(one.seconds for one in mine)
+        kinds[name] = {
+            "requests": len(mine),
+            **Counter(one.outcome for one in mine),
+            "repeated": sum(one.attempts > 1 for one in mine),
+            "p50_ms": times[len(times) // 2] * 1e3,
+            "p99_ms": times[len(times) * 99 // 100] * 1e3,
+            "slowest_s": times[-1],
+        }
+    reasons = Counter(one.detail for one in asked if one.outcome != ANSWERED)
+    return {
+        "requests": len(asked),
+        "answered": sum(one.outcome == ANSWERED for one in asked),
+        "seconds": seconds,
+        "reasons": dict(reasons),
+        "kinds": kinds,
+    }
+
+
+def storm_table(report: dict[str, Any]) -> Table:
+    """One line a kind of request."""
+    found = Table(
+        title=f"{report['requests']:,} mixed requests by {report['callers']} callers in {report['seconds']:.0f} s; "
+        f"killed: {report['killed']}"
+    )
+    names = ("requests", "answered", "wrong", "refused", "broken", "repeated")
+    for heading in ("operation", *names, "p50", "p99", "slowest"):
+        found.add_column(heading, justify="left" if heading == "operation" else "right")
+    for kind, row in report["kinds"].items():
+        found.add_row(
+            kind, *(f"{row.get(name, 0):,}" for name in names), f"{row['p50_ms']:.0f} ms",
+            f"{row['p99_ms']:.0f} ms", f"{row['slowest_s']:.1f} s",
+        )  # fmt: skip
+    return found
