@@ -1,5 +1,10 @@
 """A bot that takes orders for pizza, made with boto3 alone, and everything that is said of it."""
 
+import io
+import json
+import time
+import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -153,6 +158,111 @@ def test_tags_are_kept_with_bots_and_aliases(pizzeria: Pizzeria) -> None:
         assert lex.list_tags_for_resource(resourceARN=one)["tags"] == {"team": "food"}
     with pytest.raises(lex.exceptions.ResourceNotFoundException):
         lex.list_tags_for_resource(resourceARN=arn[:-10] + "NOSUCHBOT1")
+
+
+def _built(pizzeria: Pizzeria) -> dict[str, Any]:
+    """The locale, once its build is over."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        about: dict[str, Any] = pizzeria.lex.describe_bot_locale(**pizzeria.place)
+        if about["botLocaleStatus"] != "Building":
+            return about
+        time.sleep(0.2)
+    raise AssertionError("The build did not end.")
+
+
+@pytest.mark.timeout(200)
+def test_a_bot_is_built_frozen_changed_and_built_anew(pizzeria: Pizzeria) -> None:
+    lex, place, bot = pizzeria.lex, pizzeria.place, {"botId": pizzeria.bot_id}
+    assert lex.build_bot_locale(**place)["botLocaleStatus"] == "Building"
+    about = _built(pizzeria)
+    assert about["botLocaleStatus"] == "Built", about
+    assert "failureReasons" not in about
+    made = lex.create_bot_version(
+        **bot, botVersionLocaleSpecification={"en_US": {"sourceBotVersion": "DRAFT"}}
+    )
+    number = made["botVersion"]
+    alias = lex.create_bot_alias(
+        **bot,
+        botAliasName="live",
+        botVersion=number,
+        botAliasLocaleSettings={"en_US": {"enabled": True}},
+    )["botAliasId"]
+    frozen = {**place, "botVersion": number}
+    before = lex.describe_intent(**{**pizzeria.of_intent, **frozen})
+    priorities = lex.describe_intent(**pizzeria.of_intent)["slotPriorities"]
+
+    changed = {**pizzeria.intent, "sampleUtterances": _said("feed me {toppings}")}
+    lex.update_intent(**pizzeria.of_intent, **changed, slotPriorities=priorities)
+
+    assert lex.describe_bot_locale(**place)["botLocaleStatus"] == "NotBuilt"
+    lex.build_bot_locale(**place)
+    about = _built(pizzeria)
+    assert about["botLocaleStatus"] == "Failed"
+    assert "toppings" in " ".join(about["failureReasons"])
+    again = lex.describe_intent(**{**pizzeria.of_intent, **frozen})
+    assert {**again, "ResponseMetadata": 0} == {**before, "ResponseMetadata": 0}
+    assert lex.describe_bot_locale(**frozen)["botLocaleStatus"] == "Built"
+    with pytest.raises(lex.exceptions.ConflictException, match="live"):
+        lex.delete_bot_version(**bot, botVersion=number)
+    versions = lex.list_bot_versions(**bot)["botVersionSummaries"]
+    assert [one["botVersion"] for one in versions] == [number, "DRAFT"]
+    aliases = lex.list_bot_aliases(**bot)["botAliasSummaries"]
+    assert [one["botAliasName"] for one in aliases] == ["TestBotAlias", "live"]
+    lex.update_intent(**pizzeria.of_intent, **pizzeria.intent, slotPriorities=priorities)
+    lex.delete_bot_alias(**bot, botAliasId=alias)
+    lex.delete_bot_version(**bot, botVersion=number)
+
+
+def test_an_exported_bot_is_imported_from_its_own_archive(pizzeria: Pizzeria) -> None:
+    lex = pizzeria.lex
+    specification = {"botExportSpecification": {"botId": pizzeria.bot_id, "botVersion": "DRAFT"}}
+    export = lex.create_export(resourceSpecification=specification, fileFormat="LexJson")
+    lex.get_waiter("bot_export_completed").wait(exportId=export["exportId"])
+    about = lex.describe_export(exportId=export["exportId"])
+    with urllib.request.urlopen(about["downloadUrl"], timeout=10) as answer:
+        data = answer.read()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        order = json.loads(archive.read("Pizzeria/BotLocales/en_US/Intents/OrderPizza/Intent.json"))
+    assert [one["slotName"] for one in order["slotPriorities"]] == ["size", "count"]
+
+    copy = _import(lex, data, "Copy")
+
+    assert copy["importStatus"] == "Completed", copy
+    place = {**pizzeria.place, "botId": copy["importedResourceId"]}
+    (intent,) = lex.list_intents(
+        **place, filters=[{"name": "IntentName", "values": ["Order"], "operator": "CO"}]
+    )["intentSummaries"]
+    copied = lex.describe_intent(**place, intentId=intent["intentId"])
+    assert {name: copied[name] for name in pizzeria.intent} == pizzeria.intent
+    failed = _import(lex, data, "Copy")
+    assert failed["importStatus"] == "Failed"
+    assert "Copy already" in failed["failureReasons"][0]
+    hostile = io.BytesIO()
+    with zipfile.ZipFile(hostile, "w") as archive:
+        archive.writestr("../../etc/Bot.json", "{}")
+    assert "outside" in _import(lex, hostile.getvalue(), "Evil")["failureReasons"][0]
+    lex.delete_export(exportId=export["exportId"])
+    lex.delete_bot(botId=copy["importedResourceId"])
+
+
+def _import(lex: Any, data: bytes, name: str) -> dict[str, Any]:
+    made = lex.create_upload_url()
+    request = urllib.request.Request(made["uploadUrl"], data=data, method="PUT")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+    specification = {
+        "botName": name,
+        "roleArn": ROLE,
+        "dataPrivacy": {"childDirected": False},
+    }
+    lex.start_import(
+        importId=made["importId"],
+        resourceSpecification={"botImportSpecification": specification},
+        mergeStrategy="FailOnConflict",
+    )
+    done: dict[str, Any] = lex.describe_import(importId=made["importId"])
+    return done
 
 
 Refused = Callable[[Pizzeria], Any]

@@ -7,7 +7,7 @@ from modelyard.base.clock import Clock
 from modelyard.base.ids import RandomSource
 from modelyard.base.settings import Home, Settings
 from modelyard.server.data_plane import LocalDataPlane
-from modelyard.server.lex import LexRuntime, models_api
+from modelyard.server.lex import Archives, LexRuntime, models_api
 from modelyard.server.presigning import presigner
 from modelyard.services.comprehend.classifiers import Classifiers
 from modelyard.services.comprehend.custom_models import CustomModels
@@ -96,7 +96,13 @@ class AiServices:
             ModelEndpoints(store=store, roles=roles, models=self._custom, metering=self.metering),
             ComprehendTags(store=store, custom=self._custom),
             Detection(models=self.models, custom=self._custom, metering=self.metering),
-            *models_api(store=store, clock=clock, random=random, roles=roles),
+            *models_api(
+                store=store,
+                clock=clock,
+                random=random,
+                roles=roles,
+                archives=Archives(shelf=shelf, settings=settings),
+            ),
             self._lex.facade,
             CostExplorer(usage=self._usage, prices=lambda: read_prices(home.prices), clock=clock),
         )

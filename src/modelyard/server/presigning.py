@@ -17,9 +17,9 @@ SECONDS = 1_800
 
 
 def presigner(
-    settings: Settings, *, account: str, clock: Clock, random: RandomSource
+    settings: Settings, *, account: str, clock: Clock, random: RandomSource, method: str = "GET"
 ) -> Callable[[str, str], str]:
-    """Makes an address of a bucket's object, good to read it for ``SECONDS``; the bucket belongs to ``account``."""
+    """Makes an address of an object, good to read it, or to PUT it, for ``SECONDS``; its bucket belongs to ``account``."""
     seal = sealed.Seal(sealed.create_or_load_key(Home(settings.home).sealing_key))
     principal = Principal(
         kind="role", arn=f"arn:aws:iam::{account}:role/presigner", id=account, account=account
@@ -34,7 +34,7 @@ def presigner(
             expires_at=clock.now() + SECONDS,
         )
         credentials = Credentials(key_id, secret, seal.close(session))
-        request = AWSRequest(method="GET", url=f"{_url(settings)}/{bucket}/{key}")
+        request = AWSRequest(method=method, url=f"{_url(settings)}/{bucket}/{key}")
         S3SigV4QueryAuth(credentials, "s3", settings.region, expires=SECONDS).add_auth(request)
         return str(request.url)
 

@@ -30,6 +30,8 @@ from modelyard.services.iam.users import Users
 from modelyard.services.lex.aliases import Aliases
 from modelyard.services.lex.bots import Bots
 from modelyard.services.lex.builtins import BuiltIns
+from modelyard.services.lex.exports import Exports
+from modelyard.services.lex.imports import Imports
 from modelyard.services.lex.intents import Intents
 from modelyard.services.lex.locales import Locales
 from modelyard.services.lex.runtime import Conversations
@@ -190,6 +192,8 @@ LEX_MODELS: dict[type, tuple[str, ...]] = {
     ),
     BuiltIns: ("ListBuiltInIntents", "ListBuiltInSlotTypes"),
     BotTags: ("TagResource", "UntagResource", "ListTagsForResource"),
+    Exports: ("CreateExport", "DescribeExport", "UpdateExport", "DeleteExport", "ListExports"),
+    Imports: ("CreateUploadUrl", "StartImport", "DescribeImport", "DeleteImport", "ListImports"),
 }  # fmt: skip
 LEX_RUNTIME: dict[type, tuple[str, ...]] = {
     Conversations: (

@@ -21,6 +21,8 @@ BUILD = "lex-build"
 Status: ``Status`` Building, Built or Failed, ``failureReasons``, and of the last build that succeeded ``Model``, the folder of
 what was trained, and ``definition``, what it was trained on. ``control.bot_builds`` takes it from Building to the others.
 """
+EXPORT, IMPORT = "lex-export", "lex-import"
+"""Named by their ids."""
 
 DRAFT = "DRAFT"
 TEST_ALIAS_ID, TEST_ALIAS_NAME = "TSTALIASID", "TestBotAlias"

@@ -1,15 +1,19 @@
 """A bot builder's API over a store in memory, and a stand-in for the reconciler that trains what is to be built."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelyard.base.call import Call, Principal
 from modelyard.base.ids import SeededRandom
-from modelyard.server.lex import models_api
+from modelyard.base.settings import Settings
+from modelyard.server.lex import BUCKET, Archives, models_api
 from modelyard.services import registry
 from modelyard.services.lex.kinds import BUILD
 from modelyard.services.sagemaker.resources import Roles
+from modelyard.store.objects import ObjectStore
 from modelyard.store.resources import Resource, Update
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
@@ -30,14 +34,16 @@ class World:
     account, region = ACCOUNT, REGION
     bot_members = BOT
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
         self.clock = ManualClock(1_000.0)
+        self.shelf = ObjectStore(home / "objects", clock=self.clock)
         self.store = MemoryResourceStore(clock=self.clock)
         services = models_api(
             store=self.store,
             clock=self.clock,
             random=SeededRandom(6),
             roles=Roles(store=self.store, strict=False),
+            archives=Archives(shelf=self.shelf, settings=Settings(home=home)),
         )
         objects = {type(one): one for one in services}
         self._operations = registry.operations({"lex": registry.LEX_MODELS}, objects)["lex"]
@@ -96,10 +102,40 @@ class World:
     def builds(self) -> list[Resource]:
         return list(self.store.list(BUILD))
 
+    async def export(self, **specification: Any) -> bytes:
+        """The archive of what is named."""
+        made = await self.call(
+            "CreateExport", resource_specification=specification, file_format="LexJson"
+        )
+        about = await self.call("DescribeExport", export_id=made["exportId"])
+        assert about["exportStatus"] == "Completed"
+        assert f"/{BUCKET}/" in about["downloadUrl"]
+        path = about["downloadUrl"].partition("?")[0].partition(f"/{BUCKET}/")[2]
+        opened = self.shelf.open_object(BUCKET, path)
+        assert opened is not None
+        with opened[1] as file:
+            return file.read()
+
+    async def bring(self, data: bytes, merge: str = "FailOnConflict", **specification: Any) -> Any:
+        """Upload an archive and import it; what DescribeImport says then."""
+        made = await self.call("CreateUploadUrl")
+        path = made["uploadUrl"].partition("?")[0].partition(f"/{BUCKET}/")[2]
+        with self.shelf.writer(BUCKET, path) as writer:
+            writer.write(data)
+            writer.commit()
+        named = {"import_id": made["importId"]}
+        started = await self.call(
+            "StartImport", **named, resource_specification=specification, merge_strategy=merge
+        )
+        assert started["importStatus"] == "InProgress"
+        return await self.call("DescribeImport", **named)
+
     async def status(self, place: dict[str, str]) -> Any:
         return (await self.call("DescribeBotLocale", **place))["botLocaleStatus"]
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.shelf.close()
