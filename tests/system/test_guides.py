@@ -164,3 +164,7 @@ def _delete_endpoint(guided: Platform, name: str) -> None:
     for one in comprehend.list_endpoints()["EndpointPropertiesList"]:
         if one["EndpointArn"].endswith(f"/{name}"):
             comprehend.delete_endpoint(EndpointArn=one["EndpointArn"])
+
+
+def test_a_bot_is_built_and_taken_along(platform: Platform) -> None:
+    assert run(platform, "".join(blocks("lex"))).split() == ["Built", "Completed"]

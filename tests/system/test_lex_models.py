@@ -90,7 +90,7 @@ def lex(platform: Platform) -> Any:
 
 @pytest.fixture(scope="module")
 def pizzeria(lex: Any) -> Iterator[Pizzeria]:
-    made = Pizzeria(lex, "Pizzeria")
+    made = Pizzeria(lex, "RomanPizza")
     yield made
     lex.delete_bot(botId=made.bot_id, skipResourceInUseCheck=True)
 
@@ -99,7 +99,7 @@ def test_a_bot_is_described_as_it_was_made(pizzeria: Pizzeria) -> None:
     lex, place = pizzeria.lex, pizzeria.place
 
     bot = lex.describe_bot(botId=pizzeria.bot_id)
-    assert (bot["botStatus"], bot["botName"], bot["botType"]) == ("Available", "Pizzeria", "Bot")
+    assert (bot["botStatus"], bot["botName"], bot["botType"]) == ("Available", "RomanPizza", "Bot")
     locale = lex.describe_bot_locale(**place)
     assert (locale["botLocaleStatus"], locale["localeName"]) == ("NotBuilt", "English (US)")
     assert (locale["intentsCount"], locale["slotTypesCount"]) == (2, 1)
@@ -134,7 +134,7 @@ def test_lists_are_filtered_sorted_and_paged(pizzeria: Pizzeria) -> None:
         lex.list_slot_types(**place, nextToken=first["nextToken"])
     contains = [{"name": "IntentName", "values": ["pizza"], "operator": "CO"}]
     assert len(lex.list_intents(**place, filters=contains)["intentSummaries"]) == 1
-    equals = [{"name": "BotName", "values": ["Pizzeria"], "operator": "EQ"}]
+    equals = [{"name": "BotName", "values": ["RomanPizza"], "operator": "EQ"}]
     (found,) = lex.list_bots(filters=equals)["botSummaries"]
     assert found["botId"] == pizzeria.bot_id
     slots = lex.list_slots(**pizzeria.of_intent)["slotSummaries"]
@@ -223,7 +223,9 @@ def test_an_exported_bot_is_imported_from_its_own_archive(pizzeria: Pizzeria) ->
     with urllib.request.urlopen(about["downloadUrl"], timeout=10) as answer:
         data = answer.read()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        order = json.loads(archive.read("Pizzeria/BotLocales/en_US/Intents/OrderPizza/Intent.json"))
+        order = json.loads(
+            archive.read("RomanPizza/BotLocales/en_US/Intents/OrderPizza/Intent.json")
+        )
     assert [one["slotName"] for one in order["slotPriorities"]] == ["size", "count"]
 
     copy = _import(lex, data, "Copy")
@@ -269,8 +271,8 @@ Refused = Callable[[Pizzeria], Any]
 _LOCALE = {"botVersion": "DRAFT", "nluIntentConfidenceThreshold": 0.4}
 REFUSALS: dict[str, tuple[str, int, str, Refused]] = {
     "a name that is taken": (
-        "ConflictException", 409, "Pizzeria already",
-        lambda p: p.lex.create_bot(botName="Pizzeria", **BOT),
+        "ConflictException", 409, "RomanPizza already",
+        lambda p: p.lex.create_bot(botName="RomanPizza", **BOT),
     ),
     "a name that is too long": (
         "ValidationException", 400, "less than or equal to 100",
