@@ -14,6 +14,7 @@ from modelyard.ai.lex.filling import fill
 from modelyard.ai.lex.model import FILE, BotModel
 from modelyard.ai.questions import Finding, Item
 from modelyard.domain.lex.forms import confirmation
+from modelyard.domain.lex.recognisers import Recogniser
 from modelyard.domain.lex.understanding import (
     INTERPRETATIONS_MAX,
     TASK,
@@ -106,20 +107,29 @@ class LexEngine:
             return None
         if recogniser.is_free:
             return recogniser.value_of(text, 0, len(text), today)
+        found = recogniser.find(text, today)
+        best = max(found, key=lambda one: (not one.is_weak, one.end - one.begin), default=None)
         for one in interpretations:
-            intent = self._intents[one.intent]
-            kinds = {slot.name: slot.kind for slot in intent.slots}
-            if kinds.get(elicit.slot) == elicit.slotType and elicit.slot in one.slots:
-                return one.slots[elicit.slot]
-        if recogniser.find(text, today) or not recogniser.is_open:
-            found = recogniser.find(text, today)
-            best = max(found, key=lambda one: (not one.is_weak, one.end - one.begin), default=None)
-            return None if best is None else recogniser.value_of(text, best.begin, best.end, today)
-        if interpretations and interpretations[0].score >= _OTHER_INTENT:
+            kinds = {slot.name: slot.kind for slot in self._intents[one.intent].slots}
+            said = one.slots.get(elicit.slot)
+            if said is not None and kinds[elicit.slot] == elicit.slotType:
+                return said if best is not None else _read(recogniser, said.originalValue, today)
+        if best is not None:
+            return recogniser.value_of(text, best.begin, best.end, today)
+        if not recogniser.is_open or _is_request(interpretations):
             return None
-        begin, end = _bare(text)
-        is_short = 0 < len(words_of(text[begin:end])) <= _WORDS_MAX
-        return recogniser.value_of(text, begin, end, today) if is_short else None
+        return _read(recogniser, text, today)
+
+
+def _is_request(interpretations: Sequence[Interpretation]) -> bool:
+    return bool(interpretations) and interpretations[0].score >= _OTHER_INTENT
+
+
+def _read(recogniser: Recogniser, text: str, today: date) -> SlotValue | None:
+    """What is left of an answer, if that is short enough for a value."""
+    begin, end = _bare(text)
+    is_short = 0 < len(words_of(text[begin:end])) <= _WORDS_MAX
+    return recogniser.value_of(text, begin, end, today) if is_short else None
 
 
 def _bare(text: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from modelyard.domain.lex.templates import Part
 EXAMPLES_MAX = 6_000
 """Of all intents together; a template has at least one."""
 _OF_TEMPLATE = 12
-_UNKNOWN_SHARE = 0.3
+_UNKNOWN_SHARE = 0.4
 _UNKNOWN = (
     "table garden music lemon window river doctor chair mountain pencil engine basket holiday ticket flower bridge shadow letter "
     "cotton island silver market planet candle forest rabbit ocean guitar winter castle button mirror saddle tunnel velvet harbor"
@@ -74,10 +74,15 @@ class Maker:
 
     def _value(self, kind: str) -> str:
         said = self._said[kind]
-        recogniser = self._bot.recognisers[kind]
-        if not said or (recogniser.is_open and self._random.random() < _UNKNOWN_SHARE):
-            words = self._random.sample(_UNKNOWN.split(), self._random.choice((1, 1, 1, 2)))
-            return " ".join(words)
+        if not said or (
+            self._bot.recognisers[kind].is_open and self._random.random() < _UNKNOWN_SHARE
+        ):
+            unknown = self._random.sample(_UNKNOWN.split(), self._random.choice((1, 1, 2)))
+            if said and len(unknown) > 1 and self._random.random() < 0.5:
+                unknown[-1] = self._random.choice(
+                    said
+                )  # "master bedroom", where a bedroom is known
+            return " ".join(unknown)
         return self._random.choice(said)
 
     def _values(self, kind: str) -> Sequence[str]:

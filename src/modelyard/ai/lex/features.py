@@ -70,15 +70,15 @@ def weighted(
     return {name: value / math.sqrt(squares[name[0]]) for name, value in raw.items()}
 
 
-def of_words(reading: Reading, kinds: Sequence[str]) -> list[list[str]]:
-    """For each word the same number of features, in the same order."""
+def of_words(reading: Reading, intent: str, usual: Mapping[str, str]) -> list[list[str]]:
+    """For each word what is seen of it. ``usual`` marks words that are seldom values."""
     words = reading.words[:_WORDS_MAX]
     texts = [word.text for word in words]
-    return [list(_of_word(reading, texts, place, kinds)) for place in range(len(words))]
+    return [list(_of_word(reading, texts, place, intent, usual)) for place in range(len(words))]
 
 
 def _of_word(
-    reading: Reading, texts: Sequence[str], place: int, kinds: Sequence[str]
+    reading: Reading, texts: Sequence[str], place: int, intent: str, usual: Mapping[str, str]
 ) -> Iterator[str]:
     def at(offset: int) -> str:
         where = place + offset
@@ -86,6 +86,9 @@ def _of_word(
 
     word, begin = at(0), reading.words[place].begin
     yield "bias"
+    yield f"i{intent}"
+    yield f"i-1{intent} {at(-1)}"
+    yield f"i+1{intent} {at(1)}"
     yield f"0{word}"
     yield f"-1{at(-1)}"
     yield f"+1{at(1)}"
@@ -98,15 +101,24 @@ def _of_word(
     yield f"^{word[:3]}"
     yield f"${word[-3:]}"
     yield f"shape{_shape(reading.text[begin : reading.words[place].end])}"
-    for number, kind in enumerate(kinds):
-        marks = reading.hits.get(kind) or [""] * len(texts)
+    seen = "".join(usual.get(at(offset), "?") for offset in (-1, 0, 1))
+    yield f"u{seen[1]}"
+    yield f"u{seen}"
+    yield f"u{seen[1]}-1{at(-1)}"
+    yield f"u{seen[1]}+1{at(1)}"
+    for kind, marks in reading.hits.items():
         here = marks[place]
-        before = marks[place - 1] if place else _EDGE
-        after = marks[place + 1] if place + 1 < len(texts) else _EDGE
-        yield f"h{number}{here}"
-        yield f"h{number}-{before},{here}"
-        yield f"h{number}+{here},{after}"
-        yield f"h{number}{here}{at(-1)}"
+        before = marks[place - 1] if place else ""
+        after = marks[place + 1] if place + 1 < len(texts) else ""
+        if here or before or after:
+            yield f"h{kind}{here}"
+            yield f"h{kind}{here}{seen[1]}"
+            yield f"h{kind}-{before},{here}"
+            yield f"h{kind}+{here},{after}"
+        if here:
+            yield f"h{kind}{here}-1{at(-1)}"
+            yield f"h{kind}{here}+1{at(1)}"
+            yield f"h{kind}{here}i{intent}"
 
 
 def _shape(word: str) -> str:

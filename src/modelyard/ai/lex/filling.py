@@ -16,11 +16,13 @@ def fill(model: BotModel, intent: Intent, reading: Reading, today: date) -> dict
     kinds = {slot.name: slot.kind for slot in intent.slots}
     found: dict[str, SlotValue] = {}
     taken: list[Place] = []
-    for tagged in model.taggers[intent.name].tag(reading):
+    for tagged in model.tagger.tag(reading, intent):
         if tagged.slot in found:
             continue
         kind = kinds[tagged.slot]
         begin, end = reading.words[tagged.first].begin, reading.words[tagged.last].end
+        if model.bot.recognisers[kind].is_open:
+            begin, end = _without(_others(model, intent, reading, kind), begin, end)
         place = _place(
             reading.matches.get(kind, ()), begin, end, model.bot.recognisers[kind].is_open
         )
@@ -46,6 +48,29 @@ def _place(matches: Sequence[Match], begin: int, end: int, is_open: bool) -> Pla
         return (begin, end) if is_open else None
     is_inside = begin <= best.begin and best.end <= end
     return (begin, end) if is_open and is_inside else (best.begin, best.end)
+
+
+def _others(model: BotModel, intent: Intent, reading: Reading, kind: str) -> list[Place]:
+    """What can be nothing but a value of another of the intent's slots: a date, a number."""
+    own = [(one.begin, one.end) for one in reading.matches.get(kind, ())]
+    return [
+        (one.begin, one.end)
+        for other in intent.kinds
+        if other != kind and not model.bot.recognisers[other].is_open
+        for one in reading.matches.get(other, ())
+        if not one.is_weak and not _overlaps((one.begin, one.end), own)
+    ]
+
+
+def _without(others: Sequence[Place], begin: int, end: int) -> Place:
+    """What is marked, without what others have at its edges; all of it where nothing would be left."""
+    first, last = begin, end
+    for other_begin, other_end in others:
+        if other_begin <= first < other_end:
+            first = other_end
+        elif other_begin < last <= other_end:
+            last = other_begin
+    return (first, last) if first < last else (begin, end)
 
 
 def _overlaps(place: Place, taken: Sequence[Place]) -> bool:

@@ -1,8 +1,8 @@
-"""Which intent a text stands for, and how sure that is: logistic regression, the nearest example, and how much is known.
+"""Which intent a text stands for, and how sure that is: logistic regression, and how much of the text the intent knows.
 
-The three are put together by ``CALIBRATION``, which was fitted on bots of other domains than those that it is measured on
-(``benchmarks/quality/intents.py``): a text that is foreign to the bot has few words that an intent knows and is near to no
-example, whatever a classifier that has to choose one of the intents says.
+The two are put together by ``CALIBRATION``, which was fitted on bots of other domains than those that it is measured on
+(``benchmarks/quality/lex.py``). A text that is foreign to the bot is told by sentences that have nothing to do with most
+bots, from which each bot learns a class of its own, and by words that an intent has never seen.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 
 from modelyard.ai.engine import LibraryMissing
 from modelyard.ai.lex.bot import Reading
-from modelyard.ai.lex.features import of_text, rarity, weighted
+from modelyard.ai.lex.features import GROUPS, of_text, rarity, weighted
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FOREIGN = ""
@@ -26,33 +26,26 @@ _MARGIN_MAX = 8.0
 
 
 class Calibration(NamedTuple):
-    """Of a logistic model of the three."""
+    """Of a logistic model of the two."""
 
     base: float
     margin: float
-    similarity: float
     coverage: float
 
 
-CALIBRATION = Calibration(base=-6.0, margin=0.6, similarity=5.0, coverage=4.0)
+CALIBRATION = Calibration(base=-0.52, margin=1.01, coverage=1.43)
 
 
 class Evidence(NamedTuple):
-    """For one intent. ``margin``: log odds of the classifier; the others from 0 to 1."""
+    """For one intent. ``margin``: log odds of the classifier; ``coverage``: from 0 to 1, how much of the text it knows."""
 
     intent: str
     margin: float
-    similarity: float
     coverage: float
 
     def score(self, by: Calibration = CALIBRATION) -> float:
         """The chance that it is the intent."""
-        raw = (
-            by.base
-            + by.margin * self.margin
-            + by.similarity * self.similarity
-            + by.coverage * self.coverage
-        )
+        raw = by.base + by.margin * self.margin + by.coverage * self.coverage
         return float(1.0 / (1.0 + np.exp(-raw)))
 
 
@@ -60,7 +53,6 @@ class Evidence(NamedTuple):
 class IntentClassifier:
     """``names`` are the classes, ``FOREIGN`` among them; ``rare`` has each known feature, in the order of ``weights``' columns.
 
-    ``examples`` are rows of (column, value) pairs: ``columns`` and ``values`` from ``starts`` on, each of the class ``owners``.
     ``known`` has for each class the words that its examples hold.
     """
 
@@ -68,10 +60,6 @@ class IntentClassifier:
     rare: Mapping[str, float]
     weights: Array
     bias: Array
-    columns: Array
-    values: Array
-    starts: Array
-    owners: Array
     known: Mapping[str, frozenset[str]]
 
     def __post_init__(self) -> None:
@@ -92,27 +80,16 @@ class IntentClassifier:
         raw = raw.astype(np.float64) - raw.max()
         shares = np.exp(raw)
         shares /= shares.sum()
-        near = self._similarities(query)
         evidence = [
             Evidence(
                 intent=name,
                 margin=_margin(float(shares[place])),
-                similarity=float(near[place]),
                 coverage=self._coverage(reading, name, kinds.get(name, ())),
             )
             for place, name in enumerate(self.names)
             if name != FOREIGN
         ]
         return sorted(evidence, key=lambda one: (-one.score(), one.intent))
-
-    def _similarities(self, query: Array) -> Array:
-        """The cosine to the nearest example of each class: a mean over the groups of features."""
-        if not len(self.starts):
-            return np.zeros(len(self.names))
-        each = np.add.reduceat(self.values * query[self.columns], self.starts) / 3.0
-        nearest = np.zeros(len(self.names))
-        np.maximum.at(nearest, self.owners, np.minimum(each, 1.0))
-        return nearest
 
     def _coverage(self, reading: Reading, name: str, kinds: Sequence[str]) -> float:
         """Which part of the words, weighted by their rarity, an intent has seen or takes for a value of its slots."""
@@ -153,27 +130,22 @@ def train(
     most = max(rare.values())
     rows = {name: [weighted(one, rare, most) for one in some] for name, some in counted.items()}
     apart = [weighted(one, rare, most) for one in foreign]
-    apart = [one for one in apart if not _is_alike(one, rows)]
     used = sorted({name for some in [*rows.values(), apart] for one in some for name in one})
+    own = [one for name in sorted(rows) for one in rows[name]]
+    alike = _alike(_packed(own, used), _packed(apart, used), len(used))
+    apart = [one for one, is_alike in zip(apart, alike, strict=True) if not is_alike]
     rare = {name: rare.get(name, most) for name in used}
-    classes = sorted(rows)
-    names = (FOREIGN, *classes)
+    names = (FOREIGN, *sorted(rows))
     owned = [(0, one) for one in apart]
     owned += [(place, one) for place, name in enumerate(names) if place for one in rows[name]]
     columns, values, starts = _packed([one for _, one in owned], used)
     owners = np.array([owner for owner, _ in owned], dtype=np.int32)
     weights, bias = _fit(columns, values, starts, owners, len(used), len(names))
-    mine = int((owners == 0).sum())
-    cut = int(starts[mine]) if mine < len(starts) else len(values)
     return IntentClassifier(
         names=names,
         rare=rare,
         weights=weights,
         bias=bias,
-        columns=columns[cut:],
-        values=values[cut:],
-        starts=starts[mine:] - cut,
-        owners=owners[mine:],
         known={
             name: frozenset(word.text for one in readings.get(name, ()) for word in one.words)
             for name in names
@@ -181,16 +153,22 @@ def train(
     )
 
 
-def _is_alike(one: Mapping[str, float], rows: Mapping[str, Sequence[Mapping[str, float]]]) -> bool:
-    """Whether the sentence is one that the bot is for."""
-    return any(
-        sum(value * other[name] for name, value in one.items() if name in other) / 3.0 > _ALIKE
-        for some in rows.values()
-        for other in some
-    )
+Rows = tuple[Array, Array, Array]
 
 
-def _packed(rows: Sequence[Mapping[str, float]], used: Sequence[str]) -> tuple[Array, Array, Array]:
+def _alike(own: Rows, others: Rows, width: int) -> list[bool]:
+    """Which of the others are near to one of the bot's own examples, so that they are what it is for."""
+    found = []
+    columns, values, starts = others
+    for begin, end in zip(starts, np.append(starts[1:], len(values)), strict=True):
+        query = np.zeros(width, dtype=np.float32)
+        query[columns[begin:end]] = values[begin:end]
+        near = np.add.reduceat(own[1] * query[own[0]], own[2]) / len(GROUPS)
+        found.append(bool(near.max() > _ALIKE))
+    return found
+
+
+def _packed(rows: Sequence[Mapping[str, float]], used: Sequence[str]) -> Rows:
     column = {name: at for at, name in enumerate(used)}
     columns: list[int] = []
     values: list[float] = []

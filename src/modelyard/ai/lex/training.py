@@ -42,8 +42,6 @@ def train(
         {name: [one.template for one in some] for name, some in examples.items()},
     )
     told(f"{len(classifier.rare)} features of texts")
-    taggers = {
-        one.name: tagger.train(one, examples[one.name], readings[one.name]) for one in bot.intents
-    }
-    told(f"{sum(len(one.features) for one in taggers.values())} features of words")
-    return BotModel(bot=bot, classifier=classifier, taggers=taggers)
+    slots = tagger.train(bot, examples, readings)
+    told(f"{len(slots.features)} features of words")
+    return BotModel(bot=bot, classifier=classifier, tagger=slots)

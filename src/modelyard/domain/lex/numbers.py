@@ -53,7 +53,7 @@ def cardinal(words: Sequence[str]) -> tuple[int, int] | None:
             ceiling = _SCALES[word]
             total += group * ceiling
             group = -1
-        elif word in ("a", "an") and place == 0 and words[1:2] and words[1] in _SCALES:
+        elif word in ("a", "an") and place == 0 and words[1:2] and words[1] in (*_SCALES, "dozen"):
             group = 1
         elif not _joins(group, words[place:]) or not place:
             break

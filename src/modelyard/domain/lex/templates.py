@@ -13,7 +13,7 @@ from typing import Any
 from modelyard.domain.lex.builtin import BY_SIGNATURE, FALLBACK, INTENTS
 from modelyard.domain.lex.pattern import BadPattern
 from modelyard.domain.lex.recognisers import recogniser_of
-from modelyard.domain.lex.vocabulary import normal
+from modelyard.domain.lex.vocabulary import words_of
 
 LEARNER = "1"
 """Of ``ai.lex``: what another version learns of the same definition is another model."""
@@ -178,7 +178,10 @@ def _conflicts(definition: Json) -> Iterator[str]:
 
 
 def _shape(parts: Sequence[Part], types: Mapping[str, str]) -> str:
+    """Without marks, in small letters, and with the types of slots."""
     return " ".join(
-        f"{{{types.get(part.text, part.text)}}}" if part.is_slot else normal(part.text)
+        f"{{{types.get(part.text, part.text)}}}"
+        if part.is_slot
+        else " ".join(word.text for word in words_of(part.text) if word.text[0].isalnum())
         for part in parts
     )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from modelyard.domain.lex.matches import Match, disjoint, folded
@@ -15,6 +15,9 @@ _LONG_CHARACTERS = 8
 """From here on two letters may be wrong."""
 _FUZZY_WORDS = 60
 """Of a text; later ones have to be spelt as they are."""
+_TEXTS_MAX = 64
+"""That are remembered in words, since each recogniser asks anew."""
+_REMEMBERED_MAX = 10_000
 RESOLUTIONS_MAX = 5
 
 
@@ -27,9 +30,10 @@ class Word:
     end: int
 
 
-def words_of(text: str) -> list[Word]:
+@lru_cache(maxsize=_TEXTS_MAX)
+def words_of(text: str) -> tuple[Word, ...]:
     """Words and marks."""
-    return [Word(one.group(), one.start(), one.end()) for one in _WORD.finditer(folded(text))]
+    return tuple(Word(one.group(), one.start(), one.end()) for one in _WORD.finditer(folded(text)))
 
 
 def normal(text: str) -> str:
@@ -104,9 +108,21 @@ class Vocabulary:
         text = normal(said)
         return self.values.get(text) or self._similar(text) or ()
 
+    @cached_property
+    def _remembered(self) -> dict[str, tuple[str, ...] | None]:
+        """What words were found to be like; the same ones come again and again."""
+        return {}
+
     def _similar(self, text: str) -> tuple[str, ...] | None:
         if self.is_exact or len(text) < _FUZZY_CHARACTERS:
             return None
+        if text not in self._remembered:
+            if len(self._remembered) >= _REMEMBERED_MAX:
+                self._remembered.clear()
+            self._remembered[text] = self._nearest(text)
+        return self._remembered[text]
+
+    def _nearest(self, text: str) -> tuple[str, ...] | None:
         allowed = 2 if len(text) >= _LONG_CHARACTERS else 1
         best: tuple[int, str] | None = None
         for length in range(len(text) - allowed, len(text) + allowed + 1):
