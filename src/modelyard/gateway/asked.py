@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from modelyard.base.errors import ServiceError, Unsupported
 from modelyard.gateway.http import Head
-from modelyard.transport.frames import RequestMeta
+from modelyard.transport.frames import RequestMeta, encode_meta
 
 _PATH = re.compile(r"/endpoints/([^/]+)/(invocations|invocations-response-stream)")
 STREAM = "InvokeEndpointWithResponseStream"
@@ -52,6 +52,8 @@ class Asked:
     expects: bool
     target_variant: str
     meta: RequestMeta
+    encoded: bytes
+    """``meta`` as a frame has it."""
     inference_id: str
     container: str
     is_refused: bool
@@ -103,6 +105,14 @@ def ask(head: Head) -> Asked:
     headers = head.joined
     declared = headers.get("content-length", "")
     operation = _OPERATIONS[match[2]]
+    meta = RequestMeta(
+        content_type=headers.get("content-type", ""),
+        accept=headers.get(f"{_PREFIX}accept" if operation == STREAM else "accept", ""),
+        custom_attributes=headers.get(_ATTRIBUTES, ""),
+        trace=headers.get("traceparent", ""),
+        trace_state=headers.get("tracestate", ""),
+        target_model=headers.get(_MODEL, ""),
+    )
     return Asked(
         name=unquote(match[1]),
         operation=operation,
@@ -113,12 +123,6 @@ def ask(head: Head) -> Asked:
         inference_id=headers.get(f"{_PREFIX}inference-id", ""),
         container=headers.get(_CONTAINER, ""),
         is_refused=_is_refused(head),
-        meta=RequestMeta(
-            content_type=headers.get("content-type", ""),
-            accept=headers.get(f"{_PREFIX}accept" if operation == STREAM else "accept", ""),
-            custom_attributes=headers.get(_ATTRIBUTES, ""),
-            trace=headers.get("traceparent", ""),
-            trace_state=headers.get("tracestate", ""),
-            target_model=headers.get(_MODEL, ""),
-        ),
+        meta=meta,
+        encoded=encode_meta(meta),
     )

@@ -5,7 +5,6 @@ why there is none. Callers that leave are counted until their worker has answere
 A ``Dispatcher`` has a ``pool.Pool`` for each fleet's part of a variant, and that a ``replica.Replica`` for each of its replicas.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 from modelyard.base.errors import ServiceError
@@ -55,8 +54,7 @@ class Dispatcher:
         self.queue_limit = queue_limit
         self.wait_seconds = wait_seconds
         self._pools: dict[VariantKey, Pool] = {}
-        self._live: dict[int, tuple[Pool, Invocation]] = {}
-        self._serial = itertools.count()
+        self._live: list[tuple[Pool, Invocation]] = []
         self.rest_seconds = rest_seconds
         self._resting: set[Pool] = set()
         self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
@@ -89,8 +87,7 @@ class Dispatcher:
         if pool is None:
             raise ServiceError("ServiceUnavailable", "The endpoint has no replicas.", status=503)
         pool.admit(invocation)
-        if not invocation.is_over:
-            self._live[next(self._serial)] = (pool, invocation)
+        self._live.append((pool, invocation))
 
     def resume(self, key: VariantKey, invocation: Invocation) -> None:
         """The model that was absent is there: as if it had just come, but never refused."""
@@ -139,25 +136,31 @@ class Dispatcher:
         resting, self._resting = self._resting, set()
         for pool in resting:
             pool.pump()
-        for serial, (pool, invocation) in list(self._live.items()):
-            if invocation.is_over:
-                del self._live[serial]
-                if invocation.replica is None:
-                    pool.drop(invocation)  # Its caller left while it waited: its place is free.
-            elif now >= invocation.deadline:
-                del self._live[serial]
-                if invocation.replica is None:
-                    pool.drop(invocation)
-                invocation.end(timed_out(where(invocation)))
-                cancel_at_worker(invocation)
-            elif invocation.replica is None and now >= invocation.waits_until:
-                del self._live[serial]
+        live, self._live = self._live, []
+        self._live += [one for one in live if self._goes_on(*one, now)]
+
+    def _goes_on(self, pool: Pool, invocation: Invocation, now: float) -> bool:
+        """Whether it is to be looked at again; one that is past its deadline is ended here."""
+        waits = invocation.replica is None
+        if invocation.is_over:
+            if waits:
+                pool.drop(invocation)  # Its caller left while it waited: its place is free.
+            return False
+        if now >= invocation.deadline:
+            if waits:
                 pool.drop(invocation)
-                invocation.end(
-                    ServiceError(
-                        "ServiceUnavailable", "No healthy replica came back in time.", status=503
-                    )
+            invocation.end(timed_out(where(invocation)))
+            cancel_at_worker(invocation)
+            return False
+        if waits and now >= invocation.waits_until:
+            pool.drop(invocation)
+            invocation.end(
+                ServiceError(
+                    "ServiceUnavailable", "No healthy replica came back in time.", status=503
                 )
+            )
+            return False
+        return True
 
     def gauges(self) -> Iterator[tuple[VariantKey, str, int, int]]:
         """Of each fleet's part of a variant: its endpoint config, instances, and requests in flight."""
@@ -166,4 +169,4 @@ class Dispatcher:
 
     @property
     def in_flight(self) -> int:
-        return sum(1 for _, invocation in self._live.values() if not invocation.is_over)
+        return sum(1 for _, invocation in self._live if not invocation.is_over)

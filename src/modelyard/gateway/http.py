@@ -24,6 +24,7 @@ _TOO_LARGE = "The request's headers are too large."
 DISCARD_LIMIT = 64 << 20
 """So much of a refused request's body is read and dropped, so that its sender gets to read the refusal."""
 _END = b"\r\n\r\n"
+_END_BYTES = len(_END)
 _LENGTH = "content-length"
 _NOT_SIMPLE = frozenset(
     {"authorization", "connection", "expect", "traceparent", "transfer-encoding", "upgrade"}
@@ -33,6 +34,13 @@ _REASONS = {100: b"Continue", 200: b"OK", 202: b"Accepted", 400: b"Bad Request",
             429: b"Too Many Requests", 431: b"Request Header Fields Too Large", 500: b"Internal Server Error",
             501: b"Not Implemented", 502: b"Bad Gateway", 503: b"Service Unavailable", 505: b"HTTP Version Not Supported",
             530: b"Dependency Failed"}  # fmt: skip
+
+
+def _status_line(status: int) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"Status"))
+
+
+_STATUS_LINES = {status: _status_line(status) for status in _REASONS}
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +55,8 @@ class Head:
     peer: str
     joined: dict[str, str] = field(default_factory=dict)
     path: str = ""
+    length: int = -1
+    """Of the body; known of a head that is kept."""
     memo: Any = None
     """What the handler has learnt of this head; a head that comes again and again is kept, with it."""
 
@@ -89,7 +99,8 @@ class Gate:
     connections: set["ClientConnection"] = field(default_factory=set)
     idle_until: float = 0.0
     """When a connection that falls idle now has been so for too long; right to a second."""
-    _known: dict[bytes, Head] = field(default_factory=dict)
+    known: dict[bytes, Head] = field(default_factory=dict)
+    """Heads that may come again, by their very bytes."""
 
     def tick(self) -> None:
         """Once a second: close who is too slow."""
@@ -98,16 +109,12 @@ class Gate:
         for connection in list(self.connections):
             connection.check_time(now)
 
-    def recall(self, head: bytes, peer: str) -> Head | None:
-        """The head that these very bytes were parsed to."""
-        known = self._known.get(head)
-        return known if known is not None and known.peer == peer else None
-
     def remember(self, raw: bytes, head: Head) -> None:
         """Keep a head: a client that does not sign sends the same bytes each time, and nobody need parse them twice."""
-        if len(self._known) >= KNOWN_HEADS:
-            self._known.clear()
-        self._known[raw] = head
+        if len(self.known) >= KNOWN_HEADS:
+            self.known.clear()
+        head.length = int(head.joined[_LENGTH])
+        self.known[raw] = head
 
 
 class ClientConnection(asyncio.Protocol):
@@ -148,6 +155,17 @@ class ClientConnection(asyncio.Protocol):
         self._deadline = gate.now() + gate.limits.idle_seconds
 
     def data_received(self, data: bytes) -> None:
+        if self._exchange is None and not self._mid_message:
+            # Nearly always: one whole request, with a head that came before.
+            gate = self._gate
+            end = data.find(_END, 0, gate.limits.header_bytes) + _END_BYTES
+            head = gate.known.get(data[:end])
+            if head is not None and len(data) == end + head.length and head.peer == self._peer:
+                self._take_whole(head, data[end:])
+                return
+        self._take_all(data)
+
+    def _take_all(self, data: bytes) -> None:
         while data and self.is_open:
             if self._exchange is not None and self._request_complete:
                 # Pipelined: the next request waits, bounded because reading is paused.
@@ -160,15 +178,15 @@ class ClientConnection(asyncio.Protocol):
         """Read of one request what is there; what is left belongs to the next."""
         if self._mid_message:
             return self._take_body(data)
-        end = data.find(_END, 0, self._gate.limits.header_bytes) + len(_END)
-        if end < len(_END):
+        end = data.find(_END, 0, self._gate.limits.header_bytes) + _END_BYTES
+        if end < _END_BYTES:
             self._body_left = None
             self._feed(data)
             return b""
-        known = self._gate.recall(data[:end], self._peer)
-        if known is not None and len(data) - end >= (length := int(known.joined[_LENGTH])):
-            self._take_whole(known, data[end : end + length])
-            return data[end + length :]
+        known = self._gate.known.get(data[:end])
+        if known is not None and known.peer == self._peer and len(data) - end >= known.length:
+            self._take_whole(known, data[end : end + known.length])
+            return data[end + known.length :]
         self._head = None
         self._feed(data[:end])
         if self._request_complete:
@@ -248,7 +266,7 @@ class ClientConnection(asyncio.Protocol):
     def check_time(self, now: float) -> None:
         """Close a client that is idle, or slow to send what it began."""
         if self._deadline and now > self._deadline and self._transport is not None:
-            if self._exchange is None and not self._target:
+            if self._exchange is None and not self._mid_message:
                 self._transport.close()
             else:
                 self._refuse(408, "The request did not arrive in time.")
@@ -348,12 +366,18 @@ class ClientConnection(asyncio.Protocol):
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer at once. ``headers`` are finished lines, each with its line end."""
         close = b"" if self._keep_alive else b"Connection: close\r\n"
-        reason = _REASONS.get(status, b"Status")
         shown = b"" if self._is_head else body
-        if self._transport is not None:
-            self._transport.write(
-                b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n%b"
-                % (status, reason, headers, len(body), close, shown)
+        transport = self._transport
+        if transport is not None:
+            transport.write(
+                b"%b%bContent-Length: %d\r\n%b\r\n%b"
+                % (
+                    _STATUS_LINES.get(status) or _status_line(status),
+                    headers,
+                    len(body),
+                    close,
+                    shown,
+                )
             )
         self.finish()
 
@@ -397,8 +421,12 @@ class ClientConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _next(self) -> None:
-        self._target = b""
         self._deadline = self._gate.idle_until
+        if self._backlog or self._paused_for_answer:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """With what came while the last request was answered."""
         backlog, self._backlog = self._backlog, b""
         if self._paused_for_answer:
             self._paused_for_answer = False
@@ -406,7 +434,7 @@ class ClientConnection(asyncio.Protocol):
                 self._transport.resume_reading()
         if backlog:
             # In a turn of its own: a long pipeline must not grow the stack.
-            asyncio.get_running_loop().call_soon(self.data_received, backlog)
+            asyncio.get_running_loop().call_soon(self._take_all, backlog)
 
     def _refuse(self, status: int, message: str) -> None:
         """A request that cannot be served at all: the connection ends with it."""

@@ -79,6 +79,8 @@ class Invocation(msgspec.Struct, eq=False):
     """A part has come: there is no second try."""
     trace: Traced | None = None
     """Of a sampled request, where traces are on."""
+    encoded: bytes = b""
+    """``meta`` as a frame has it, where somebody has encoded it before."""
 
     @property
     def served_by(self) -> int:

@@ -37,6 +37,7 @@ class Pool:
         self._key = key
         self._route = route
         self._replicas: dict[str, Replica] = {}
+        self._only: Replica | None = None
         self._waiting: deque[Invocation] = deque()
         self._suspects: deque[Invocation] = deque()
         self._turn = 0
@@ -57,6 +58,7 @@ class Pool:
                 self._replicas[replica_id] = Replica(
                     self, replica_route, channel=self.dispatcher.channel, now=self.dispatcher.now
                 )
+        self._only = next(iter(self._replicas.values())) if len(self._replicas) == 1 else None
         if self.sleeps and (self._waiting or self._suspects):
             self.dispatcher.wake(self._key[:4])
 
@@ -65,6 +67,7 @@ class Pool:
         for replica in self._replicas.values():
             replica.retire()
         self._replicas.clear()
+        self._only = None
         self._heir, self._is_gone = heir, heir is None
         waiting = (*self._waiting, *self._suspects)
         self._waiting.clear()
@@ -74,12 +77,12 @@ class Pool:
 
     def admit(self, invocation: Invocation) -> None:
         """Raises ``ThrottlingException`` past the queue's limit."""
-        dispatcher = self.dispatcher
-        invocation.waits_until = dispatcher.now() + dispatcher.wait_seconds
         replica = self._choose()
         if replica is not None:
             replica.send(invocation)
             return
+        dispatcher = self.dispatcher
+        invocation.waits_until = dispatcher.now() + dispatcher.wait_seconds
         usable = sum(1 for replica in self._replicas.values() if replica.is_ready) or 1
         if len(self._waiting) >= self.queue_limit * usable:
             raise ServiceError("ThrottlingException", "Rate exceeded", status=429)
@@ -185,8 +188,8 @@ class Pool:
             min(ready, key=lambda replica: replica.in_flight).is_reserved = True
 
     def _choose(self) -> "Replica | None":
-        if len(self._replicas) == 1:
-            (only,) = self._replicas.values()
+        only = self._only
+        if only is not None:
             return only if only.takes_more else None
         open_ones = [replica for replica in self._replicas.values() if replica.takes_more]
         if not open_ones:

@@ -14,7 +14,7 @@ from modelyard.gateway.in_flight import Invocation, WorkerChannel, timed_out, wh
 from modelyard.transport import frames
 from modelyard.transport.channel import Listener
 
-_FULL, _EXPIRED = 429, 408
+_OK, _FULL, _EXPIRED = 200, 429, 408
 
 
 class Owner(Protocol):
@@ -52,6 +52,8 @@ class Replica:
         self._now = now
         self.fleet = pool.fleet
         self.containers = tuple(worker.container for worker in route.workers)
+        self._first = self.containers[0]
+        self._is_single = len(self.containers) == 1
         self._takes_arrays = tuple(worker.takes_arrays for worker in route.workers)
         self.in_flight = 0
         self.is_reserved = False
@@ -70,8 +72,7 @@ class Replica:
     def takes_more(self) -> bool:
         if self.is_reserved or self.in_flight >= self._limit:
             return False
-        channels = self.channels
-        return channels[0].is_ready if len(channels) == 1 else self.is_ready
+        return self.channels[0].is_ready if self._is_single else self.is_ready
 
     @property
     def is_full(self) -> bool:
@@ -81,11 +82,25 @@ class Replica:
         """Begin the chain at its first container."""
         invocation.replica = self
         self.in_flight += 1
-        self.has_suspect = invocation.is_suspect
+        is_suspect = self.has_suspect = invocation.is_suspect
+        if (
+            self._is_single and invocation.take_part is None
+        ):  # Nearly all: one worker, one whole answer.
+            now = self._now()
+            invocation.sent_at = invocation.sent_at or now
+            remaining = invocation.deadline - now
+            invocation.sent_as = self.channels[0].send(
+                invocation,
+                int(remaining * 1000) if remaining > 0.0 else 0,
+                frames.SOLO if is_suspect else 0,
+                invocation.encoded or _encoded(invocation.meta),
+                invocation.body,
+            )
+            return
         if invocation.container:
             invocation.hop = self.containers.index(invocation.container)
         meta = invocation.meta
-        if len(self.containers) > 1 and not invocation.container:
+        if not self._is_single and not invocation.container:
             meta = self._meta_at(0, meta, meta.content_type)
         self._forward(invocation, invocation.body, meta)
 
@@ -114,6 +129,20 @@ class Replica:
 
     def answered(self, tag: Invocation, frame: frames.Frame) -> None:
         invocation = tag
+        if frame.number == _OK and self._is_single and not invocation.is_suspect:
+            meta = frames.decode_answer_meta(frame.meta)
+            self.in_flight -= 1
+            if self._retired:
+                self._close_if_idle()
+            invocation.end(
+                Final(_OK, meta.content_type, frame.body, self._first, meta.custom_attributes)
+            )
+            self._pool.pump()
+            return
+        self._answered(invocation, frame)
+
+    def _answered(self, invocation: Invocation, frame: frames.Frame) -> None:
+        """Of a pipeline, to a suspect, or no success."""
         is_own = frame.flags & frames.OWN_STATUS
         if frame.number == _FULL and not is_own:  # The worker's queue was full: not executed.
             self._released(invocation)
@@ -131,9 +160,7 @@ class Replica:
             self._pool.pump()
             return
         meta = frames.decode_answer_meta(frame.meta)
-        if (
-            len(self.containers) == 1 or invocation.container
-        ):  # Nearly all: there is no chain to ask.
+        if self._is_single or invocation.container:  # There is no chain to ask.
             final = Final(
                 frame.number,
                 meta.content_type,

@@ -29,6 +29,7 @@ from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.domain.tracing import SOCKET as TRACES
 from modelyard.domain.tracing import Sampler
 from modelyard.gateway.accepting import Acceptor, Board
+from modelyard.gateway.answers import error_answer
 from modelyard.gateway.asked import is_invocation
 from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
@@ -36,7 +37,7 @@ from modelyard.gateway.counters import CellKey, Counters, Teller, Telling
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
 from modelyard.gateway.in_flight import WorkerChannel
-from modelyard.gateway.invocations import Invocations, error_answer
+from modelyard.gateway.invocations import Invocations
 from modelyard.gateway.relay import Relay, Upstream
 from modelyard.gateway.shadows import Shadows
 from modelyard.gateway.shelves import Shelves
@@ -70,6 +71,7 @@ class Gateway:
     def __init__(self, start: Start) -> None:
         settings, home = start.settings, start.home
         self._settings = settings
+        self._auth = settings.auth
         self._start = start
         clock = SystemClock()
         limits = settings.limits
@@ -171,14 +173,15 @@ class Gateway:
         return Relay(head, client, upstream, unavailable=_unavailable)
 
     def _authenticate(self, head: Head, body: bytes) -> tuple[Principal, str]:
-        if not self._settings.auth:
-            if not _is_local(head):
+        if not self._auth:
+            joined = head.joined
+            if not _are_local(joined.get("host", ""), joined.get("origin")):
                 raise ServiceError(
                     "AccessDeniedException",
                     "A foreign Host or Origin is refused with --no-auth.",
                     status=403,
                 )
-            if "authorization" not in head.joined:
+            if "authorization" not in joined:
                 return self._anonymous
         return self._authentication.check(
             family="json",

@@ -14,6 +14,7 @@ from modelyard.transport import frames
 logger = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 0.005
 RETRY_LAST_SECONDS = 1.0
+_ANSWER = frames.ANSWER
 
 
 class Listener(Protocol):
@@ -71,9 +72,13 @@ class Channel(asyncio.Protocol):
     def send(self, tag: Any, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int:
         """Send a request on a ready channel; the id to cancel it by. Positional: each request comes through here."""
         request_id = self._next_id
-        self._next_id += 1
+        self._next_id = request_id + 1
         self._pending[request_id] = tag
-        self._write(frames.encode_request(request_id, remaining_ms, flags, meta, body))
+        frame = frames.encode_request(request_id, remaining_ms, flags, meta, body)
+        if self._outgoing:
+            self._outgoing.append(frame)
+        else:
+            self._write(frame)
         return request_id
 
     def cancel(self, request_id: int) -> None:
@@ -125,20 +130,21 @@ class Channel(asyncio.Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
+        pending, answered = self._pending, self._listener.answered
         try:
             for frame in self._decoder.feed(data):
-                self._take(frame)
+                if frame.kind != _ANSWER:
+                    self._take(frame)
+                elif (tag := pending.pop(frame.id, None)) is not None:
+                    answered(tag, frame)
         except frames.FrameError as error:
             logger.warning("worker %s: %s", self._path, error)
             assert self._transport is not None
             self._transport.abort()
 
     def _take(self, frame: frames.Frame) -> None:
-        if frame.kind == frames.ANSWER:
-            tag = self._pending.pop(frame.id, None)
-            if tag is not None:
-                self._listener.answered(tag, frame)
-        elif frame.kind == frames.PART:
+        """What is no answer."""
+        if frame.kind == frames.PART:
             tag = self._pending.get(frame.id)
             if tag is not None:
                 self._listener.part(tag, frame)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelyard.gateway.invocations import TYPE_LIMIT, shown_type
+from modelyard.gateway.answers import TYPE_LIMIT, shown_type
 
 
 @pytest.mark.parametrize("text", ["text/csv", "application/json; charset=utf-8", ""])

@@ -142,7 +142,7 @@ def test_known_heads_are_bounded() -> None:
     client = Client()
     for number in range(KNOWN_HEADS + 10):
         client.send(post(f"/{number}", b""))
-    assert len(client.gate._known) <= KNOWN_HEADS
+    assert len(client.gate.known) <= KNOWN_HEADS
 
 
 def test_a_request_refused_by_its_head_leaves_the_connection_usable() -> None:
