@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.models import Case, WrongAnswer
@@ -17,10 +17,13 @@ CHECK_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a server takes one row. ``answers`` is false for one that returns a constant."""
+    """Where a server takes one row. ``answers`` is false for one that returns a constant.
+
+    ``headers`` are those of one request after the other, in turn: no two signatures are alike.
+    """
 
     url: str
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: tuple[dict[str, str], ...] = ({},)
     answers: bool = True
 
 
@@ -38,7 +41,7 @@ class Figures:
 
 def ask(target: Target, case: Case, *, timeout: float = 10.0) -> None:
     """One request. Raises ``OSError`` where nothing answers, ``WrongAnswer`` where the answer is wrong."""
-    headers = {"Content-Type": "application/json", **target.headers}
+    headers = {"Content-Type": "application/json", **target.headers[0]}
     request = urllib.request.Request(target.url, data=case.body, headers=headers, method="POST")
     with urllib.request.urlopen(request, timeout=timeout) as answer:
         body = answer.read()
@@ -84,15 +87,38 @@ def _compare(target: Target, case: Case, stop: threading.Event, wrong: list[Wron
 
 
 def _script(target: Target, case: Case) -> str:
-    headers = {"Content-Type": "application/json", **target.headers}
     lines = ['wrk.method = "POST"', f"wrk.body = [==[{case.body.decode()}]==]"]
-    lines += [f"wrk.headers[{name!r}] = [==[{value}]==]" for name, value in headers.items()]
+    if len(target.headers) == 1:
+        lines += [f"wrk.headers[{name}] = {value}" for name, value in _quoted(target.headers[0])]
+    else:
+        lines += _in_turn(target.headers)
     lines += [
         "done = function(summary, latency, requests)",
         '  io.write(string.format("p999 %d\\n", latency:percentile(99.9)))',
         "end",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _in_turn(headers: tuple[dict[str, str], ...]) -> list[str]:
+    """Requests are made once: to make each as it is sent would be the load generator's own cost."""
+    lines = ["local made, at = {}, 0", "init = function(args)"]
+    for one in headers:
+        table = ", ".join(f"[{name}] = {value}" for name, value in _quoted(one))
+        lines.append(f"  made[#made + 1] = wrk.format(nil, nil, {{{table}}})")
+    return [
+        *lines,
+        "end",
+        "request = function()",
+        "  at = at % #made + 1",
+        "  return made[at]",
+        "end",
+    ]
+
+
+def _quoted(headers: dict[str, str]) -> list[tuple[str, str]]:
+    table = {"Content-Type": "application/json", **headers}
+    return [(repr(name), f"[==[{value}]==]") for name, value in table.items()]
 
 
 def parse_wrk(text: str, connections: int) -> Figures:

@@ -106,7 +106,7 @@ class Client:
         host, _, path = target.url.partition("//")[2].partition("/")
         name, _, port = host.partition(":")
         self._address = (name, int(port))
-        headers = {"Host": host, "Content-Type": "application/json", **target.headers}
+        headers = {"Host": host, "Content-Type": "application/json", **target.headers[0]}
         lines = "".join(
             f"{key}: {value}\r\n"
             for key, value in headers.items()

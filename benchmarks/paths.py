@@ -6,7 +6,7 @@ worker's is its predictor with batches of 64.
 
 import asyncio
 import gc
-import hashlib
+import itertools
 import secrets
 import sys
 import tempfile
@@ -20,24 +20,28 @@ from benchmarks.models import load_case
 from benchmarks.systems import sign
 from modelyard.base.call import Principal
 from modelyard.base.ids import FastRandom, RequestIds, SystemRandom
-from modelyard.base.settings import Limits
+from modelyard.base.settings import Limits, Settings
 from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
 from modelyard.frameworks.formats import load
 from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher
-from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection, Gate
 from modelyard.gateway.invocations import Invocations, Invoke
 from modelyard.gateway.shadows import Shadows
 from modelyard.gateway.shelves import Shelves
+from modelyard.server.authentication import Authentication
 from modelyard.testing.clock import ManualClock
 from modelyard.transport import frames
 from modelyard.transport.channel import Channel, Listener
 from modelyard.wire import keys, sealed, sigv4
+from modelyard.wire.hashing import sha256_hex
 from modelyard.worker.predictor import Predictor, Request
 
 CONNECTIONS = 64
+SIGNED_APART = 100
 MODELS = Path(__file__).parent.parent / ".cache" / "benchmarks"
 URL = "http://127.0.0.1:8650/endpoints/e/invocations"
 ANSWER = b'{"predictions": [[0.9]]}'
@@ -104,11 +108,9 @@ class GatewaysPart:
         for client, wire in self.clients:
             client.connection_made(wire)  # type: ignore[arg-type]
         body = load_case("tiny", MODELS).body
-        extra = sign(URL, body, Credentials("AKIDEXAMPLE", SECRET), "us-east-1") if signed else {}
-        lines = ["POST /endpoints/e/invocations HTTP/1.1", "Host: 127.0.0.1:8650", f"Content-Length: {len(body)}"]  # fmt: skip
-        extra.setdefault("Content-Type", "application/json")
-        lines += [f"{name}: {value}" for name, value in extra.items()]
-        self.request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+        self.requests = itertools.cycle(
+            [_request(body, at) for at in range(SIGNED_APART)] if signed else [_request(body, None)]
+        )
         self.meta = frames.encode_meta(frames.AnswerMeta("application/json"))
 
     def _begin(self, head: Head, client: ClientConnection) -> Invoke:
@@ -127,7 +129,7 @@ class GatewaysPart:
         served = 0
         while served < count:
             for client, _ in self.clients:
-                client.data_received(self.request)
+                client.data_received(next(self.requests))
             await asyncio.sleep(0)
             sent = b"".join(self.wire.written)
             self.wire.written.clear()
@@ -144,24 +146,23 @@ class GatewaysPart:
             served += CONNECTIONS
 
 
+def _request(body: bytes, signed_at: int | None) -> bytes:
+    """``signed_at``: so many seconds from now, so that no two are alike; None: not signed."""
+    lines = ["POST /endpoints/e/invocations HTTP/1.1", "Host: 127.0.0.1:8650", f"Content-Length: {len(body)}"]  # fmt: skip
+    extra = {"Content-Type": "application/json"}
+    if signed_at is not None:
+        credentials = Credentials("AKIDEXAMPLE", SECRET)
+        extra |= sign(URL, body, credentials, "us-east-1", seconds=signed_at)
+    lines += [f"{name}: {value}" for name, value in extra.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
 def _verifier(principal: Principal) -> Any:
     """As ``server.gateway`` verifies, over a table with one key."""
     table = keys.KeyTable({"AKIDEXAMPLE": keys.KeyEntry(secret=SECRET, principal=principal)})
     seal = sealed.Seal(secrets.token_bytes(32))
     verifier = sigv4.Verifier(keys=lambda: table, seal=seal, now=time.time)
-
-    def verify(head: Head, body: bytes) -> tuple[Principal, str]:
-        path, _, query = head.target.partition("?")
-        opened = verifier.open_request(
-            family="json", service="sagemaker", raw_query=query, headers=head.joined
-        )
-        sigv4.check(
-            opened, family="json", method=head.method, raw_path=path, raw_query=query, headers=head.headers,
-            payload_hash=hashlib.sha256(body).hexdigest(),
-        )  # fmt: skip
-        return opened.principal, opened.region
-
-    return verify
+    return Authentication(Settings(home=MODELS), verifier, sha256_hex).invocation
 
 
 def serve_as_worker(count: int) -> None:

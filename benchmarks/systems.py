@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from botocore.auth import SigV4Auth
@@ -24,6 +25,8 @@ from modelyard.cli.platform import connect
 
 SERVERS = Path(__file__).parent / "servers"
 START_SECONDS = 120.0
+SIGNED_APART = 100
+"""Signed requests are of so many seconds before and after now, each once, in turn."""
 STOP_SECONDS = 30.0
 
 
@@ -89,16 +92,26 @@ def _modelyard(
             credentials = Credentials(
                 platform.credentials.access_key_id, platform.credentials.secret_access_key
             )
-            headers = sign(url, case.body, credentials, platform.region) if signed else {}
-            yield Running(target=Target(url=url, headers=headers), groups=(group,))
+            headers = tuple(
+                sign(url, case.body, credentials, platform.region, seconds=at)
+                for at in range(-SIGNED_APART, SIGNED_APART if signed else -SIGNED_APART)
+            )
+            yield Running(target=Target(url=url, headers=headers or ({},)), groups=(group,))
 
     return run
 
 
-def sign(url: str, body: bytes, credentials: Credentials, region: str) -> dict[str, str]:
-    """Headers of one signed invocation. It is sent again and again, and verified each time; valid for five minutes."""
+def sign(
+    url: str, body: bytes, credentials: Credentials, region: str, *, seconds: int = 0
+) -> dict[str, str]:
+    """Headers of one signed invocation, as botocore signs it ``seconds`` from now; valid for five minutes."""
     request = AWSRequest("POST", url, data=body, headers={"Content-Type": "application/json"})
-    SigV4Auth(credentials, "sagemaker", region).add_auth(request)
+    signer = SigV4Auth(credentials, "sagemaker", region)
+    signed_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    request.context["timestamp"] = signed_at.strftime("%Y%m%dT%H%M%SZ")
+    signer._modify_request_before_signing(request)
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    signer._inject_signature_to_request(request, signer.signature(text, request))
     return {name: value for name, value in request.headers.items() if name != "Content-Type"}
 
 

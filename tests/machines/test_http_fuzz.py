@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelyard.base.settings import Limits
-from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection, Gate
 
 ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) [A-Za-z ]+\r\n((?:[^\r\n]+\r\n)*)\r\n")
 LENGTH = re.compile(rb"Content-Length: (\d+)\r\n")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from modelyard.base.errors import ServiceError, Unsupported
-from modelyard.gateway.http import Head
+from modelyard.gateway.heads import Head
 from modelyard.transport.frames import RequestMeta, encode_meta
 
 _PATH = re.compile(r"/endpoints/([^/]+)/(invocations|invocations-response-stream)")
@@ -48,7 +48,6 @@ class Asked:
     operation: str
     action: str
     """As IAM writes the operation."""
-    declared: int
     expects: bool
     target_variant: str
     meta: RequestMeta
@@ -103,7 +102,6 @@ def ask(head: Head) -> Asked:
     match = _PATH.fullmatch(head.path)
     assert match is not None, "the path decided that this is an invocation"
     headers = head.joined
-    declared = headers.get("content-length", "")
     operation = _OPERATIONS[match[2]]
     meta = RequestMeta(
         content_type=headers.get("content-type", ""),
@@ -117,7 +115,6 @@ def ask(head: Head) -> Asked:
         name=unquote(match[1]),
         operation=operation,
         action=f"sagemaker:{operation}",
-        declared=int(declared) if declared.isdecimal() else 0,
         expects=headers.get("expect", "").lower() == "100-continue",
         target_variant=headers.get(f"{_PREFIX}target-variant", ""),
         inference_id=headers.get(f"{_PREFIX}inference-id", ""),

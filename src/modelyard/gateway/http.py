@@ -15,6 +15,7 @@ import httptools
 
 from modelyard.base.settings import Limits
 from modelyard.gateway.body_shares import BodyShares
+from modelyard.gateway.heads import Head, HeadForm, form_of
 
 logger = logging.getLogger(__name__)
 KNOWN_HEADS = 1024
@@ -25,10 +26,7 @@ DISCARD_LIMIT = 64 << 20
 """So much of a refused request's body is read and dropped, so that its sender gets to read the refusal."""
 _END = b"\r\n\r\n"
 _END_BYTES = len(_END)
-_LENGTH = "content-length"
-_NOT_SIMPLE = frozenset(
-    {"authorization", "connection", "expect", "traceparent", "transfer-encoding", "upgrade"}
-)
+_NOT_SIMPLE = frozenset({"expect", "traceparent", "transfer-encoding", "upgrade"})
 _REASONS = {100: b"Continue", 200: b"OK", 202: b"Accepted", 400: b"Bad Request", 403: b"Forbidden", 404: b"Not Found",
             408: b"Request Timeout", 411: b"Length Required", 413: b"Payload Too Large", 424: b"Failed Dependency",
             429: b"Too Many Requests", 431: b"Request Header Fields Too Large", 500: b"Internal Server Error",
@@ -41,27 +39,6 @@ def _status_line(status: int) -> bytes:
 
 
 _STATUS_LINES = {status: _status_line(status) for status in _REASONS}
-
-
-@dataclass(slots=True, eq=False)
-class Head:
-    """A request's first part. ``headers`` have lower-case names, in order; ``target`` is path and query as sent."""
-
-    method: str
-    target: str
-    headers: list[tuple[str, str]]
-    raw_headers: list[tuple[bytes, bytes]]
-    version: str
-    peer: str
-    joined: dict[str, str] = field(default_factory=dict)
-    path: str = ""
-    length: int = -1
-    """Of the body; known of a head that is kept."""
-    memo: Any = None
-    """What the handler has learnt of this head; a head that comes again and again is kept, with it."""
-
-    def __post_init__(self) -> None:
-        self.path = self.target.partition("?")[0]
 
 
 class Exchange(Protocol):
@@ -113,7 +90,6 @@ class Gate:
         """Keep a head: a client that does not sign sends the same bytes each time, and nobody need parse them twice."""
         if len(self.known) >= KNOWN_HEADS:
             self.known.clear()
-        head.length = int(head.joined[_LENGTH])
         self.known[raw] = head
 
 
@@ -139,6 +115,7 @@ class ClientConnection(asyncio.Protocol):
         self._mid_message = False
         self._has_answered = False
         self._head: Head | None = None
+        self._form: HeadForm | None = None
         self._body_left: int | None = None
 
     # ---- the transport's side
@@ -156,10 +133,11 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._exchange is None and not self._mid_message:
-            # Nearly always: one whole request, with a head that came before.
+            # Nearly always: one whole request, whose head came before or is like the last.
             gate = self._gate
             end = data.find(_END, 0, gate.limits.header_bytes) + _END_BYTES
-            head = gate.known.get(data[:end])
+            form = self._form
+            head = form.read(data[:end]) if form is not None else gate.known.get(data[:end])
             if head is not None and len(data) == end + head.length and head.peer == self._peer:
                 self._take_whole(head, data[end:])
                 return
@@ -191,10 +169,13 @@ class ClientConnection(asyncio.Protocol):
         self._feed(data[:end])
         if self._request_complete:
             return data[end:]
-        self._body_left = _declared(self._head)
+        self._body_left = length if (length := self._head_length()) >= 0 else None
         left = self._take_body(data[end:])
         self._remember(data, end)
         return left
+
+    def _head_length(self) -> int:
+        return self._head.length if self._head is not None else -1
 
     def _take_body(self, data: bytes) -> bytes:
         """Of a body with a length, not a byte more: the parser would begin the next request."""
@@ -220,15 +201,22 @@ class ClientConnection(asyncio.Protocol):
             exchange.whole(body)
 
     def _remember(self, data: bytes, end: int) -> None:
-        """Keep the head of a request that came whole, if its bytes say all there is.
+        """Keep the head of a request that came whole, if its bytes say all there is: one length, nothing negotiated, no trace.
 
-        One length, nothing negotiated, no signature and no trace, which would come only once.
+        One that is signed comes only once: what is kept is its form.
         """
         head = self._head
         if head is None or self._mid_message or end > KNOWN_HEAD_BYTES or head.method != "POST":
             return
-        if head.version == "1.1" and head.joined.keys().isdisjoint(_NOT_SIMPLE):
+        if head.version != "1.1" or not head.joined.keys().isdisjoint(_NOT_SIMPLE):
+            return
+        if head.joined.get("connection", "keep-alive").lower() != "keep-alive":
+            return
+        if "authorization" not in head.joined:
+            self._form = None
             self._gate.remember(data[:end], head)
+        elif head.memo is not None:
+            self._form = form_of(data[:end], head)
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -305,9 +293,9 @@ class ClientConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         parser = self._parser
         method = parser.get_method().decode("latin-1")
-        headers = [(n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in self._raw]
         joined: dict[str, str] = {}
-        for name, value in headers:
+        for raw_name, raw_value in self._raw:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
             joined[name] = f"{joined[name]},{value}" if name in joined else value
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
@@ -319,8 +307,17 @@ class ClientConnection(asyncio.Protocol):
             raise _Refused(501, "The only transfer coding is chunked.")
         self._keep_alive = self._keep_alive and parser.should_keep_alive()
         self._is_head = method == "HEAD"
+        target = self._target.decode("latin-1")
+        length = joined.get("content-length", "")
         head = Head(
-            method, self._target.decode("latin-1"), headers, self._raw, version, self._peer, joined
+            method=method,
+            target=target,
+            path=target.partition("?")[0],
+            version=version,
+            peer=self._peer,
+            joined=joined,
+            length=int(length) if length.isdecimal() else -1,
+            raw_headers=self._raw,
         )
         self._head = head
         self._begin(head)
@@ -450,9 +447,3 @@ class _Refused(Exception):
 
 class _Early(Exception):
     """A request begins before the one in front of it is answered."""
-
-
-def _declared(head: Head | None) -> int | None:
-    """The length of a body that has one; the parser has refused what is no number."""
-    text = "" if head is None else head.joined.get(_LENGTH, "")
-    return int(text) if text.isdecimal() else None

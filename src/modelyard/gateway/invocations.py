@@ -24,24 +24,25 @@ from modelyard.gateway.answers import (
     too_long,
     with_log,
 )
-from modelyard.gateway.asked import STREAM, ask, check_head
+from modelyard.gateway.asked import STREAM, check_head
 from modelyard.gateway.body_shares import SMALL_BYTES
 from modelyard.gateway.books import Books, Entry
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher
-from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection, Exchange, Gate
 from modelyard.gateway.in_flight import Invocation
 from modelyard.gateway.shadows import Copied, Shadows
 from modelyard.gateway.shelves import Shelves
 from modelyard.gateway.streams import StreamAnswer
 from modelyard.gateway.ways import (
-    Known,
     Way,
     check_model,
     choose_container,
     choose_way,
     endpoint_arn,
+    known_of,
     only_way,
 )
 from modelyard.transport.frames import AnswerMeta
@@ -101,10 +102,7 @@ class Invoke:
         self._shared = shared
         self._head = head
         self._client = client
-        known: Known | None = head.memo
-        if known is None:
-            known = head.memo = Known(ask(head))
-        self._known = known
+        known = self._known = head.memo or known_of(head)
         self._asked = asked = known.asked
         self._pieces: list[bytes] | None = None
         self._size = 0
@@ -115,7 +113,7 @@ class Invoke:
         self._way: Way | None = None
         self._besides: _Besides | None = None
         self._request_id = shared.request_id()
-        if asked.declared > shared.gate.limits.payload_bytes:
+        if head.length > shared.gate.limits.payload_bytes:
             self._refuse_size()
         elif asked.expects:
             client.expect_more()
@@ -195,20 +193,27 @@ class Invoke:
         )
         try:
             shared.authorise(call)
-            way = self._known.way
-            if way is None or way.endpoint is not shared.find(account, region, asked.name):
-                way = self._find_way(call)
-            self._way = way
-            invocation = Invocation(body, asked.meta, call.deadline, self._finish)
-            invocation.encoded = asked.encoded
-            if self._besides is not None:
-                self._prepare(invocation, way)
+            invocation, way = self._accept(call, body)
         except ServiceError as error:
             shared.audit(call, error)
             raise
         self._invocation = invocation
         shared.dispatcher.submit(way.key, invocation)
         shared.audit(call, None)
+
+    def _accept(self, call: Call, body: bytes) -> tuple[Invocation, Way]:
+        """Raises ``ServiceError`` for what an endpoint does not take."""
+        asked, way = self._asked, self._known.way
+        if way is None or way.endpoint is not self._shared.find(
+            call.account, call.region, asked.name
+        ):
+            way = self._find_way(call)
+        self._way = way
+        invocation = Invocation(body, asked.meta, call.deadline, self._finish)
+        invocation.encoded = asked.encoded
+        if self._besides is not None:
+            self._prepare(invocation, way)
+        return invocation, way
 
     def _find_way(self, call: Call) -> Way:
         """Raises ``ServiceError`` for what an endpoint does not take."""

@@ -13,7 +13,8 @@ from typing import Any, cast
 
 import httptools
 
-from modelyard.gateway.http import ClientConnection, Head
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection
 
 logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from modelyard.base.errors import ServiceError
 from modelyard.domain.tracing import INTERNAL, SERVER, Event, Parent, Span, Value, write_parent
-from modelyard.gateway.http import Head
+from modelyard.gateway.heads import Head
 from modelyard.gateway.spans import Spans
 from modelyard.transport.frames import TracedAnswerMeta
 

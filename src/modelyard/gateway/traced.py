@@ -12,12 +12,14 @@ from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final
 from modelyard.domain.tracing import read_parent
-from modelyard.gateway.asked import STREAM, ask
-from modelyard.gateway.http import ClientConnection, Head
+from modelyard.gateway.asked import STREAM
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection, Exchange
 from modelyard.gateway.in_flight import Invocation, WorkerChannel, where
 from modelyard.gateway.invocations import Invocations, Invoke
 from modelyard.gateway.spans import Spans
 from modelyard.gateway.trace import Trace
+from modelyard.gateway.ways import Way, known_of
 from modelyard.transport import frames
 from modelyard.transport.channel import Listener
 
@@ -32,15 +34,14 @@ class Tracing:
         self._spans = spans
         self._invocations = invocations
 
-    def begin(self, head: Head, client: ClientConnection) -> Invoke:
+    def begin(self, head: Head, client: ClientConnection) -> Exchange:
         """The exchange of one invocation. One that is not sampled goes on with its caller's context, untouched."""
         spans, headers = self._spans, head.joined
         parent = read_parent(headers.get("traceparent", ""), headers.get("tracestate", ""))
         trace_id = parent.trace_id if parent is not None else spans.random.hex(32)
         if not spans.sampler.takes(trace_id, parent):
             return self._invocations.begin(head, client)
-        asked = head.memo or ask(head)
-        head.memo = asked
+        asked = known_of(head).asked
         route = _PLACE + ("invocations-response-stream" if asked.operation == STREAM else "invocations")  # fmt: skip
         trace = Trace(spans, trace_id, parent, head=head, route=route)
         return TracedInvoke(self._invocations, head, client, trace)
@@ -55,7 +56,7 @@ class TracedInvoke(Invoke):
         self._trace = trace  # The head alone may be refused, at once.
         super().__init__(shared, head, client)
 
-    def _accept(self, call: Call, body: bytes) -> Invocation:
+    def _accept(self, call: Call, body: bytes) -> tuple[Invocation, Way]:
         self._trace.describe(
             {
                 "aws.request_id": self._request_id,
@@ -66,15 +67,15 @@ class TracedInvoke(Invoke):
             },
             variant={"modelyard.endpoint": self._asked.name},
         )
-        invocation = super()._accept(call, body)
+        invocation, way = super()._accept(call, body)
         variant = {
             "modelyard.endpoint": self._asked.name,
-            "modelyard.variant": self._variant,
-            "modelyard.endpoint_config": self._config,
+            "modelyard.variant": way.variant.name,
+            "modelyard.endpoint_config": way.variant.config,
         }
         self._trace.describe({**variant}, variant={**variant})
         invocation.trace = self._trace
-        return invocation
+        return invocation, way
 
     def _finish(self, outcome: Final | ServiceError) -> None:
         super()._finish(outcome)

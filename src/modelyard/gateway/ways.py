@@ -10,9 +10,9 @@ import msgspec
 from modelyard.base.errors import ServiceError
 from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.routing import choose_variant
-from modelyard.gateway.asked import STREAM, Asked
+from modelyard.gateway.asked import STREAM, Asked, ask
 from modelyard.gateway.counters import CellKey
-from modelyard.gateway.http import Head
+from modelyard.gateway.heads import Head
 from modelyard.gateway.in_flight import VariantKey
 
 
@@ -35,6 +35,14 @@ class Known:
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         self.way: Way | None = None
+
+
+def known_of(head: Head) -> Known:
+    """Found out with the first of its requests."""
+    known: Known | None = head.memo
+    if known is None:
+        known = head.memo = Known(ask(head))
+    return known
 
 
 def only_way(endpoint: EndpointRoute, asked: Asked) -> Way | None:

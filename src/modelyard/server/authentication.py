@@ -7,8 +7,9 @@ import msgspec
 from modelyard.base.call import Principal
 from modelyard.base.clock import Clock
 from modelyard.base.settings import Home, Settings
+from modelyard.gateway.heads import CHANGING, Head
 from modelyard.store.published import Published
-from modelyard.wire import keys, sealed, sigv4
+from modelyard.wire import keys, repeated, sealed, sigv4
 from modelyard.wire.identify import scope_region
 
 
@@ -50,6 +51,7 @@ class Authentication:
         self._settings = settings
         self._anonymous = anonymous(settings)
         self._verifier = verifier
+        self._repeated = repeated.Repeated(verifier)
         self._hash_of = hash_of
 
     def check(  # noqa: PLR0913 - the parts of a request
@@ -84,3 +86,39 @@ class Authentication:
             payload_hash=actual,
         )
         return opened.principal, opened.region
+
+    def invocation(self, head: Head, body: bytes) -> Authenticated:
+        """``check`` of an invocation; what a client's requests have in common is read once."""
+        form = head.form
+        if form is not None and form.plan is not None:
+            plan: repeated.Plan = form.plan
+            principal = self._repeated.recognise(plan, head.joined, body)
+            if principal is not None:
+                return principal, plan.signer.region
+        found = self.check(
+            family="json",
+            service="sagemaker",
+            method=head.method,
+            target=head.target,
+            headers=head.headers,
+            joined=head.joined,
+            body=body,
+        )
+        if form is not None and self._settings.auth:
+            form.plan = self._plan(head)
+        return found
+
+    def _plan(self, head: Head) -> repeated.Plan | None:
+        opened = self._verifier.open_request(
+            family="json",
+            service="sagemaker",
+            raw_query=head.target.partition("?")[2],
+            headers=head.joined,
+        )
+        return repeated.make_plan(
+            opened,
+            method=head.method,
+            target=head.target,
+            headers=head.joined,
+            changing=CHANGING,
+        )

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import gc
-import hashlib
 import json
 import logging
 import os
@@ -35,7 +34,8 @@ from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import CellKey, Counters, Teller, Telling
 from modelyard.gateway.dispatcher import Dispatcher
-from modelyard.gateway.http import ClientConnection, Exchange, Gate, Head
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection, Exchange, Gate
 from modelyard.gateway.in_flight import WorkerChannel
 from modelyard.gateway.invocations import Invocations
 from modelyard.gateway.relay import Relay, Upstream
@@ -51,6 +51,7 @@ from modelyard.store.external_s3 import open_external
 from modelyard.store.object_info import parse_s3_uri
 from modelyard.store.objects import ObjectStore
 from modelyard.transport.channel import Channel, Listener
+from modelyard.wire.hashing import sha256_hex
 from modelyard.wire.identify import identify
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Gateway:
         self._start = start
         clock = SystemClock()
         limits = settings.limits
-        self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
+        self._authentication = Authentication(settings, make_verifier(home, clock), sha256_hex)
         self._anonymous = (anonymous(settings), settings.region)
         self._dispatcher = Dispatcher(
             channel=self._channel,
@@ -183,15 +184,7 @@ class Gateway:
                 )
             if "authorization" not in joined:
                 return self._anonymous
-        return self._authentication.check(
-            family="json",
-            service="sagemaker",
-            method=head.method,
-            target=head.target,
-            headers=head.headers,
-            joined=head.joined,
-            body=body,
-        )
+        return self._authentication.invocation(head, body)
 
     def _health(self) -> dict[str, object]:
         return {
@@ -376,10 +369,6 @@ def _allow(call: Call) -> None:
 
 def _no_audit(call: Call, error: ServiceError | None) -> None:
     """Invocations are data events, recorded only where asked for."""
-
-
-def _sha256(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -6,10 +6,11 @@ path and query, and a signature over either covers every byte that matters.
 """
 
 import hashlib
-import hmac
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
+
+from modelyard.wire.hashing import HmacSha256, sha256_hex
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_HASH = hashlib.sha256(b"").hexdigest()
@@ -56,11 +57,10 @@ def canonical_request(  # noqa: PLR0913 - the six parts of a canonical request
     return f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{payload_hash}"
 
 
-def sign(key: bytes, timestamp: str, scope: str, canonical: str) -> bytes:
+def sign(key: HmacSha256, timestamp: str, scope: str, canonical: str) -> bytes:
     """The 64 hexadecimal digits of a canonical request's signature."""
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    text = f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
-    return hmac.digest(key, text.encode(), "sha256").hex().encode()
+    text = f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256_hex(canonical.encode())}"
+    return key.hexdigest(text.encode()).encode()
 
 
 @lru_cache(maxsize=256)

@@ -175,7 +175,7 @@ class ChunkDecoder:
         opened = self._opened
         assert opened is not None
         text = f"{algorithm}\n{opened.timestamp}\n{opened.scope}\n{rest}"
-        expected = hmac.digest(opened.signing_key, text.encode(), "sha256").hex()
+        expected = opened.signing_key.hexdigest(text.encode())
         if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace")):
             raise wrong_signature("s3")
         self._previous = expected

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.base.call import Principal
+from modelyard.wire.hashing import HmacSha256
 
 DERIVED_LIMIT = 4096
 """Signing keys kept, one for each access key, date, region and service in use; the least recently used goes."""
@@ -53,13 +54,14 @@ class SigningKeys:
     """Derived keys by secret and scope. Deriving costs four HMACs, more than the verification itself."""
 
     def __init__(self) -> None:
-        self._derived: OrderedDict[tuple[str, str, str, str], bytes] = OrderedDict()
+        self._derived: OrderedDict[tuple[str, str, str, str], HmacSha256] = OrderedDict()
 
-    def get(self, secret: str, date: str, region: str, service: str) -> bytes:
+    def get(self, secret: str, date: str, region: str, service: str) -> HmacSha256:
+        """What signs with it."""
         scope = (secret, date, region, service)
         key = self._derived.get(scope)
         if key is None:
-            key = derive(secret, date, region, service)
+            key = HmacSha256(derive(secret, date, region, service))
             self._derived[scope] = key
             if len(self._derived) > DERIVED_LIMIT:
                 self._derived.popitem(last=False)

@@ -30,6 +30,7 @@ from modelyard.wire.canonical import (
     encoded,
     sign,
 )
+from modelyard.wire.hashing import HmacSha256
 from modelyard.wire.keys import KeyEntry, KeyTable, SigningKeys
 from modelyard.wire.refusals import Family as Family
 from modelyard.wire.refusals import family_of as family_of
@@ -72,7 +73,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     signer: Signer
     timestamp: str
     signature: str
-    signing_key: bytes
+    signing_key: HmacSha256
     presigned: bool
     declared_hash: str
     """``x-amz-content-sha256`` as sent; empty where absent."""
@@ -96,10 +97,10 @@ class Verifier:
     def __init__(
         self, *, keys: Callable[[], KeyTable], seal: Seal, now: Callable[[], float]
     ) -> None:
-        self._keys = keys
+        self.keys = keys
         self._seal = seal
-        self._now = now
-        self._derived = SigningKeys()
+        self.now = now
+        self.derived = SigningKeys()
 
     def open_request(
         self, *, family: Family, service: str, raw_query: str, headers: dict[str, str]
@@ -157,10 +158,10 @@ class Verifier:
             raise refusals.incomplete(family, str(error), presigned=True) from None
         timestamp, signature = values["Date"], values["Signature"]
         signed_at = _signed_at(family, signer, timestamp, presigned=True)
-        if self._now() > signed_at + expires:
+        if self.now() > signed_at + expires:
             text = f"Signature expired: {timestamp} with {expires} seconds is over."
             raise refusals.overdue(family, text)
-        if signed_at > self._now():
+        if signed_at > self.now():
             self._check_skew(family, timestamp, signed_at)
         token = values.get("Security-Token")
         return self._open(
@@ -189,13 +190,13 @@ class Verifier:
             signer=signer,
             timestamp=timestamp,
             signature=signature,
-            signing_key=self._derived.get(entry.secret, signer.date, signer.region, service),
+            signing_key=self.derived.get(entry.secret, signer.date, signer.region, service),
             presigned=presigned,
             declared_hash=headers.get("x-amz-content-sha256", ""),
         )
 
     def _check_skew(self, family: Family, timestamp: str, signed_at: float) -> None:
-        now = self._now()
+        now = self.now()
         skew = S3_SKEW_SECONDS if family == "s3" else SKEW_SECONDS
         if abs(now - signed_at) <= skew:
             return
@@ -210,7 +211,7 @@ class Verifier:
     def find_key(self, family: Family, key_id: str, token: str | None) -> KeyEntry:
         """The key of a long-lived id, or the one that a session token carries. Raises ``ServiceError`` (403)."""
         if token is None:
-            entry = self._keys().find(key_id)
+            entry = self.keys().find(key_id)
             if entry is None:
                 raise refusals.unknown_key(family)
             return entry
@@ -220,7 +221,7 @@ class Verifier:
             raise refusals.invalid_token(family) from None
         if session.access_key_id != key_id:
             raise refusals.invalid_token(family)
-        if session.expires_at <= self._now():
+        if session.expires_at <= self.now():
             raise refusals.session_expired(family)
         return session.entry
 
@@ -355,7 +356,7 @@ def _check_signed(
 
 def _signed_at(family: Family, signer: Signer, timestamp: str, *, presigned: bool) -> float:
     try:
-        signed_at = _epoch(timestamp)
+        signed_at = epoch(timestamp)
     except ValueError:
         text = f"Date must be in ISO-8601 'basic format'. Got {timestamp[:40]!r}."
         raise refusals.incomplete(family, text, presigned=presigned) from None
@@ -366,7 +367,8 @@ def _signed_at(family: Family, signer: Signer, timestamp: str, *, presigned: boo
 
 
 @lru_cache(maxsize=256)
-def _epoch(timestamp: str) -> float:
+def epoch(timestamp: str) -> float:
+    """Unix seconds of a signature's time stamp. Raises ``ValueError``."""
     if len(timestamp) != _TIMESTAMP_LENGTH or not timestamp.isascii():
         raise ValueError(timestamp)
     return datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from modelyard.base.settings import Limits
-from modelyard.gateway.http import KNOWN_HEADS, ClientConnection, Gate, Head
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import KNOWN_HEADS, ClientConnection, Gate
 
 
 class Wire:
@@ -103,7 +104,7 @@ def test_the_same_head_is_parsed_once_and_each_body_gets_its_own_answer() -> Non
 
 @pytest.mark.parametrize(
     "header",
-    ["Authorization: AWS4-HMAC-SHA256 x", "Expect: 100-continue", "Connection: keep-alive"],
+    ["Authorization: AWS4-HMAC-SHA256 x", "Expect: 100-continue", "Connection: keep-alive, te"],
 )
 def test_what_is_signed_or_negotiated_is_parsed_each_time(header: str) -> None:
     client = Client()

@@ -14,7 +14,8 @@ from modelyard.base.settings import Limits
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.gateway.counters import Counters
-from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection, Gate
 from modelyard.gateway.in_flight import Invocation
 from modelyard.gateway.invocations import Invocations, Invoke
 

@@ -13,7 +13,8 @@ from modelyard.domain.tracing import Sampler, Span, decode_told, read_parent
 from modelyard.gateway import spans as spans_module
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher
-from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection, Gate
 from modelyard.gateway.invocations import Invocations, Invoke
 from modelyard.gateway.spans import Spans
 from modelyard.gateway.traced import TracedChannel, Tracing

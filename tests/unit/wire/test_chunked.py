@@ -14,10 +14,11 @@ from modelyard.base.call import Principal
 from modelyard.base.errors import ServiceError
 from modelyard.wire import chunked, keys, sigv4
 from modelyard.wire.canonical import EMPTY_HASH
+from modelyard.wire.hashing import HmacSha256
 
 STAMP, SCOPE = "20130524T000000Z", "20130524/us-east-1/s3/aws4_request"
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-SIGNING_KEY = keys.derive(SECRET, "20130524", "us-east-1", "s3")
+DERIVED = keys.derive(SECRET, "20130524", "us-east-1", "s3")
 ROOT = Principal(kind="root", arn="arn:aws:iam::1:root", id="1", account="1")
 TRAILER = ("x-amz-checksum-crc32c", "sOO8/Q==")
 
@@ -37,7 +38,7 @@ def opened(seed: str) -> sigv4.Opened:
         signer=signer,
         timestamp=STAMP,
         signature=seed,
-        signing_key=SIGNING_KEY,
+        signing_key=HmacSha256(DERIVED),
         presigned=False,
         declared_hash=chunked.SIGNED,
     )
@@ -69,14 +70,14 @@ def encode(chunks: Sequence[bytes], *, trailers: Sequence[tuple[str, str]] | Non
     for chunk in (*chunks, b""):
         digest = hashlib.sha256(chunk).hexdigest()
         text = f"AWS4-HMAC-SHA256-PAYLOAD\n{STAMP}\n{SCOPE}\n{previous}\n{EMPTY_HASH}\n{digest}"
-        previous = hmac.digest(SIGNING_KEY, text.encode(), "sha256").hex()
+        previous = hmac.digest(DERIVED, text.encode(), "sha256").hex()
         parts.append(b"%x;chunk-signature=%s\r\n" % (len(chunk), previous.encode()))
         parts.append(chunk + b"\r\n" if chunk else b"")
     if trailers is not None:
         lines = "".join(f"{name}:{value}\n" for name, value in trailers)
         digest = hashlib.sha256(lines.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256-TRAILER\n{STAMP}\n{SCOPE}\n{previous}\n{digest}"
-        signature = hmac.digest(SIGNING_KEY, text.encode(), "sha256").hex()
+        signature = hmac.digest(DERIVED, text.encode(), "sha256").hex()
         parts.append(lines.replace("\n", "\r\n").encode())
         parts.append(f"x-amz-trailer-signature:{signature}\r\n".encode())
     return b"".join(parts) + b"\r\n"

@@ -1,6 +1,7 @@
 """Session tokens and the keys of long-lived ones."""
 
 import base64
+import hmac
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -100,5 +101,7 @@ def test_signing_keys_in_use_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "derive", counted)
     cache = keys.SigningKeys()
     for region in ("a", "b", "a", "c", "a", "b"):
-        assert cache.get("s", "20200101", region, "iam") == original("s", "20200101", region, "iam")
+        key = original("s", "20200101", region, "iam")
+        signed = cache.get("s", "20200101", region, "iam").hexdigest(b"text")
+        assert signed == hmac.digest(key, b"text", "sha256").hex()
     assert derived == ["a", "b", "c", "b"]
