@@ -99,30 +99,63 @@ def test_a_serverless_endpoint_shows_its_configuration(sleepy: Platform) -> None
     assert variant["CurrentInstanceCount"] == 0
 
 
-def test_more_than_max_concurrency_is_throttled(sleepy: Platform, booster: Any) -> None:
-    """Many at once, to an endpoint that sleeps: some wait, all others are refused at once, and nobody is lost."""
-    fall_asleep(sleepy, "serverless")
-    runtime = sleepy._session.create_client(
+def impatient(platform: Platform) -> Any:
+    """A client that asks once, on many connections."""
+    return platform._session.create_client(
         "sagemaker-runtime",
-        endpoint_url=sleepy.url,
-        region_name=sleepy.region,
-        aws_access_key_id=sleepy.credentials.access_key_id,
-        aws_secret_access_key=sleepy.credentials.secret_access_key,
+        endpoint_url=platform.url,
+        region_name=platform.region,
+        aws_access_key_id=platform.credentials.access_key_id,
+        aws_secret_access_key=platform.credentials.secret_access_key,
         config=Config(retries={"total_max_attempts": 1}, max_pool_connections=64),
     )
 
-    def one(_: int) -> str:
-        try:
-            return str(invoke(runtime, "serverless", rows(booster)))
-        except ClientError as error:
-            code: str = error.response["Error"]["Code"]
-            return code
 
+def outcome(runtime: Any, name: str, booster: Any) -> str:
+    """The number of predictions, or the error's code."""
+    try:
+        return str(invoke(runtime, name, rows(booster)))
+    except ClientError as error:
+        code: str = error.response["Error"]["Code"]
+        return code
+
+
+def test_more_than_max_concurrency_is_throttled(sleepy: Platform, booster: Any) -> None:
+    """Many at once, to an endpoint that sleeps: some wait, all others are refused at once, and nobody is lost."""
+    fall_asleep(sleepy, "serverless")
+    runtime = impatient(sleepy)
     with ThreadPoolExecutor(32) as callers:
-        found = list(callers.map(one, range(32)))
+        found = list(callers.map(lambda _: outcome(runtime, "serverless", booster), range(32)))
     answered = found.count(str(len(booster.rows)))
     assert answered >= CONCURRENCY
     assert found.count("ThrottlingException") == 32 - answered > 0
+
+
+def test_an_endpoint_with_too_many_callers_takes_nothing_from_another(
+    sleepy: Platform, booster: Any
+) -> None:
+    """One is asked by so many that some are refused, all the time that the other is asked, of which none is."""
+    hot, calm = impatient(sleepy), impatient(sleepy)
+    ending = threading.Event()
+    begun = threading.Barrier(16 + 1, timeout=WAIT_SECONDS)
+
+    def ask_on(_: int) -> list[str]:
+        found = [outcome(hot, "serverless", booster)]
+        begun.wait()
+        while not ending.is_set():
+            found.append(outcome(hot, "serverless", booster))
+        return found
+
+    with ThreadPoolExecutor(16) as callers:
+        asking = callers.map(ask_on, range(16))
+        begun.wait()
+        try:
+            found = [outcome(calm, "tagged", booster) for _ in range(30)]
+        finally:
+            ending.set()
+        of_hot = [one for own in asking for one in own]
+    assert found == [str(len(booster.rows))] * 30
+    assert set(of_hot) == {str(len(booster.rows)), "ThrottlingException"}
 
 
 def test_a_killed_control_wakes_what_sleeps_when_it_is_back(sleepy: Platform, booster: Any) -> None:

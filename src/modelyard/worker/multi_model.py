@@ -7,6 +7,7 @@ from a shelf (``domain.shelf``); one that is not there is reported as absent, an
 import ctypes
 import gc
 import os
+import signal
 import tempfile
 import traceback
 from collections import OrderedDict
@@ -25,6 +26,8 @@ BUDGET_SHARE = 0.8
 """Of the instance's memory; the rest is the worker's own and for what requests need."""
 BUDGET_BYTES = 2 << 30
 """Where the instance type sets no limit."""
+LOAD_SECONDS = 360.0
+"""AWS's limit for the loading of one model; a load that hangs would keep all others from their requests for ever."""
 
 
 class Predicts(Protocol):
@@ -108,19 +111,28 @@ class MultiModelPredictor:
         self._make_room(self._budget - least)
         before = self._resident()
         try:
-            predictor = self._load(name, path)
+            predictor = self._watched_load(name, path)
         except MemoryError:
             if not self._models:
                 raise
             self._make_room(0)
             before = self._resident()
-            predictor = self._load(name, path)
+            predictor = self._watched_load(name, path)
         size = max(self._resident() - before, least)
         # It is larger than its artifact: others make room for it, but it is not unloaded unused.
         self._make_room(self._budget - size)
         held = self._models[name] = _Held(predictor, size)
         print(f"loaded {name}: {size} bytes, {len(self._models)} models", flush=True)  # noqa: T201 - the container's log
         return held
+
+    def _watched_load(self, name: str, path: Path) -> Predicts:
+        """A load that hangs, in Python or in C, is ended by the kernel's timer, and the worker with it."""
+        print(f"loading {name}", flush=True)  # noqa: T201 - the container's log; the last words of a worker that hangs
+        signal.setitimer(signal.ITIMER_REAL, LOAD_SECONDS)
+        try:
+            return self._load(name, path)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _make_room(self, left: int) -> None:
         """Unload until the models that stay take at most ``left`` bytes."""

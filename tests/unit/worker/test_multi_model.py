@@ -1,5 +1,8 @@
 """Many models in one worker: who is loaded, who goes, and what each caller is told."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from modelyard.domain.shelf import place_of
 from modelyard.frameworks.model import LoadError
-from modelyard.worker.multi_model import MultiModelPredictor
+from modelyard.worker.multi_model import LOAD_SECONDS, MultiModelPredictor
 from modelyard.worker.predictor import Answer, Request
 
 SIZES = {"small": 10, "middle": 40, "large": 60, "huge": 500, "broken": 5, "bug": 5}
@@ -115,6 +118,36 @@ def test_a_model_that_is_not_on_the_shelf_is_told_as_absent_until_it_is(shelf: P
     assert (answer.status, answer.is_own_status) == (404, False)
     (shelf / place_of("small")).write_bytes(b"x")
     assert machine.ask("small") == [(200, "small:0")]
+
+
+def test_a_load_is_bounded_in_time_and_a_predict_is_not_bounded_by_it(shelf: Path) -> None:
+    left: list[float] = []
+
+    def load(name: str, path: Path) -> Named:
+        left.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        raise LoadError("no model in it")
+
+    predictor = MultiModelPredictor(shelf, load, budget_bytes=100, resident=lambda: 0)
+    predictor.answer([Request(b"", "text/csv", "", "", "small")])
+    assert 0 < left[0] <= LOAD_SECONDS
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_a_load_that_hangs_ends_the_worker_which_has_said_what_it_was_loading(shelf: Path) -> None:
+    program = f"""
+import time
+from pathlib import Path
+from modelyard.worker import multi_model
+from modelyard.worker.predictor import Request
+multi_model.LOAD_SECONDS = 0.05
+predictor = multi_model.MultiModelPredictor(
+    Path({str(shelf)!r}), lambda *_: time.sleep(60), budget_bytes=100, resident=lambda: 0
+)
+predictor.answer([Request(b"", "text/csv", "", "", "small")])
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50)
+    assert ended.returncode == -signal.SIGALRM
+    assert ended.stdout == b"loading small\n"
 
 
 def test_nothing_stays_loaded_where_the_cache_is_disabled(shelf: Path) -> None:

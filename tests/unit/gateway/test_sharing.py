@@ -1,0 +1,130 @@
+"""What one endpoint's callers take is never another's: queues, replicas, deadlines."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from modelyard.base.errors import ServiceError
+from modelyard.domain.chain import Final
+from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
+from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.in_flight import Invocation
+from modelyard.transport import frames
+from modelyard.transport.channel import Listener
+
+QUEUE = 5
+Sent = tuple[object, int, bytes]
+"""Invocation, remaining milliseconds, body."""
+
+
+@dataclass
+class Worker:
+    """Greets at once, and answers when it is told to."""
+
+    listener: Listener
+    sent: list[Sent] = field(default_factory=list)
+    is_ready: bool = False
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.sent)
+
+    def connect(self) -> None:
+        self.is_ready = True
+
+    def close(self) -> None: ...
+
+    def send(self, tag: object, remaining_ms: int, flags: int, meta: bytes, body: bytes) -> int:
+        self.sent.append((tag, remaining_ms, body))
+        return len(self.sent)
+
+    def cancel(self, request_id: int) -> None: ...
+    def credit(self, request_id: int, taken: int) -> None: ...
+
+    def answer(self) -> None:
+        tag, _, body = self.sent.pop(0)
+        meta = frames.encode_meta(frames.AnswerMeta("text/plain"))
+        self.listener.answered(tag, frames.Frame(frames.ANSWER, 0, 1, 200, meta, body))
+
+
+class Bench:
+    """Endpoints ``hot`` with one replica and ``calm`` with two."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.workers: dict[str, Worker] = {}
+        self.outcomes: list[tuple[str, Final | ServiceError]] = []
+        self.dispatcher = Dispatcher(
+            channel=self.channel, now=lambda: self.now, queue_limit=QUEUE, wait_seconds=10.0
+        )
+        self.dispatcher.update((endpoint("hot", "h"), endpoint("calm", "c1", "c2")))
+
+    def channel(self, address: str, listener: Listener) -> Worker:
+        return self.workers.setdefault(address, Worker(listener))
+
+    def ask(self, name: str, *, seconds: float = 60.0) -> Invocation:
+        invocation = Invocation(
+            body=name.encode(),
+            meta=frames.RequestMeta(content_type="text/csv"),
+            deadline=self.now + seconds,
+            finish=lambda outcome: self.outcomes.append((name, outcome)),
+        )
+        self.dispatcher.submit(("1", "r", name, "v", 1), invocation)
+        return invocation
+
+
+def endpoint(name: str, *replicas: str) -> EndpointRoute:
+    routes = tuple(
+        ReplicaRoute(id=one, workers=(WorkerRoute(id=one, container="a", address=one),))
+        for one in replicas
+    )
+    variant = VariantRoute(name="v", weight=1.0, replicas=routes, fleet=1)
+    return EndpointRoute(name=name, arn="a", account="1", region="r", variants=(variant,))
+
+
+def test_a_full_endpoint_refuses_its_own_callers_at_once_and_no_others() -> None:
+    bench = Bench()
+    for _ in range(QUEUE):
+        bench.ask("hot")
+    for _ in range(100):
+        with pytest.raises(ServiceError, match="Rate exceeded") as refused:
+            bench.ask("hot")
+        assert (refused.value.code, refused.value.status) == ("ThrottlingException", 429)
+    bench.ask("calm")
+    assert len(bench.workers["h"].sent) == QUEUE
+    (asked,) = [bench.workers[name] for name in ("c1", "c2") if bench.workers[name].sent]
+    asked.answer()
+    assert [name for name, _ in bench.outcomes] == ["calm"]
+    bench.workers["h"].answer()
+    bench.ask("hot")
+    assert len(bench.workers["h"].sent) == QUEUE
+
+
+def test_the_replica_with_the_fewest_requests_in_flight_is_asked() -> None:
+    bench = Bench()
+    for _ in range(4):
+        bench.ask("calm")
+    first, second = bench.workers["c1"], bench.workers["c2"]
+    assert (len(first.sent), len(second.sent)) == (2, 2)
+    second.answer()
+    second.answer()
+    bench.ask("calm")
+    bench.ask("calm")
+    assert (len(first.sent), len(second.sent)) == (2, 2)
+
+
+def test_a_worker_is_told_how_much_time_the_caller_has_left() -> None:
+    bench = Bench()
+    bench.ask("calm", seconds=7.5)
+    (sent,) = bench.workers["c1"].sent + bench.workers["c2"].sent
+    assert sent[1] == 7_500
+
+
+def test_who_waits_in_vain_is_told_in_time_and_leaves_its_place() -> None:
+    bench = Bench()
+    for _ in range(QUEUE):
+        bench.ask("hot", seconds=1.0)
+    bench.now = 1.0
+    bench.dispatcher.tick()
+    assert len(bench.outcomes) == QUEUE
+    assert bench.dispatcher.in_flight == 0

@@ -1,0 +1,115 @@
+"""Clients that take their time: who is cut off, after how long, and who is not."""
+
+from typing import Any
+
+from modelyard.base.settings import Limits
+from modelyard.gateway.http import ClientConnection, Gate, Head
+
+LIMITS = Limits(header_seconds=20.0, idle_seconds=120.0)
+HEAD = b"POST /endpoints/e/invocations HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
+
+
+class Wire:
+    def __init__(self) -> None:
+        self.written = b""
+        self.is_closed = False
+
+    def get_extra_info(self, name: str) -> Any:
+        return ("127.0.0.1", 9)
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class Exchange:
+    """Answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.is_complete = self.is_gone = False
+
+    def body(self, data: bytes) -> None: ...
+
+    def complete(self) -> None:
+        self.is_complete = True
+
+    def whole(self, data: bytes) -> None:
+        self.complete()
+
+    def client_gone(self) -> None:
+        self.is_gone = True
+
+    def client_paused(self, paused: bool) -> None: ...
+
+
+class Client:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.exchanges: list[Exchange] = []
+        self.wire = Wire()
+        self.gate = Gate(LIMITS, self.handle, lambda: self.now)
+        self.gate.tick()
+        self.connection = ClientConnection(self.gate)
+        self.connection.connection_made(self.wire)  # type: ignore[arg-type]
+
+    def handle(self, head: Head, client: ClientConnection) -> Exchange:
+        self.exchanges.append(Exchange())
+        return self.exchanges[-1]
+
+    def send(self, data: bytes) -> None:
+        self.connection.data_received(data)
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(int(seconds)):
+            self.now += 1.0
+            self.gate.tick()
+
+
+def test_a_head_that_comes_byte_by_byte_has_to_be_whole_in_time() -> None:
+    client = Client()
+    for byte in HEAD[:20]:
+        client.send(bytes([byte]))
+        client.wait(1)
+    assert not client.wire.is_closed
+    client.send(HEAD[20:21])
+    client.wait(1)
+    assert client.wire.is_closed
+    assert client.wire.written.startswith(b"HTTP/1.1 408 ")
+    assert not client.exchanges
+
+
+def test_a_body_that_stops_is_given_up_and_what_it_was_for_is_told() -> None:
+    client = Client()
+    client.send(HEAD + b"12")
+    client.wait(20)
+    assert not client.wire.is_closed
+    client.wait(1)
+    assert client.wire.is_closed
+    assert client.wire.written.startswith(b"HTTP/1.1 408 ")
+    assert client.exchanges[0].is_gone
+
+
+def test_a_connection_on_which_nothing_comes_is_closed_without_a_word() -> None:
+    client = Client()
+    client.wait(120)
+    assert not client.wire.is_closed
+    client.wait(2)
+    assert client.wire.is_closed
+    assert client.wire.written == b""
+
+
+def test_a_client_that_waits_for_its_answer_is_not_slow() -> None:
+    client = Client()
+    client.send(HEAD + b"1234")
+    assert client.exchanges[0].is_complete
+    client.wait(1_000)
+    assert not client.wire.is_closed
+    assert not client.exchanges[0].is_gone
