@@ -202,6 +202,18 @@ async def test_a_kind_is_listed_by_name(store: Clearable) -> None:
     assert list(store.list("endpoint")) == []
 
 
+async def test_the_versions_of_a_kind_are_those_of_its_list(store: Clearable) -> None:
+    for name in ("b", "a", "c"):
+        await create(store, name)
+    await store.write(Create(key=key("other", kind="endpoint"), spec={}))
+    await store.write(Delete(key=key("c")), Create(key=key("a", region="r2"), spec={}))
+    (first, *_) = store.list("model")
+    await store.write(Update(key=first.key, version=first.version, status={"s": 1}))
+    versions = store.versions("model")
+    assert versions == {one.key: one.version for one in store.list("model")}
+    assert len(versions) == 3
+
+
 async def test_those_of_a_kind_whose_names_begin_alike_are_listed(store: Clearable) -> None:
     names = ["B/1", "B/1/a", "B/1/b", "B/10", "B/2/a", "b/1/c", "C", "B/1/é"]
     await store.write(*(Create(key=key(name), spec={}) for name in names))

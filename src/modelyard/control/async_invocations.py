@@ -17,8 +17,9 @@ from modelyard.base.errors import ServiceError
 from modelyard.domain.async_messages import message
 from modelyard.domain.metrics import Summary
 from modelyard.store.async_queue import AsyncQueue, Outcome, Queued
+from modelyard.store.digests import Digests
 from modelyard.store.metrics import Datum, Metric, MetricsNotKept, MetricStore
-from modelyard.store.resources import Key, ResourceStore
+from modelyard.store.resources import Key, Resource, ResourceStore
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
@@ -91,6 +92,7 @@ class AsyncInvoker:
         clock: Clock,
     ) -> None:
         self._store = store
+        self._is_async = Digests(store, "endpoint", _is_async)
         self._queue = queue
         self._plane = plane
         self._objects = outside.objects
@@ -307,10 +309,9 @@ class AsyncInvoker:
             for one in await asyncio.to_thread(self._queue.backlogs)
         }
         data: list[Datum] = []
-        for endpoint in self._store.list("endpoint"):
-            if not endpoint.spec["config"].get("AsyncInferenceConfig"):
+        for key, is_async in self._is_async.all().items():
+            if not is_async:
                 continue
-            key = endpoint.key
             backlog = sizes.get((key.account, key.region, key.name))
             size = backlog.size if backlog else 0
             instances = self._plane.instances(key.account, key.region, key.name)
@@ -344,6 +345,10 @@ class AsyncInvoker:
             await asyncio.to_thread(self._metrics.put, data, now=self._clock.now())
         except MetricsNotKept as error:
             logger.warning("measurements are dropped: %s", error)
+
+
+def _is_async(endpoint: Resource) -> bool:
+    return bool(endpoint.spec["config"].get("AsyncInferenceConfig"))
 
 
 def _data(

@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.base.clock import Clock
@@ -24,12 +25,40 @@ from modelyard.control.text_training import is_trained, process_id
 from modelyard.control.transform_jobs import job_folder, job_memory, process_ids
 from modelyard.domain.fleet import Fleet
 from modelyard.runtimes.runtime import ProcessState
-from modelyard.store.resources import Key, ResourceStore
+from modelyard.store.digests import Digests
+from modelyard.store.resources import Key, Resource, ResourceStore
 
 PERIOD_SECONDS = 60.0
 _MIN_AGE_SECONDS = 600.0
 _TRASH = ".trash-"
 _ENDED = (ProcessState.DEAD, ProcessState.FAILED, ProcessState.SUCCEEDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Needs:
+    """What must stay because of one resource: processes by id, artifacts by content key, journals' folders."""
+
+    processes: frozenset[str]
+    artifacts: frozenset[str]
+    journals: frozenset[Path] = frozenset()
+
+
+def _of_endpoint(endpoint: Resource) -> _Needs:
+    memory = endpoint_memory(endpoint)
+    return _Needs(
+        processes=frozenset(worker_ids(memory)),
+        artifacts=_artifacts(memory.serving) | _artifacts(memory.target),
+    )
+
+
+def _artifacts(fleet: Fleet | None) -> frozenset[str]:
+    return frozenset(
+        data.key
+        for variant in (fleet.variants if fleet is not None else ())
+        for container in variant.containers
+        for data in (container.data, container.code)
+        if data.key
+    )
 
 
 class GarbageCollector:
@@ -46,6 +75,8 @@ class GarbageCollector:
         limits: Limits,
     ) -> None:
         self._store = store
+        self._endpoints = Digests(store, "endpoint", _of_endpoint)
+        self._jobs = Digests(store, "transform-job", self._of_job)
         self._processes = processes
         self._routes = routes
         self._clock = clock
@@ -63,13 +94,11 @@ class GarbageCollector:
         """And the routes of endpoints that exist no more."""
         # Read after the listing: whatever is started is saved in a status before.
         known = dict(await self._processes.current())
-        endpoints = self._store.list("endpoint")
-        await self._routes.retain([endpoint.key for endpoint in endpoints])
+        endpoints = self._endpoints.all()
+        await self._routes.retain(endpoints.keys())
         wanted: set[str] = set()
-        for endpoint in endpoints:
-            wanted |= worker_ids(endpoint_memory(endpoint))
-        for job in self._store.list("transform-job"):
-            wanted |= process_ids(job_memory(job), fleet_owner(job))
+        for needs in (*endpoints.values(), *self._jobs.all().values()):
+            wanted |= needs.processes
         wanted |= {process_id(one) for kind in TRAINED for one in self._store.list(kind)}
         wanted |= {build_id(one) for one in self._store.list(BOT_BUILD)}
         for process in known.values():
@@ -104,26 +133,20 @@ class GarbageCollector:
 
     def _used(self) -> tuple[tuple[str, ...], set[Path]]:
         """Content keys and journal folders that resources name."""
-        fleets: list[Fleet | None] = []
-        journals = set()
-        for endpoint in self._store.list("endpoint"):
-            memory = endpoint_memory(endpoint)
-            fleets += [memory.serving, memory.target]
-        for job in self._store.list("transform-job"):
-            remembered = job_memory(job)
-            fleets.append(remembered.fleet)
-            if not remembered.outcome:
-                journals.add(job_folder(self._home, job))
-        keys = {
-            data.key
-            for fleet in fleets
-            if fleet is not None
-            for variant in fleet.variants
-            for container in variant.containers
-            for data in (container.data, container.code)
-            if data.key
-        }
-        return tuple(keys), journals
+        artifacts: set[str] = set()
+        journals: set[Path] = set()
+        for needs in (*self._endpoints.all().values(), *self._jobs.all().values()):
+            artifacts |= needs.artifacts
+            journals |= needs.journals
+        return tuple(artifacts), journals
+
+    def _of_job(self, job: Resource) -> "_Needs":
+        memory = job_memory(job)
+        return _Needs(
+            processes=frozenset(process_ids(memory, fleet_owner(job))),
+            artifacts=_artifacts(memory.fleet),
+            journals=frozenset() if memory.outcome else frozenset({job_folder(self._home, job)}),
+        )
 
     def _trashed(self, folder: Path) -> Iterator[Path]:
         newest = max(

@@ -76,8 +76,8 @@ class Loop:
 
     def _add_all(self) -> None:
         for kind in self._reconcilers:
-            for resource in self._store.list(kind):
-                self._queue.add(resource.key, Urgency.ROUTINE)
+            for key in self._store.versions(kind):
+                self._queue.add(key, Urgency.ROUTINE)
         if GARBAGE.kind in self._reconcilers:
             self._queue.add(GARBAGE, Urgency.ROUTINE)
 

@@ -4,7 +4,7 @@ The interface; ``sqlite.py`` implements it. Reads are immediate and see all that
 over all changes of one call, conditional on versions, and durable when the call returns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -89,6 +89,9 @@ class ResourceStore(Protocol):
 
     def get(self, key: Key) -> Resource | None:
         """The resource, or None."""
+
+    def versions(self, kind: str) -> Mapping[Key, int]:
+        """The version of each of a kind, of all accounts and regions: what ``list`` has, without reading it."""
 
     def list(
         self,

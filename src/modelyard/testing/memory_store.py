@@ -1,7 +1,7 @@
 """A resource store in memory: a fake that keeps state, and passes the conformance suite of the real one."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -37,6 +37,10 @@ class MemoryResourceStore:
         """The resource, or None."""
         found = self._table.get(self._identity(key))
         return _copy(found) if found is not None and found.key == key else None
+
+    def versions(self, kind: str) -> Mapping[Key, int]:
+        """The version of each of a kind, of all accounts and regions."""
+        return {one.key: one.version for one in self._table.values() if one.key.kind == kind}
 
     def list(
         self,

@@ -6,6 +6,7 @@ weights that the fleet in service was asked for since then. ``trials`` are the c
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from modelyard.base.call import Call
 from modelyard.base.clock import Clock
@@ -31,10 +32,10 @@ from modelyard.services.sagemaker.resources import (
     list_page,
     list_query,
     missing,
-    resources_of,
 )
 from modelyard.services.sagemaker.rollout_trials import Read, Updated, read_documents, trials_of
 from modelyard.services.sagemaker.serverless import is_serverless
+from modelyard.store.digests import Digests
 from modelyard.store.resources import Create, Json, Key, Resource, ResourceStore, Update
 
 KIND = "endpoint"
@@ -102,6 +103,7 @@ class Endpoints:
     ) -> None:
         self._read = read or _unreadable
         self._store = store
+        self._listed = Digests(store, KIND, _listed)
         self._clock = clock
         self._alarm_exists = alarm_exists
 
@@ -192,8 +194,13 @@ class Endpoints:
             last_modified_time_after=last_modified_time_after,
             status_equals=status_equals,
         )
+        found = {
+            key.name: resource
+            for key, resource in self._listed.all().items()
+            if (key.account, key.region) == (call.account, call.region)
+        }
         return list_page(
-            resources_of(self._store, call, KIND),
+            found,
             query,
             summaries="Endpoints",
             summarise=_summary,
@@ -375,6 +382,16 @@ def _status(resource: Resource) -> str:
 def _modified(resource: Resource) -> float:
     modified: float = resource.status.get("last_modified", resource.created_at)
     return modified
+
+
+def _listed(resource: Resource) -> Resource:
+    """As much of it as a list shows."""
+    status: Json = {
+        name: resource.status[name]
+        for name in ("EndpointStatus", "last_modified")
+        if name in resource.status
+    }
+    return replace(resource, spec={}, status=status)
 
 
 def _summary(resource: Resource) -> Json:
