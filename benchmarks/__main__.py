@@ -19,6 +19,7 @@ from benchmarks import ai_services, environments, instructions, overload, result
 from benchmarks import batch as batch_systems
 from benchmarks import endpoints as many_endpoints
 from benchmarks import failover as losses
+from benchmarks import idle as idling
 from benchmarks import soak as soaking
 from benchmarks.load import measure
 from benchmarks.models import load_case
@@ -203,6 +204,24 @@ def endpoints(
     console.print(table)
     output.mkdir(parents=True, exist_ok=True)
     (output / "endpoints.json").write_text(json.dumps(asdict(found), indent=2))
+
+
+@app.command()
+def idle(
+    seconds: Annotated[float, typer.Option(help="That are watched.")] = 60.0,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
+) -> None:
+    """A platform on which nothing happens: memory, CPU and wake-ups by process."""
+    found = idling.measure(seconds)
+    table = Table("process", "memory", "CPU", "wakes/s")
+    for one in found:
+        cpu, wakes = f"{one.cpu_percent:.2f} %", f"{one.wakes_per_second:.1f}"
+        table.add_row(one.name, f"{one.memory_mib:.1f} MiB", cpu, wakes)
+    memory, cpu = sum(one.memory_mib for one in found), sum(one.cpu_percent for one in found)
+    table.add_row("together", f"{memory:.1f} MiB", f"{cpu:.2f} %", "")
+    console.print(table)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "idle.json").write_text(json.dumps([asdict(one) for one in found], indent=2))
 
 
 @app.command(name="overload")

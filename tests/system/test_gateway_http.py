@@ -16,6 +16,7 @@ HEALTH = b"GET /_modelyard/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 NOWHERE = (
     b"POST /endpoints/nowhere/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n"
 )
+CHUNKED = NOWHERE + b"Transfer-Encoding: chunked\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,33 @@ def test_a_chunked_body_over_the_limit_is_refused_while_it_comes(open_platform: 
         b"GET /_modelyard/health HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
         b"GET /_modelyard/health HTTP/1.1\rHost: a\r\r",
         b"GET /_modelyard/health\r\n\r\n",
+        NOWHERE.replace(b"\r\n", b"\n") + b"Content-Length: 3\n\n1,2",
+        NOWHERE + b"X-A: b\nContent-Length: 3\r\n\r\n1,2",
+        NOWHERE + b"Content-Length: 3\r\n\n1,2",
+        NOWHERE + b"X-A: b\0\r\nContent-Length: 3\r\n\r\n1,2",
+        NOWHERE + b"X-A: b\rX-B: c\r\nContent-Length: 3\r\n\r\n1,2",
+        NOWHERE + b": b\r\nContent-Length: 3\r\n\r\n1,2",
+        NOWHERE + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\n1,2",
+        NOWHERE + b"Content-Length: 0x3\r\n\r\n1,2",
+        NOWHERE + b"Content-Length: 1_0\r\n\r\n1234567890",
+        NOWHERE + b"Content-Length:\r\n\r\n",
+        NOWHERE + b"Content-Length: 18446744073709551619\r\n\r\n1,2",
+        CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n0\r\n\r\n",
+        CHUNKED + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        NOWHERE + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        NOWHERE + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+        NOWHERE + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
+        NOWHERE + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        CHUNKED + b"\r\n3\n1,2\n0\n\n",
+        CHUNKED + b"\r\n3;a=b\n1,2\r\n0\r\n\r\n",
+        CHUNKED + b"\r\n0x3\r\n1,2\r\n0\r\n\r\n",
+        CHUNKED + b"\r\n3 \r\n1,2\r\n0\r\n\r\n",
+        CHUNKED + b"\r\n-3\r\n1,2\r\n0\r\n\r\n",
+        CHUNKED + b"\r\nfffffffffffffffff3\r\n1,2\r\n0\r\n\r\n",
+        CHUNKED + b"\r\n3\r\n1,2X\r\n0\r\n\r\n",
+        CHUNKED + b"\r\n3\r\n1,2\r\n0\r\nContent-Length: 50\r\n\r\n",
+        b"GET /_modelyard/health HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n",
+        b"GET /_modelyard/health x HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
@@ -131,6 +159,25 @@ def test_what_could_be_read_in_two_ways_is_refused_and_ends_the_connection(
         "nothing behind a refused request is served"
     )
     assert b" 200 " not in answer.split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        CHUNKED + b"\r\n3;a=b;c\r\n1,2\r\n0\r\n\r\n",
+        CHUNKED + b"\r\n3\r\n1,2\r\n0\r\nX-Checksum: a\r\nHost: evil\r\n\r\n",
+        b"\r\n" + NOWHERE + b"Content-Length: 3\r\n\r\n1,2",
+    ],
+    ids=["a chunk's extension", "trailers", "an empty line in front"],
+)
+def test_what_http_lets_pass_means_nothing_and_the_connection_goes_on(
+    open_platform: Platform, request_bytes: bytes
+) -> None:
+    with _connection(open_platform) as connection:
+        connection.sendall(request_bytes + HEALTH)
+        (status, body), (following, _) = _answers(connection, 2)
+    assert (status, following) == (400, 200)
+    assert "Endpoint nowhere of account" in json.loads(body)["message"]
 
 
 def test_headers_over_the_limit_are_refused(open_platform: Platform) -> None:

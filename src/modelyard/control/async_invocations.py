@@ -23,6 +23,8 @@ from modelyard.store.resources import Key, Resource, ResourceStore
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
+IDLE_SECONDS = 2.5
+"""Between two looks while there is nothing to do."""
 GAUGE_SECONDS = 10.0
 CONCURRENT_DEFAULT = 4
 DELIVERIES_MAX = 16
@@ -123,7 +125,7 @@ class AsyncInvoker:
                     await self._clock.sleep(rest)
                 self._wanted.clear()
                 try:
-                    await self._look()
+                    is_busy = await self._look()
                     await self._tell_gauges()
                 except sqlite3.OperationalError as error:
                     self._fail(error)
@@ -131,7 +133,8 @@ class AsyncInvoker:
                 if not self._in_hand:
                     self._recover()
                 try:
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    # Whatever is new comes through this process, which wakes it.
+                    async with asyncio.timeout(LOOK_SECONDS if is_busy else IDLE_SECONDS):
                         await self._wanted.wait()
                 except TimeoutError:
                     continue
@@ -158,14 +161,15 @@ class AsyncInvoker:
             logger.warning("the queue of asynchronous invocations works again")
             self._trouble, self._hold = "", 0.0
 
-    async def _look(self) -> None:
-        """Take in hand what may be."""
+    async def _look(self) -> bool:
+        """Take in hand what may be; whether there is anything that may have to be looked at again."""
         decided = await asyncio.to_thread(
             self._queue.decided, besides=tuple(self._in_hand), most=DELIVERIES_MAX
         )
         for queued, outcome in decided:
             self._begin(queued, self._deliver(queued, outcome))
-        for backlog in await asyncio.to_thread(self._queue.backlogs):
+        backlogs = await asyncio.to_thread(self._queue.backlogs)
+        for backlog in backlogs:
             key = Key(
                 kind="endpoint",
                 account=backlog.account,
@@ -188,6 +192,7 @@ class AsyncInvoker:
                 elif room > 0:
                     room -= 1
                     self._begin(queued, self._execute(queued))
+        return bool(decided or backlogs or self._in_hand)
 
     def _room(self, key: Key) -> int:
         endpoint = self._store.get(key)

@@ -1,7 +1,7 @@
 """How control asks workers: the gateway's own dispatcher, for the endpoints that no gateway invokes for it."""
 
 import asyncio
-import itertools
+import contextlib
 from collections.abc import Callable
 
 from modelyard.base.clock import Clock
@@ -18,8 +18,8 @@ from modelyard.transport.channel import Channel, Listener
 from modelyard.transport.frames import RequestMeta
 
 TICK_SECONDS = 0.1
-IDLE_TICKS = 10
-"""While nothing is asked, a new table is looked for once in so many; a question looks by itself."""
+IDLE_SECONDS = 2.0
+"""While nothing is asked, a new table is looked for so often; a question looks by itself."""
 FRAME_MARGIN = 1 << 20
 
 
@@ -44,6 +44,7 @@ class Replicas:
             queue_limit=limits.replica_queue,
             wait_seconds=limits.replica_wait_seconds,
         )
+        self._asked = asyncio.Event()
         self._routes = Routes(home, self._dispatcher, own=own)
         self.find = self._routes.find
 
@@ -57,16 +58,20 @@ class Replicas:
         variant = choose_variant(route, target="", draw=self._random.uniform())
         key = (route.account, route.region, route.name, variant.name, variant.fleet)
         deadline = self._clock.monotonic() + seconds
+        self._asked.set()
         outcome = await ask(self._dispatcher, key, meta=meta, body=body, deadline=deadline)
         return variant.name, outcome
 
     async def run(self) -> None:
         """End what is past its deadline, for ever. A table is decoded whole: seldom, while nobody waits for it."""
-        for tick in itertools.count():
+        while True:
             await asyncio.sleep(TICK_SECONDS)
-            if tick % IDLE_TICKS == 0 or self._dispatcher.in_flight:
-                self._routes.refresh()
+            self._routes.refresh()
             self._dispatcher.tick()
+            if not self._dispatcher.in_flight:
+                self._asked.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._asked.wait(), IDLE_SECONDS)
 
 
 async def ask(
