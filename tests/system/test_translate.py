@@ -1,8 +1,11 @@
 """Translate through boto3, with Apertium's own English and Spanish where the machine has them."""
 
 import io
+import json
+import os
 import re
 import shutil
+import signal
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -13,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from modelyard.ai.apertium import MODES
 from modelyard.cli.platform import Platform
+from modelyard.testing.losses import wait_for
 from modelyard.testing.platform import command
 
 PACK = "apertium-en-es"
@@ -101,6 +105,64 @@ def test_documents_keep_their_form(translate: Any) -> None:
         xml = archive.read("word/document.xml").decode()
     assert f'<w:r>{bold}<w:t xml:space="preserve">roja</w:t></w:r>' in xml
     assert re.sub(r"<[^>]*>", "", xml) == "La casa roja."
+
+
+def test_a_folder_is_translated_while_control_is_killed(platform: Platform, translate: Any) -> None:
+    s3 = platform.client("s3")
+    s3.create_bucket(Bucket="letters")
+    for number in range(40):
+        page = f"<h1>Letter {number}</h1><p>The <b>red</b> house.</p>" * 50
+        s3.put_object(Bucket="letters", Key=f"in/2026/{number:02}.html", Body=page.encode())
+    s3.put_object(Bucket="letters", Key="in/bad.html", Body=b"\xff")
+    given = {
+        "InputDataConfig": {"S3Uri": "s3://letters/in/", "ContentType": "text/html"},
+        "OutputDataConfig": {"S3Uri": "s3://letters/out/"},
+        "DataAccessRoleArn": "arn:aws:iam::123456789012:role/modelyard",
+        "SourceLanguageCode": "auto",
+        "TargetLanguageCodes": ["es"],
+        "JobName": "letters",
+        "ClientToken": "once",
+    }
+
+    def used() -> float:
+        shown = json.loads(command("usage", "--json", home=platform.home.root).stdout)
+        return sum(float(one["quantity"]) for one in shown if one["usage_type"] == "TranslateText")
+
+    before = used()
+    started = translate.start_text_translation_job(**given)
+    job_id = started["JobId"]
+    assert started["JobStatus"] == "SUBMITTED"
+
+    def written() -> list[str]:
+        found = s3.list_objects_v2(Bucket="letters", Prefix="out/").get("Contents", [])
+        return [one["Key"] for one in found]
+
+    def job() -> Any:
+        described = translate.describe_text_translation_job(JobId=job_id)
+        return described["TextTranslationJobProperties"]
+
+    wait_for(lambda: written() != [], "the first file")
+    os.kill(json.loads(platform.home.process_table.read_text())["control"], signal.SIGKILL)
+    wait_for(lambda: job()["JobStatus"] == "COMPLETED_WITH_ERROR", "the job's end")
+    assert translate.start_text_translation_job(**given)["JobId"] == job_id
+    done = job()
+    assert done["JobDetails"] == {
+        "TranslatedDocumentsCount": 40, "DocumentsWithErrorsCount": 1, "InputDocumentsCount": 41,
+    }  # fmt: skip
+    folder = done["OutputDataConfig"]["S3Uri"].removeprefix("s3://letters/")
+    assert len(written()) == 41 and f"{folder}2026/es.07.html" in written()
+    letter = s3.get_object(Bucket="letters", Key=f"{folder}2026/es.07.html")["Body"].read()
+    assert letter == b"<h1>Letra 7</h1><p>La casa <b>roja</b>.</p>" * 50
+    about = f"{folder}details/es.auxiliary-translation-details.json"
+    details = json.loads(s3.get_object(Bucket="letters", Key=about)["Body"].read())
+    (bad,) = [one for one in details["details"] if "targetFile" not in one]
+    assert bad["sourceFile"] == "bad.html" and "UTF-8" in str(bad["auxiliaryData"]["error"])
+    characters = sum(len(f"Letter {number}The red house.") * 50 for number in range(40))
+    assert used() - before == characters == float(details["charactersTranslated"])
+    listed = translate.list_text_translation_jobs(Filter={"JobName": "letters"})
+    assert [one["JobId"] for one in listed["TextTranslationJobPropertiesList"]] == [job_id]
+    stopped = translate.stop_text_translation_job(JobId=job_id)
+    assert stopped["JobStatus"] == "COMPLETED_WITH_ERROR"
 
 
 def test_the_services_own_errors_are_answered(translate: Any) -> None:

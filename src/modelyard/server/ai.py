@@ -26,6 +26,8 @@ from modelyard.services.metering import Metering, read_prices
 from modelyard.services.own_bucket import OWNER, Shelf
 from modelyard.services.sagemaker.resources import Roles
 from modelyard.services.translate.documents import Documents
+from modelyard.services.translate.job_runner import TextTranslationRunner
+from modelyard.services.translate.jobs import TranslationJobs
 from modelyard.services.translate.terminologies import Terminologies
 from modelyard.services.translate.translation import Translation
 from modelyard.services.translate.translator import Translator
@@ -86,9 +88,18 @@ class AiServices:
             locate=presigner(settings, account=OWNER, clock=clock, random=random),
         )
         translator = Translator(models=self.models, terminologies=terminologies)
+        self._translations = TextTranslationRunner(
+            store=store,
+            objects=objects,
+            translator=translator,
+            metering=self.metering,
+            clock=clock,
+            scratch=home.root,
+        )
         self.facades: tuple[object, ...] = (
             Translation(translator=translator, metering=self.metering),
             Documents(translator=translator, metering=self.metering),
+            TranslationJobs(store=store, roles=roles, translator=translator),
             terminologies,
             DetectionJobs(jobs=jobs, custom=self._custom),
             Classifiers(store=store, random=random, roles=roles, models=self.models),
@@ -115,6 +126,7 @@ class AiServices:
                 tasks.create_task(self._custom.resume(), name="ai.custom-models")
                 tasks.create_task(self.bots.run(), name="ai.bots")
                 tasks.create_task(self._runner.run(), name="ai.comprehend-jobs")
+                tasks.create_task(self._translations.run(), name="ai.translate-jobs")
         finally:
             await self._lex.stop()
 

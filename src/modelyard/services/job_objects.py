@@ -21,14 +21,21 @@ class JobFailed(Exception):
     """The job ends as FAILED, with this ``Message``."""
 
 
-def input_files(objects: Objects, uri: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """Every file below an address, with its name there; each is open until the next. Raises ``JobFailed`` where there is none."""
+def input_files(
+    objects: Objects, uri: str, *, without: str = ""
+) -> Iterator[tuple[str, IO[bytes]]]:
+    """Every file below an address, with its name there; each is open until the next. Raises ``JobFailed`` where there is none.
+
+    ``without``: the address of a folder whose files are none of them, since the job writes there.
+    """
     bucket, prefix = parse_s3_uri(uri)
     after, files = "", 0
     while found := objects.page(bucket, prefix, after=after):
         for info in found:
             after = info.key
-            if info.key.endswith("/"):
+            if info.key.endswith("/") or (
+                without and f"s3://{bucket}/{info.key}".startswith(without)
+            ):
                 continue
             files += 1
             if files > FILES_MAX:

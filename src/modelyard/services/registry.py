@@ -48,6 +48,7 @@ from modelyard.services.sagemaker.transform_jobs import TransformJobs
 from modelyard.services.sagemaker_runtime import AsyncInvocations
 from modelyard.services.sts import Sts
 from modelyard.services.translate.documents import Documents
+from modelyard.services.translate.jobs import TranslationJobs
 from modelyard.services.translate.terminologies import Terminologies
 from modelyard.services.translate.translation import Translation
 
@@ -172,6 +173,9 @@ COMPREHEND: dict[type, tuple[str, ...]] = {
 TRANSLATE: dict[type, tuple[str, ...]] = {
     Translation: ("TranslateText", "ListLanguages"),
     Documents: ("TranslateDocument",),
+    TranslationJobs: (
+        "StartTextTranslationJob", "DescribeTextTranslationJob", "ListTextTranslationJobs", "StopTextTranslationJob",
+    ),
     Terminologies: (
         "ImportTerminology", "GetTerminology", "ListTerminologies", "DeleteTerminology",
     ),

@@ -116,6 +116,12 @@ class Translator:
         except NotServed as error:
             raise unsupported_pair(source, target, error) from None
 
+    def check_target(self, target: str) -> None:
+        """Whether some language is translated into it. Raises ``UnsupportedLanguagePairException``."""
+        pairs = self._models.languages(SERVICE, TASK)
+        if not any(pair.endswith(f"-{target}") for pair in pairs):
+            raise unsupported_pair(languages.AUTO, target, NotServed(pairs))
+
     async def terms(
         self, call: Call, names: Sequence[str] | None, source: str, target: str
     ) -> list[Applied]:
