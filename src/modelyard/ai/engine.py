@@ -16,6 +16,7 @@ from modelyard.ai.questions import Finding, Item
 ENGINES: Mapping[str, str] = {
     "apertium": "modelyard.ai.apertium",
     "classifier": "modelyard.ai.classifier",
+    "ctranslate2": "modelyard.ai.ctranslate",
     "language": "modelyard.ai.language",
     "lex": "modelyard.ai.lex.engine",
     "pii": "modelyard.ai.pii",
