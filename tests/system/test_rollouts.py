@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from modelyard.cli.platform import Platform
 from modelyard.testing.platform import command
@@ -84,6 +85,19 @@ def settled(sagemaker: Any, name: str, seen: list[Any] | None = None) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError(f"{name} did not settle: {found}")
+
+
+def answers_again(sagemaker: Any) -> None:
+    """Return when control is back; on a busy machine that takes longer than a client is patient."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            sagemaker.list_endpoints()
+            return
+        except ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+            assert time.monotonic() < end, error
+        time.sleep(0.1)
 
 
 class Load:
@@ -236,6 +250,7 @@ def test_a_rollout_goes_on_when_control_is_killed_while_it_bakes(versions: Platf
             time.sleep(0.02)
         processes = json.loads(versions.home.process_table.read_text())
         os.kill(processes["control"], signal.SIGKILL)
+        answers_again(sagemaker)
         seen: list[Any] = []
         last = settled(sagemaker, "killed", seen)
         told = ledger(versions, "killed")
