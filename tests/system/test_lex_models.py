@@ -310,6 +310,19 @@ REFUSALS: dict[str, tuple[str, int, str, Refused]] = {
         "ValidationException", 400, "twice",
         lambda p: p.lex.create_intent(**p.place, intentName="X", sampleUtterances=_said("a", "a")),
     ),
+    "a condition that cannot be read": (
+        "ValidationException", 400, "cannot be used",
+        lambda p: p.lex.create_intent(
+            **p.place, intentName="X",
+            initialResponseSetting={"conditional": {
+                "active": True,
+                "conditionalBranches": [
+                    {"name": "b", "condition": {"expressionString": "{size} ="}, "nextStep": {}}
+                ],
+                "defaultBranch": {},
+            }},
+        ),
+    ),
     "an intent whose name is taken": (
         "ConflictException", 409, "OrderPizza already",
         lambda p: p.lex.create_intent(**p.place, intentName="OrderPizza"),

@@ -7,6 +7,7 @@ from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.base.ids import RandomSource
 from modelyard.domain.lex.builtin import FALLBACK, INTENTS
+from modelyard.domain.lex.soundness import faults
 from modelyard.domain.lex.utterances import fault_of
 from modelyard.services.lex import limits
 from modelyard.services.lex.dialogue_members import CLOSING, CONFIRMATION, FULFILMENT, INITIAL
@@ -273,7 +274,14 @@ def checked(operation: str, given: Json) -> Json:
     if parent == FALLBACK and utterances:
         raise ValidationError("The fallback intent has no sample utterances.")
     check_utterances(utterances)
+    check_settings(given)
     return given
+
+
+def check_settings(given: Json) -> None:
+    """Raises ``ValidationError`` for the first that no conversation could follow."""
+    for fault in faults(given):
+        raise ValidationError(fault)
 
 
 def check_utterances(utterances: Sequence[str]) -> None:

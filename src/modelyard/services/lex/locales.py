@@ -6,6 +6,7 @@ from modelyard.base.call import Call
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ValidationError
 from modelyard.domain.lex.builtin import FALLBACK
+from modelyard.domain.lex.soundness import lost
 from modelyard.services.changes import change
 from modelyard.services.lex.kinds import (
     BUILD,
@@ -260,7 +261,10 @@ class Locales:
     async def build_bot_locale(
         self, call: Call, *, bot_id: str, bot_version: str, locale_id: str
     ) -> Json:
-        """For the reconciler to train, or to say why it cannot. Meanwhile, what was built before goes on answering."""
+        """For the reconciler to train, or to say why it cannot; what leads nowhere fails at once.
+
+        Meanwhile, and after a failure, what was built before goes on answering.
+        """
         place = Place(bot_id=bot_id, bot_version=bot_version, locale_id=locale_id)
         key = key_of(call, BUILD, bot_id, locale_id)
         now = self._clock.now()
@@ -271,15 +275,22 @@ class Locales:
                 raise conflict(
                     f"The locale {locale_id} of the bot {bot_id} is being built already."
                 )
+            definition = compiled(self._store, call, place)
+            reasons = list(lost(definition))
+            status: Json = (
+                {"Status": "Failed", "failureReasons": reasons}
+                if reasons
+                else {"Status": "Building"}
+            )
             spec = {
-                "definition": compiled(self._store, call, place),
+                "definition": definition,
                 "number": before.spec["number"] + 1 if before is not None else 1,
                 "times": times(self._store, call, place),
                 "submitted": now,
             }
             if before is None:
-                return (Create(key=key, spec=spec, status={"Status": "Building"}),)
-            status = {**_working(before), "Status": "Building"}
+                return (Create(key=key, spec=spec, status=status),)
+            status = {**_working(before), **status}
             return (Update(key=key, version=before.version, spec=spec, status=status),)
 
         await change_locale(self._store, call, place, decide)

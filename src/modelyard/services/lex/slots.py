@@ -9,7 +9,7 @@ from modelyard.base.ids import RandomSource
 from modelyard.domain.lex.builtin import BY_SIGNATURE
 from modelyard.services.lex import limits
 from modelyard.services.lex.dialogue_members import CAPTURE, NOT_ACTIVE, PROMPT
-from modelyard.services.lex.intents import check_utterances
+from modelyard.services.lex.intents import check_settings, check_utterances
 from modelyard.services.lex.kinds import FALLBACK_ID, INTENT, SLOT, SLOT_TYPE, path
 from modelyard.services.lex.listing import Asked, Row, answer, listed
 from modelyard.services.lex.parts import (
@@ -254,6 +254,7 @@ def checked(operation: str, given: Json) -> Json:
     check(operation, MEMBERS[operation], given)
     setting = given["valueElicitationSetting"]
     check_utterances([one["utterance"] for one in setting.get("sampleUtterances") or ()])
+    check_settings(setting)
     if not given.get("slotTypeId"):
         raise ValidationError("A slot needs a slotTypeId.")
     return given

@@ -65,6 +65,25 @@ async def test_a_failed_build_says_why_and_leaves_the_one_before_it_at_work(worl
     ]
 
 
+async def test_a_bot_that_leads_nowhere_fails_without_being_trained(world: Any) -> None:
+    place = await world.make_bot()
+    await world.build(place)
+    step = {"dialogAction": {"type": "StartIntent"}, "intent": {"name": "Gone"}}
+    await world.call(
+        "CreateIntent", **place, intent_name="Lost", initial_response_setting={"nextStep": step}
+    )
+
+    await world.call("BuildBotLocale", **place)
+
+    about = await world.call("DescribeBotLocale", **place)
+    assert about["botLocaleStatus"] == "Failed"
+    assert about["failureReasons"] == [
+        "The intent Lost leads to the intent Gone, which does not exist."
+    ]
+    (build,) = world.builds()
+    assert build.status["Model"] == "model-1"
+
+
 async def test_a_version_stays_as_it_was_whatever_becomes_of_the_draft(world: Any) -> None:
     place = await world.make_bot()
     bot = {"bot_id": place["bot_id"]}
