@@ -29,6 +29,7 @@ class Bot:
 
     def __init__(self, platform: Platform, name: str) -> None:
         self.lex = platform.client("lexv2-models")
+        self.runtime = platform.client("lexv2-runtime")
         made = self.lex.create_bot(
             botName=name,
             roleArn=ROLE,
@@ -45,6 +46,17 @@ class Bot:
 
     def build(self) -> None:
         assert self.lex.build_bot_locale(**self.place)["botLocaleStatus"] == "Building"
+
+    def say(self, text: str, session: str) -> Any:
+        """The likeliest interpretation of the draft."""
+        answer = self.runtime.recognize_text(
+            botId=self.place["botId"],
+            botAliasId="TSTALIASID",
+            localeId="en_US",
+            sessionId=session,
+            text=text,
+        )
+        return answer["interpretations"][0]
 
     def built(self) -> Any:
         return until(
@@ -85,6 +97,9 @@ def test_a_build_ends_though_control_is_killed_and_a_version_keeps_its_model(
     kill_control(platform)
     assert bot.built()["botLocaleStatus"] == "Built"
     (first,) = learned(platform) - before
+    opening = bot.say("when are you open", "s1")
+    assert opening["intent"]["name"] == "Open" and opening["nluConfidence"]["score"] > 0.4
+    assert bot.say("how do i find you", "s2")["intent"]["name"] == "FallbackIntent"
     version = bot.lex.create_bot_version(
         botId=bot.place["botId"],
         botVersionLocaleSpecification={"en_US": {"sourceBotVersion": "DRAFT"}},
@@ -104,6 +119,7 @@ def test_a_build_ends_though_control_is_killed_and_a_version_keeps_its_model(
     bot.build()
     assert bot.built()["botLocaleStatus"] == "Built"
     assert len(learned(platform) - before) == 2 and first in learned(platform)
+    assert bot.say("how do i find you", "s3")["intent"]["name"] == "Where"
 
 
 def test_a_build_that_cannot_be_says_why_and_can_be_mended(bot: Bot) -> None:

@@ -15,11 +15,10 @@ ALPHANUMERIC, CONFIRMATION, FREE_FORM = (
 
 @dataclass(frozen=True, slots=True)
 class SlotType:
-    """``is_english``: its words are English ones; in other locales only digits and forms without words are found."""
+    """As ListBuiltInSlotTypes shows it."""
 
     signature: str
     description: str
-    is_english: bool = False
 
 
 SLOT_TYPES: tuple[SlotType, ...] = (
@@ -27,17 +26,17 @@ SLOT_TYPES: tuple[SlotType, ...] = (
     SlotType("AMAZON.City", "A city; any words in the slot's place are accepted."),
     SlotType(CONFIRMATION, "Yes, No, Maybe or Don't know."),
     SlotType("AMAZON.Country", "A country; any words in the slot's place are accepted."),
-    SlotType("AMAZON.Date", "A day, as YYYY-MM-DD; the next one of that name.", True),
-    SlotType("AMAZON.Duration", "A length of time, as ISO 8601 writes it: PT2H30M.", True),
+    SlotType("AMAZON.Date", "A day, as YYYY-MM-DD; the next one of that name."),
+    SlotType("AMAZON.Duration", "A length of time, as ISO 8601 writes it: PT2H30M."),
     SlotType("AMAZON.EmailAddress", "An e-mail address."),
     SlotType("AMAZON.FirstName", "A given name; any word in the slot's place is accepted."),
     SlotType(FREE_FORM, "Whatever is said, as it was said."),
     SlotType("AMAZON.LastName", "A family name; any words in the slot's place are accepted."),
-    SlotType("AMAZON.Number", "A number, as digits.", True),
-    SlotType("AMAZON.Percentage", "A percentage, as digits and a percent sign.", True),
-    SlotType("AMAZON.PhoneNumber", "A telephone number, as digits.", True),
+    SlotType("AMAZON.Number", "A number, as digits."),
+    SlotType("AMAZON.Percentage", "A percentage, as digits and a percent sign."),
+    SlotType("AMAZON.PhoneNumber", "A telephone number, as digits."),
     SlotType("AMAZON.State", "A state or province; any words in the slot's place are accepted."),
-    SlotType("AMAZON.Time", "A time of day, as HH:MM; MO, AF, EV and NI for its parts.", True),
+    SlotType("AMAZON.Time", "A time of day, as HH:MM; MO, AF, EV and NI for its parts."),
 )
 """By signature. ``ListBuiltInSlotTypes`` shows these, and no build accepts others."""
 
