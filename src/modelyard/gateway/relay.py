@@ -2,6 +2,8 @@
 
 The head is written anew without hop-by-hop headers, the body passes in the framing that it came in. The answer's bytes
 go to the client as they are; they are parsed only to know where the answer ends, so that both connections can be kept.
+A small answer is held until it is whole: a process that is killed between head and body would leave an answer of status 200
+without one, which AWS's clients take for an empty one.
 """
 
 import asyncio
@@ -22,6 +24,8 @@ RETRY_SECONDS = 0.05
 IDLE_LIMIT = 64
 WAITING_BODY_LIMIT = 256 * 1024
 """Body bytes held while the connection upstream is being made; then the client is paused."""
+HELD_BYTES = 256 * 1024
+"""An answer of up to this length is passed on once it is whole; a longer one, and one without a length, as it comes."""
 _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"x-modelyard-peer")
 )
@@ -183,7 +187,12 @@ class _UpstreamConnection(asyncio.Protocol):
         self._relay: Relay | None = None
         self._parser: Any = None
         self._is_head = False
+        self._held: list[bytes] = []
+        self._length: int | None = None
+        self._passes = False
+        """Whether bytes need not be held."""
         self._began = False
+        """Whether the client has some of them."""
         self._finished = False
         self._keep_alive = False
 
@@ -194,6 +203,7 @@ class _UpstreamConnection(asyncio.Protocol):
     def begin(self, relay: Relay, *, is_head: bool) -> None:
         self._relay = relay
         self._is_head = is_head
+        self._held.clear()
         self._began = self._finished = False
         self._parser = httptools.HttpResponseParser(self)
 
@@ -221,20 +231,32 @@ class _UpstreamConnection(asyncio.Protocol):
         if relay is None:
             self.close()  # An answer that nobody asked for.
             return
-        self._began = True
+        self._held.append(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             logger.warning("an answer from upstream is not HTTP: %s", error)
             self.close()
-            relay.broken(began=True)
+            relay.broken(began=self._began)
             return
-        relay.received(data)
+        if self._passes or self._finished:
+            self._began = True
+            relay.received(b"".join(self._held))
+            self._held.clear()
         if self._finished:
             self._relay = None
             relay.answered(keep_alive=self._keep_alive)
 
+    def on_message_begin(self) -> None:
+        self._length, self._passes = None, False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"content-length":
+            self._length = int(value)
+
     def on_headers_complete(self) -> None:
+        is_interim = self._parser.get_status_code() < 200
+        self._passes = is_interim or self._length is None or self._length > HELD_BYTES
         self._keep_alive = self._parser.should_keep_alive()  # Only here the parser knows.
         if self._is_head and self._parser.get_status_code() >= 200:
             self._finished = True  # The answer to HEAD has a length and no body.

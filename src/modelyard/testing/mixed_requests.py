@@ -231,7 +231,11 @@ def _ask(kind: Kind, client: Any, number: int) -> tuple[str, str]:
         return REFUSED, error.response["Error"]["Code"]
     except BotoCoreError as error:
         return BROKEN, type(error).__name__
-    return (ANSWERED, "") if kind.is_own(answer, number) else (WRONG, json.dumps(answer)[:500])
+    try:
+        is_own = kind.is_own(answer, number)
+    except (KeyError, IndexError):  # An answer without what an answer has.
+        is_own = False
+    return (ANSWERED, "") if is_own else (WRONG, json.dumps(answer)[:500])
 
 
 def kill_one(platform: Platform, what: str) -> str:

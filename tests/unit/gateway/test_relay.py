@@ -1,0 +1,111 @@
+"""Relayed answers: whole or not at all, whenever the process behind the gateway dies."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.gateway.heads import Head
+from modelyard.gateway.relay import HELD_BYTES, Relay, Upstream
+
+UNAVAILABLE = (503, b"", b"later")
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: "
+
+
+class Client:
+    """What the client got, and how its exchange ended."""
+
+    def __init__(self) -> None:
+        self.got = b""
+        self.ended: list[Any] = []
+        self.done = asyncio.Event()
+
+    def write(self, data: bytes) -> None:
+        self.got += data
+
+    def respond(self, *answer: Any) -> None:
+        self.ended.append(answer)
+        self.done.set()
+
+    def finish(self, *, keep_alive: bool) -> None:
+        self.ended.append(keep_alive)
+        self.done.set()
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+def relayed(folder: Path, *pieces: bytes) -> Client:
+    """The client of a process that answers with these pieces, each in a turn of its own, and dies."""
+
+    async def story() -> Client:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                for _ in range(10):
+                    await asyncio.sleep(0)
+            writer.close()
+            await writer.wait_closed()
+            ended.set()
+
+        ended = asyncio.Event()
+        server = await asyncio.start_unix_server(answer, folder / "s")
+        client = Client()
+        upstream = Upstream(str(folder / "s"))
+        head = Head(
+            method="POST",
+            target="/",
+            path="/",
+            version="1.1",
+            peer="127.0.0.1",
+            joined={},
+            length=0,
+        )
+        relay = Relay(
+            head,
+            client,  # type: ignore[arg-type]
+            upstream,
+            unavailable=lambda _: UNAVAILABLE,
+        )
+        relay.complete()
+        async with asyncio.timeout(10):
+            await client.done.wait()
+            await ended.wait()
+            while upstream._idle:  # It closed them, and they are noticed in a turn of their own.
+                await asyncio.sleep(0)
+        server.close()
+        await server.wait_closed()
+        return client
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize("pieces", [(), (OK,), (OK + b"5\r\n\r\n",), (OK + b"5\r\n\r\n", b"abcd")])
+def test_a_process_that_dies_within_an_answer_has_not_answered(
+    tmp_path: Path, pieces: tuple[bytes, ...]
+) -> None:
+    client = relayed(tmp_path, *pieces)
+    assert (client.got, client.ended) == (b"", [UNAVAILABLE])
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (OK + b"5\r\n\r\n", b"ab", b"cde"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", OK + b"2\r\n\r\n", b"ab"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", b"0\r\n\r\n"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n",),
+    ],
+)
+def test_an_answer_passes_as_it_is(tmp_path: Path, pieces: tuple[bytes, ...]) -> None:
+    client = relayed(tmp_path, *pieces)
+    assert (client.got, client.ended) == (b"".join(pieces), [True])
+
+
+def test_a_long_answer_is_not_held_and_ends_with_its_connection(tmp_path: Path) -> None:
+    head = OK + b"%d\r\n\r\n" % (HELD_BYTES + 1)
+    client = relayed(tmp_path, head, b"a")
+    assert (client.got, client.ended) == (head + b"a", [False])
