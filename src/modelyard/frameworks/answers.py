@@ -26,6 +26,8 @@ JSON, CSV, JSON_LINES, NPY, RECORDIO = (
 )
 _SMALL = 48
 """Up to so many numbers, one by one is faster than numpy's passes over all."""
+_TENS = np.array([float(10**power) for power in range(23)])
+"""Each of them exact."""
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -173,9 +175,10 @@ def shortest(array: Array) -> Array:
         exponent = np.floor(np.log10(np.abs(exact)))
         usual = np.isfinite(exact) & (np.abs(exponent) <= 12)
         open_ = usual.copy()
+        tens = np.where(usual, exponent, 0).astype(np.intp)
         for digits in (6, 7, 8, 9):
-            power = digits - 1 - exponent
-            up, down = 10.0 ** np.maximum(power, 0), 10.0 ** np.maximum(-power, 0)
+            power = digits - 1 - tens
+            up, down = _TENS[np.maximum(power, 0)], _TENS[np.maximum(-power, 0)]
             candidate = np.rint(exact * up / down) / up * down
             fits = open_ & (candidate.astype(np.float32) == array)
             result[fits] = candidate[fits]

@@ -23,7 +23,14 @@ CONTENT_TYPE = answers.NPY
 ROWS_BYTES = 4 << 20
 """Text of one array where the request's own limit does not matter, because records are predicted one by one."""
 ARRAY_BYTES_MAX = 64 << 20
-_BLOCK_BYTES = 2 << 20
+_BLOCK_BYTES = 256 << 10
+"""Text that is parsed at a time: with what becomes of it, it stays in a core's own cache."""
+_BLOCK_LINES = 8
+"""A block has room for so many lines like the first one, however long they are."""
+_TABLE_BYTES = 2 << 20
+"""Text whose columns are held before they become rows."""
+_FEW = 1_000
+"""Rows of one request that are worth to be looked up."""
 _EXACT = 2.0**53
 _WHOLE_MINUS_ZERO = re.compile(rb"-0+(?![0-9.])")
 _BARE_RETURN = re.compile(rb"\r(?!\n)")
@@ -34,39 +41,52 @@ _lists = msgspec.json.Decoder(list[float]).decode_lines
 _objects = msgspec.json.Decoder(dict[str, list[float]]).decode_lines
 
 
+class Table:
+    """Rows of numbers, and the npy file that they are: ``data`` is filled through ``rows``, so nothing is copied."""
+
+    def __init__(self, rows: int, width: int, array_type: str) -> None:
+        kind = np.dtype(array_type)
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": kind.str, "fortran_order": False, "shape": (rows, width)}
+        )
+        begin = header.tell()
+        self.data = bytearray(begin + rows * width * kind.itemsize)
+        self.data[:begin] = header.getvalue()
+        self.rows: Array = np.frombuffer(self.data, kind, offset=begin).reshape(rows, width)
+
+
+Decode = Callable[[bytes, int], Table | None]
+"""A request's text and how many records it has; None for what is no plain table of so many rows."""
+
+
 class Columns:
     """How requests of one job become arrays and back. ``is_on`` until the model is seen not to give numbers."""
 
-    def __init__(
-        self,
-        decode: Callable[[bytes], Array | None],
-        accept: str,
-        *,
-        singly: bool,
-    ) -> None:
+    def __init__(self, decode: Decode, accept: str, *, singly: bool) -> None:
         self._decode = decode
         self.accept = accept
         self._singly = singly
         self.is_on = True
 
-    def encode(self, body: bytes, records: int) -> bytes | bytearray | None:
+    def encode(self, body: bytes, records: int) -> bytearray | None:
         """The npy array of these rows; None for what has to go as text."""
         if not self.is_on:
             return None
         with np.errstate(over="ignore"):  # As where the model's own input is filled.
-            array = self._decode(body)
-        if array is None or len(array) != records or array.nbytes > ARRAY_BYTES_MAX:
+            table = self._decode(body, records)
+        if table is None:
             return None
+        array = table.rows
         # NaN compares false with everything, and must not hide a number that is too large for float64.
         if (
             np.fmax.reduce(array, axis=None) >= _EXACT
             or np.fmin.reduce(array, axis=None) <= -_EXACT
         ):
             return None
-        is_minus_zero = bool(np.signbit(array[array == 0]).any())
-        if is_minus_zero and _WHOLE_MINUS_ZERO.search(body):
+        if _has_whole_minus_zero(body, array):
             return None  # JSON's -0 is a whole number, and these have but one zero.
-        return _npy(array)
+        return table.data
 
     def decode(self, body: bytes, records: int) -> bytes | None:
         """The answer's text; None for answers that are not plain numbers, one row each."""
@@ -80,6 +100,24 @@ class Columns:
         if self.accept == answers.CSV and array.size == records and array.dtype == np.float32:
             return _one_column(array.reshape(-1)) or answers.encode(array, self.accept)
         return answers.encode(array, self.accept)
+
+
+def _has_whole_minus_zero(body: bytes, array: Array) -> bool:
+    """Whether a zero with a sign is written without a decimal point; looked for in the rows that have one only."""
+    zeros = np.flatnonzero(array == 0)
+    zeros = zeros[np.signbit(array.reshape(-1)[zeros])]
+    if not len(zeros):
+        return False
+    rows = np.unique(zeros // array.shape[1]).tolist()
+    ends = np.flatnonzero(np.frombuffer(body, np.uint8) == ord("\n"))
+    if len(rows) > _FEW or len(ends) + (not body.endswith(b"\n")) != len(array):
+        return _WHOLE_MINUS_ZERO.search(body) is not None
+    for row in rows:
+        begin = ends[row - 1] + 1 if row else 0
+        end = ends[row] + 1 if row < len(ends) else len(body)
+        if _WHOLE_MINUS_ZERO.search(body, begin, end):
+            return True
+    return False
 
 
 def _one_column(array: Array) -> bytes | None:
@@ -108,7 +146,7 @@ def columns_for(options: TransformOptions, array_type: str) -> Columns | None:
     return Columns(decode, accept, singly=options.is_single)
 
 
-def _decoder(kind: str, array_type: str) -> Callable[[bytes], Array | None] | None:
+def _decoder(kind: str, array_type: str) -> Decode | None:
     if kind in _JSON_LINES:
         return functools.partial(_from_json_lines, array_type=array_type)
     if kind != "text/csv":
@@ -131,33 +169,47 @@ class _CsvReader:
         self._width = 0
         self._convert: Any = None
 
-    def __call__(self, body: bytes) -> Array | None:
-        if b'"' in body or b"(" in body or body[:1] in (b"\n", b"\r"):
+    def __call__(self, body: bytes, records: int) -> Table | None:
+        if b'"' in body or b"(" in body:
             return None
         if b"\r" in body and _BARE_RETURN.search(body):
             return None
-        self._set_width(body[: body.find(b"\n")].count(b",") + 1)
+        first = body[: body.find(b"\n")]
+        self._set_width(first.count(b",") + 1)
+        if records * self._width * np.dtype(self._array_type).itemsize > ARRAY_BYTES_MAX:
+            return None
+        table = Table(records, self._width, self._array_type)
+        block = max(_BLOCK_BYTES, _BLOCK_LINES * len(first))
+        text = self._pyarrow.py_buffer(body)
+        begin = filled = 0
+        while begin < len(body):
+            end = _line_end(body, begin + _TABLE_BYTES)
+            if body[begin] in b"\n\r":
+                return None
+            columns = self._read(text.slice(begin, end - begin), block)
+            if columns is None or filled + columns.num_rows > records:
+                return None
+            filled = _fill(table.rows, filled, columns)
+            begin = end
+        if filled != records:
+            return None
+        if np.isnan(table.rows[:, 0]).any() and _BLANK_LINE.search(body):
+            return None  # An empty line was read as a row of empty cells.
+        return table
+
+    def _read(self, text: Any, block: int) -> Any:
+        """pyarrow's table; None for what is none."""
         try:
-            table = self._csv.read_csv(
-                self._pyarrow.py_buffer(body),
+            return self._csv.read_csv(
+                text,
                 read_options=self._csv.ReadOptions(
-                    column_names=self._names, block_size=_BLOCK_BYTES, use_threads=False
+                    column_names=self._names, block_size=block, use_threads=False
                 ),
                 parse_options=self._csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
                 convert_options=self._convert,
             )
         except self._pyarrow.ArrowInvalid:
             return None
-        array = np.empty((table.num_rows, self._width), self._array_type)
-        for at, column in enumerate(table.columns):
-            begin = 0
-            for chunk in column.chunks:
-                end = begin + len(chunk)
-                array[begin:end, at] = chunk.to_numpy(zero_copy_only=False)
-                begin = end
-        if np.isnan(array[:, 0]).any() and _BLANK_LINE.search(body):
-            return None  # An empty line was read as a row of empty cells.
-        return array
 
     def _set_width(self, width: int) -> None:
         if width != self._width:
@@ -170,7 +222,25 @@ class _CsvReader:
             )
 
 
-def _from_json_lines(body: bytes, *, array_type: str) -> Array | None:
+def _line_end(body: bytes, at: int) -> int:
+    """Behind the last line that ends before ``at``, or that holds it where it is a long one."""
+    if at >= len(body):
+        return len(body)
+    end = body.rfind(b"\n", at - _TABLE_BYTES, at) + 1 or body.find(b"\n", at) + 1
+    return end or len(body)
+
+
+def _fill(rows: Array, begin: int, columns: Any) -> int:
+    """Columns into rows, a block at a time; the place behind the last."""
+    for block in columns.to_batches():
+        end = begin + block.num_rows
+        for at, column in enumerate(block.columns):
+            rows[begin:end, at] = column.to_numpy(zero_copy_only=False)
+        begin = end
+    return begin
+
+
+def _from_json_lines(body: bytes, records: int, *, array_type: str) -> Table | None:
     """A list of numbers a line, bare or as the only member of an object."""
     try:
         if body.lstrip()[:1] == b"{":
@@ -183,15 +253,11 @@ def _from_json_lines(body: bytes, *, array_type: str) -> Array | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     width = len(rows[0]) if rows else 0
-    if not width or any(len(row) != width for row in rows):
+    if not width or len(rows) != records or any(len(row) != width for row in rows):
         return None
-    flat = np.fromiter(itertools.chain.from_iterable(rows), array_type, width * len(rows))
-    return flat.reshape(len(rows), width)
-
-
-def _npy(array: Array) -> bytes:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
-    )
-    return b"".join((header.getvalue(), array.data.cast("B")))
+    if records * width * np.dtype(array_type).itemsize > ARRAY_BYTES_MAX:
+        return None
+    table = Table(records, width, array_type)
+    flat = itertools.chain.from_iterable(rows)
+    table.rows[:] = np.fromiter(flat, array_type, width * records).reshape(records, width)
+    return table

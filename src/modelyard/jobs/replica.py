@@ -104,6 +104,11 @@ class _Request:
         return self.flying_as is None and not self.is_answered and self.instead is None
 
 
+def _answer_of(request: _Request) -> Answer:
+    body = bytes(request.body)
+    return Answer(request.batch, body, request.content_type, request.error)
+
+
 def _nobody(_batch: Batch, _text: str) -> None:
     """Nobody is told of errors."""
 
@@ -150,13 +155,14 @@ class ReplicaClient:
                     return
                 self._step(window)
                 self._put_smaller_ones(window)
-                answered = []
+                answered: deque[_Request] = deque()
                 while window and window[0].is_answered:
                     answered.append(window.popleft())
                 self._send(window)
-                for request in answered:
-                    body = bytes(request.body)
-                    yield Answer(request.batch, body, request.content_type, request.error)
+                while (
+                    answered
+                ):  # No name keeps one of them while the next is waited for: they are large.
+                    yield _answer_of(answered.popleft())
         finally:
             self._abandon()
 
@@ -212,7 +218,7 @@ class ReplicaClient:
             number=int(self.options.timeout_seconds * 1000),
             flags=SOLO if request.is_suspect or request.is_array else 0,
             meta=encode_meta(meta),
-            body=bytes(request.body),
+            body=request.body,
         )
 
     def _accept_at(self, stage: int) -> str:

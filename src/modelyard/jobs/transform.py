@@ -29,8 +29,8 @@ _REPORT_SECONDS = 1.0
 _SAY_SECONDS = 5.0
 """The command line reads the progress from these lines of the log."""
 _NAMED_FAILURES = 3
-_AHEAD = 2
-"""Requests that are made while others are under way."""
+_AHEAD = 1
+"""Requests that are ready while others are under way; one more is being made."""
 _OBJECT_ERRORS = (ObjectFailed, RecordTooLarge, BadFraming, Misaligned, NotInRecord, OSError)
 """They fail their object; others go on."""
 _LARGE_BYTES = 1 << 20
@@ -172,6 +172,7 @@ class TransformJob:
                     output.put_aside(answer.batch, answer.error)
                 else:
                     output.write(self._stored(source.key, answer), answer.content_type)
+                del answer  # It holds its request's text, while the next is waited for.
             return self._commit(source, output, records)
 
     def _answer_range(self, task: Range, replica: ReplicaClient) -> None:
@@ -186,6 +187,7 @@ class TransformJob:
                 records += answer.batch.records
                 content_type = content_type or answer.content_type
                 yield self._stored(source.key, answer)
+                del answer
 
         size = self.parts.write(task, stored())
         self.parts.finish(task, Part(records, size, content_type))
@@ -211,6 +213,7 @@ class TransformJob:
                     before = self._under_way.get(source.key, 0)
                     self._under_way[source.key] = before + answer.batch.records
                 yield answer
+                del answer
                 self._report()
 
     def _refuse_rival(self, source: Input) -> None:

@@ -37,7 +37,14 @@ class BlockingChannel:
             raise ConnectionLost(f"{address}: {error}") from None
 
     def send(
-        self, kind: int, request_id: int, *, number: int, flags: int, meta: bytes, body: bytes
+        self,
+        kind: int,
+        request_id: int,
+        *,
+        number: int,
+        flags: int,
+        meta: bytes,
+        body: bytes | bytearray,
     ) -> None:
         """Queue a frame."""
         frame = encode_frame(kind, request_id, number=number, flags=flags, meta=meta, body=body)

@@ -118,7 +118,7 @@ def encode_frame(
     number: int = 0,
     flags: int = 0,
     meta: bytes = _EMPTY_META,
-    body: bytes = b"",
+    body: bytes | bytearray = b"",
 ) -> bytes:
     """Header and meta and body as one piece, so that a batch of frames is one join and one write."""
     length = _AFTER_LENGTH + len(meta) + len(body)

@@ -1,5 +1,6 @@
 """Arrays change how rows travel, never which bytes are written: a job with them and one without are compared."""
 
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from modelyard.frameworks.bodies import Batch
 from modelyard.frameworks.model import Output, numbers_of
+from modelyard.jobs import columns
 from modelyard.testing.fake_worker import Answered
 from modelyard.transport.frames import Frame, decode_request_meta
 from modelyard.worker.predictor import Predictor, Request
@@ -227,3 +229,34 @@ def test_without_pyarrow_text_is_sent(
     bench.close()
     kinds: Sequence[str] = [decode_request_meta(frame.meta).content_type for frame in worker.seen]
     assert kinds == ["text/csv"]
+
+
+ROWS = b"".join(b"%d.5,-0.0,%d\n" % (row, row % 7) for row in range(200))
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1 << 20])
+@pytest.mark.parametrize(
+    ("body", "is_table"),
+    [
+        (ROWS, True),
+        (ROWS[:-1], True),
+        (ROWS + b"1,2," + b"0" * 3_000 + b"3\n" + ROWS, True),
+        (ROWS + b"1,-0,3\n" + ROWS, False),
+        (ROWS + b"1,2,-000", False),
+        (ROWS + b"\n" + ROWS, False),
+        (ROWS + b"1,2\n" + ROWS, False),
+    ],
+    ids=["rows", "open end", "a long line", "-0", "-0 at the end", "blank line", "short row"],
+)
+def test_text_is_the_same_table_wherever_it_is_cut(
+    body: bytes, is_table: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "_TABLE_BYTES", size)
+    decode = columns._decoder("text/csv", "<f8")
+    assert decode is not None
+    records = body.count(b"\n") + (not body.endswith(b"\n"))
+    array = columns.Columns(decode, "text/csv", singly=False).encode(body, records)
+    assert (array is not None) == is_table
+    if array is not None:
+        expected = np.loadtxt(io.BytesIO(body), delimiter=",")
+        np.testing.assert_array_equal(np.load(io.BytesIO(array)), expected)
