@@ -5,7 +5,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from benchmarks.quality import language, lex, pii, sentiment
+from benchmarks.quality import language, lex, pii, sentiment, translation
 from benchmarks.quality.tables import page
 from modelyard.ai import installing
 from modelyard.ai.catalogue import ARCHIVE, read_pack
@@ -13,7 +13,7 @@ from modelyard.ai.catalogue import ARCHIVE, read_pack
 FOLDER = Path(__file__).parent
 CACHE = FOLDER.parents[1] / ".cache" / "quality"
 PAGE = FOLDER.parents[1] / "docs" / "reference" / "quality.md"
-MEASURES = (language.measure, sentiment.measure, pii.measure, lex.measure)
+MEASURES = (language.measure, sentiment.measure, pii.measure, translation.measure, lex.measure)
 
 
 def main() -> None:

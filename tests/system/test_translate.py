@@ -1,4 +1,4 @@
-"""Translate through boto3, with Apertium's own English and Spanish where the machine has them."""
+"""Translate through boto3: Apertium's English and Spanish where the machine has them, and a small neural model."""
 
 import io
 import json
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from modelyard.cli.platform import Platform
 from modelyard.testing.losses import wait_for
 from modelyard.testing.platform import command
 
+FRAMEWORKS = Path(__file__).parents[2] / ".cache" / "venvs" / "frameworks" / "bin" / "python"
 PACK = "apertium-en-es"
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 PAIR = {"SourceLanguageCode": "en", "TargetLanguageCode": "es"}
@@ -180,3 +182,57 @@ def test_the_services_own_errors_are_answered(translate: Any) -> None:
         translate.import_terminology(
             Name="bomb", MergeStrategy="OVERWRITE", TerminologyData={"File": bomb, "Format": "TMX"}
         )
+
+
+def test_a_neural_model_of_the_users_own_serves_its_pair(
+    torch_platform: Platform, tmp_path: Path
+) -> None:
+    if subprocess.run([str(FRAMEWORKS), "-c", "import ctranslate2"]).returncode:
+        pytest.skip("CTranslate2 is not installed: make clients")
+    folder = tmp_path / "model"
+    subprocess.run(
+        [str(FRAMEWORKS), "-m", "modelyard.testing.translation_models", str(folder)],
+        timeout=100,
+        check=True,
+    )
+    added = command(
+        "models", "add", "tiny-en-fr", str(folder), "--engine", "ctranslate2", "--service", "translate",
+        "--task", "translate", "--language", "en-fr", "--option", "beam=1", home=torch_platform.home.root,
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    client = torch_platform.client("translate")
+    pair = {"SourceLanguageCode": "en", "TargetLanguageCode": "fr"}
+    text = client.translate_text(Text="The red house of my brother is big.", **pair)
+    assert text["TranslatedText"] == "La rouge maison de mon frère est grande."
+    page = b'<p class="a">I see the <b>dog</b> <img src="x"> in the house.</p>'
+    answer = client.translate_document(
+        Document={"Content": page, "ContentType": "text/html"}, **pair
+    )
+    said = answer["TranslatedDocument"]["Content"].decode()
+    assert (
+        said.startswith('<p class="a">je vois la <b>chien</b>') and said.count('<img src="x">') == 1
+    )
+    s3 = torch_platform.client("s3")
+    s3.create_bucket(Bucket="texts")
+    s3.put_object(Bucket="texts", Key="in/a.txt", Body=b"One dog.\n\nTwo, and the house.")
+    job = client.start_text_translation_job(
+        InputDataConfig={"S3Uri": "s3://texts/in/", "ContentType": "text/plain"},
+        OutputDataConfig={"S3Uri": "s3://texts/out/"},
+        DataAccessRoleArn="arn:aws:iam::123456789012:role/modelyard",
+        SourceLanguageCode="en",
+        TargetLanguageCodes=["fr"],
+    )["JobId"]
+
+    def status() -> str:
+        described = client.describe_text_translation_job(JobId=job)
+        return str(described["TextTranslationJobProperties"]["JobStatus"])
+
+    wait_for(lambda: status() == "COMPLETED", "the job's end")
+    (key,) = [
+        one["Key"]
+        for one in s3.list_objects_v2(Bucket="texts", Prefix="out/")["Contents"]
+        if one["Key"].endswith("/fr.a.txt")
+    ]
+    assert s3.get_object(Bucket="texts", Key=key)["Body"].read() == (
+        b"Un chien.\n\nDeux, et la maison."
+    )
