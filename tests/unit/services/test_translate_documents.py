@@ -1,5 +1,6 @@
 """Documents of the three kinds: what of them is translated, that everything else stays, and what is refused of them."""
 
+import asyncio
 import io
 import re
 import zipfile
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.ai.translating import Part
+from modelyard.base.errors import ServiceError
 from modelyard.services.translate import word_documents
+from modelyard.services.translate.documents import CHARACTERS_MAX, DOCUMENT_BYTES, read
 from modelyard.services.translate.formats import HTML, PIECE_CHARACTERS, PLAIN, WORD, read_document
 from modelyard.services.translate.html_documents import read_html
 from modelyard.services.translate.translator import Sentence
@@ -289,3 +292,12 @@ def test_what_an_archive_says_of_itself_is_not_believed() -> None:
 def test_a_text_that_is_none_is_refused(data: bytes, message: str, content_type: str) -> None:
     with pytest.raises(BadDocument, match=message):
         read_document(data, content_type)
+
+
+def test_few_bytes_that_hold_too_many_characters_are_refused() -> None:
+    text = "word " * (CHARACTERS_MAX // 5 + 1)
+    data = docx(document=xml(f"<w:p><w:r><w:t>{text}.</w:t></w:r></w:p>"))
+    assert len(data) < DOCUMENT_BYTES
+    with pytest.raises(ServiceError) as caught:
+        asyncio.run(read(data, WORD))
+    assert caught.value.code == "LimitExceededException"

@@ -20,6 +20,8 @@ from modelyard.services.translate.word_documents import BadDocument
 from modelyard.store.resources import Json
 
 DOCUMENT_BYTES = 100 * 1024
+CHARACTERS_MAX = 1_000_000
+"""Of any document: a packed one of few bytes may hold more."""
 MEMBERS: Mapping[str, Members] = {
     "TranslateDocument": {
         "Document": {"Content": EXECUTED, "ContentType": EXECUTED},
@@ -91,13 +93,18 @@ def check_content_type(operation: str, content_type: str) -> None:
 
 
 async def read(data: bytes, content_type: str) -> Document:
-    """Raises ``ServiceError`` for what is no such document."""
+    """Raises ``ServiceError`` for what is no such document, or too long."""
     try:
-        return await asyncio.to_thread(read_document, data, content_type)
+        document = await asyncio.to_thread(read_document, data, content_type)
     except BadDocument as error:
         raise ServiceError(
             "InvalidRequestException", f"The document cannot be translated. {error}"
         ) from None
+    if document.characters > CHARACTERS_MAX:
+        raise ServiceError(
+            "LimitExceededException", f"The document has more than {CHARACTERS_MAX} characters."
+        )
+    return document
 
 
 async def source_of(translator: Translator, ask: Asker, code: str, document: Document) -> str:

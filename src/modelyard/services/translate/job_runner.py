@@ -27,7 +27,7 @@ from modelyard.services.translate.translator import UNIT, Applied, Translator
 from modelyard.store.resources import Json, ResourceStore
 
 T = TypeVar("T")
-FILE_BYTES, FILE_CHARACTERS = 20 << 20, 1_000_000
+FILE_BYTES = 20 << 20
 """The largest document of a job."""
 GONE_MAX = 3
 """After so many files in a row that no model answered for, the job has failed."""
@@ -244,12 +244,7 @@ async def _read(data: bytes, content_type: str) -> Document:
         raise ServiceError(
             "LimitExceededException", f"The document has more than {FILE_BYTES} bytes."
         )
-    document = await read(data, content_type)
-    if document.characters > FILE_CHARACTERS:
-        raise ServiceError(
-            "LimitExceededException", f"The document has more than {FILE_CHARACTERS} characters."
-        )
-    return document
+    return await read(data, content_type)
 
 
 def _next(source: Iterator[tuple[str, IO[bytes]]]) -> tuple[str, bytes] | None:
