@@ -373,6 +373,15 @@ REFUSALS: dict[str, tuple[str, int, str, Refused]] = {
             valueSelectionSetting={"resolutionStrategy": "OriginalValue"},
         ),
     ),
+    "a pattern without a bound": (
+        "ValidationException", 400, "counted repeats",
+        lambda p: p.lex.create_slot_type(
+            **p.place, slotTypeName="T", parentSlotTypeSignature="AMAZON.AlphaNumeric",
+            valueSelectionSetting={
+                "resolutionStrategy": "OriginalValue", "regexFilter": {"pattern": "[A-Z]+"},
+            },
+        ),
+    ),
     "a member that is not executed": (
         "UnsupportedOperation", 501, "kendraConfiguration",
         lambda p: p.lex.create_intent(

@@ -6,7 +6,7 @@ stand in the slot's place: names, and custom types that expand their values.
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -14,7 +14,7 @@ from typing import Any
 
 from modelyard.domain.lex import dates, forms, numbers, times
 from modelyard.domain.lex.builtin import ALPHANUMERIC, BY_SIGNATURE, CONFIRMATION, FREE_FORM
-from modelyard.domain.lex.matches import Match, whole
+from modelyard.domain.lex.matches import Match, disjoint, whole
 from modelyard.domain.lex.pattern import Pattern, compile_pattern
 from modelyard.domain.lex.understanding import SlotValue
 from modelyard.domain.lex.vocabulary import Vocabulary
@@ -83,9 +83,8 @@ def _custom(slot_type: str, custom: Mapping[str, Any], locale: str) -> Recognise
         filtering = (setting.get("regexFilter") or {}).get("pattern")
         pattern = compile_pattern(filtering) if filtering else None
         found = _builtin(parent, locale, pattern)
-        if found is None or not (custom.get("slotTypeValues") or pattern):
-            return found
-        return Recogniser(slot_type=slot_type, find=found.find, is_open=False)
+        own = custom.get("slotTypeValues")
+        return _with_values(found, Vocabulary.of(own)) if found is not None and own else found
     vocabulary = Vocabulary.of(custom.get("slotTypeValues") or ())
     if setting.get("resolutionStrategy") == "TopResolution":
         return Recogniser(slot_type=slot_type, find=lambda text, _: vocabulary.find(text))
@@ -93,6 +92,13 @@ def _custom(slot_type: str, custom: Mapping[str, Any], locale: str) -> Recognise
         slot_type=slot_type,
         find=lambda text, _: _as_said(text, vocabulary.find(text)),
         is_open=True,
+    )
+
+
+def _with_values(found: Recogniser, own: Vocabulary) -> Recogniser:
+    """A built-in type that a bot has added values to."""
+    return replace(
+        found, find=lambda text, today: disjoint([*own.find(text), *found.find(text, today)])
     )
 
 

@@ -7,6 +7,7 @@ from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.base.ids import RandomSource
 from modelyard.domain.lex.builtin import ALPHANUMERIC, BY_SIGNATURE
+from modelyard.domain.lex.pattern import BadPattern, compile_pattern
 from modelyard.services.lex import limits
 from modelyard.services.lex.kinds import SLOT, SLOT_TYPE, path
 from modelyard.services.lex.listing import Asked, Row, answer, listed
@@ -241,6 +242,7 @@ def checked(operation: str, given: Json) -> Json:
         raise ValidationError("A custom slot type needs a valueSelectionSetting.")
     if setting.get("regexFilter") and parent != ALPHANUMERIC:
         raise ValidationError(f"A regexFilter is for slot types whose parent is {ALPHANUMERIC}.")
+    _check_pattern(setting)
     if parent and given.get("slotTypeValues") and setting.get("regexFilter"):
         raise ValidationError("A slot type has a regexFilter or slotTypeValues, not both.")
     if setting.get("resolutionStrategy") == "TopResolution" and not given.get("slotTypeValues"):
@@ -285,3 +287,13 @@ def _category(members: Mapping[str, Any]) -> str:
 
 def _described(place: Place, part: Part) -> Json:
     return {**part.members, **place.shown(), **part.times()}
+
+
+def _check_pattern(setting: Json) -> None:
+    """Raises ``ValidationError`` for a pattern that no build could use."""
+    pattern = (setting.get("regexFilter") or {}).get("pattern")
+    if pattern:
+        try:
+            compile_pattern(pattern)
+        except BadPattern as error:
+            raise ValidationError(f"The regexFilter cannot be used: {error}") from None

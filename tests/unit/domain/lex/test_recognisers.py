@@ -199,6 +199,20 @@ def test_a_type_that_is_not_executed_has_no_recogniser() -> None:
     assert recogniser_of("AMAZON.Currency", None, "en_US") is None
 
 
+def test_a_built_in_type_takes_values_of_the_bots_own() -> None:
+    custom = {
+        "slotTypeName": "Place",
+        "parentSlotTypeSignature": "AMAZON.City",
+        "slotTypeValues": [
+            {"sampleValue": {"value": "Gotham"}, "synonyms": [{"value": "bat city"}]}
+        ],
+    }
+    place = recogniser_of("T", custom, "en_US")
+    assert place is not None and place.is_open
+    found = place.find("from bat city to Berlin", SATURDAY)
+    assert [one.value for one in found] == ["Gotham", "Berlin"]
+
+
 def test_a_pattern_narrows_what_is_a_code() -> None:
     custom = {
         "slotTypeName": "Booking",
