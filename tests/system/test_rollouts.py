@@ -401,6 +401,7 @@ def test_a_gated_update_waits_for_a_person_and_its_dry_run_alarm_is_only_noted(
         assert (found["alarms"], found["dry_run_alarms"]) == ([], ["too-many"])
         assert found["would_have_gone_back"] == {"too-many": 1}
         os.kill(json.loads(versions.home.process_table.read_text())["control"], signal.SIGKILL)
+        answers_again(sagemaker)
         waits_at(versions, "gated", 2)
         command("rollout", "resume", "gated", home=versions.home.root)
         assert settled(sagemaker, "gated")["EndpointConfigName"] == "v2"
