@@ -22,6 +22,8 @@ KNOWN_HEADS = 1024
 KNOWN_HEAD_BYTES = 2048
 _LINE_BYTES = 4
 _TOO_LARGE = "The request's headers are too large."
+BODY_BYTES_A_SECOND = 1024
+"""A body that is sent more slowly than this, for longer than a head may take, is refused."""
 DISCARD_LIMIT = 64 << 20
 """So much of a refused request's body is read and dropped, so that its sender gets to read the refusal."""
 _END = b"\r\n\r\n"
@@ -329,7 +331,10 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = None if self._has_answered else exchange
 
     def on_body(self, data: bytes) -> None:
-        self._deadline = self._gate.now() + self._gate.limits.header_seconds
+        # Bytes buy time, up to what a head has: a body that trickles ends, one that is sent steadily never does.
+        latest = self._gate.now() + self._gate.limits.header_seconds
+        if self._deadline:
+            self._deadline = min(latest, self._deadline + len(data) / BODY_BYTES_A_SECOND)
         if self._exchange is not None:
             self._exchange.body(data)
             return
@@ -402,13 +407,18 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._request_complete:
             self._next()
+        else:  # What is still sent of it is dropped, and has to come in time.
+            self._deadline = self._gate.now() + self._gate.limits.header_seconds
 
     def pause_reading(self) -> None:
-        """An exchange cannot take more of the body now."""
+        """An exchange cannot take more of the body now: its sender has all the time there is."""
+        self._deadline = 0.0
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
+        if self._mid_message:
+            self._deadline = self._gate.now() + self._gate.limits.header_seconds
         if self._transport is not None and not self._paused_for_answer:
             self._transport.resume_reading()
 

@@ -80,6 +80,8 @@ class Trace:
             begin = min(now, sent + way + waited)
             end = min(now, begin + worked)
             more = {"modelyard.batch.requests": times.requests}
+            if times.release:
+                more["modelyard.batch.release"] = times.release
         error = f"status {status}" if status >= _ERRORS else None
         self._tried(begin, end, {"http.response.status_code": status, **more}, error)
         self._free_since = now

@@ -72,6 +72,8 @@ class TracedAnswerMeta(msgspec.Struct, array_like=True, omit_defaults=True, froz
     worked: int = 0
     requests: int = 1
     """That were worked on together."""
+    release: str = ""
+    """Why no further one was."""
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -6,12 +6,17 @@ Pure: no sockets, no clock. Time is passed in, peers are whatever the server has
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar, get_args
 
 from modelyard.transport.frames import SOLO, Frame, RequestMeta, TracedAnswerMeta
 
 QUEUE_BYTES = 256 << 20
 """Bodies that one worker holds at a time, beside the limit on their number."""
+
+
+Release = Literal["drained", "full", "bytes", "solo"]
+"""Why a batch is let go: nothing else waited, it has ``max_batch`` requests, the next one's bytes are too many for it, or a
+request is, or would be, in company that it must not have."""
 
 
 class Peer(Protocol):
@@ -39,13 +44,16 @@ class Waiting(Generic[P]):
     expires: float
 
 
-def times_of(waiting: Waiting[P], *, began: float, ended: float, requests: int) -> TracedAnswerMeta:
-    """What an answer says of when its request was worked on."""
+def times_of(
+    waiting: Waiting[P], *, began: float, ended: float, requests: int, release: str = ""
+) -> TracedAnswerMeta:
+    """What an answer says of when its request was worked on, and in which company."""
     arrived = waiting.expires - waiting.frame.number / 1000
     return TracedAnswerMeta(
         waited=max(0, round((began - arrived) * 1e6)),
         worked=max(0, round((ended - began) * 1e6)),
         requests=requests,
+        release=release,
     )
 
 
@@ -67,6 +75,10 @@ class Batcher(Generic[P]):
     """
 
     def __init__(self, bounds: Bounds) -> None:
+        self.why: Release = "drained"
+        """Why the last batch ended where it did."""
+        self.releases: dict[Release, int] = dict.fromkeys(get_args(Release), 0)
+        """How many batches ended for which reason."""
         self._bounds = bounds
         self._waiting: deque[Waiting[P]] = deque()
         self._held: dict[P, deque[Waiting[P]]] = {}
@@ -116,16 +128,21 @@ class Batcher(Generic[P]):
         """The next batch, and those found on the way that have expired.
 
         A batch has at most ``max_batch`` requests, and no more bytes than one request may have. A SOLO request is a
-        batch of its own: it may be what killed another worker, and has no company.
+        batch of its own: it may be what killed another worker, and has no company. ``why`` says what ended it.
         """
+        why: Release = "drained"
         batch: list[Waiting[P]] = []
         expired: list[Waiting[P]] = []
         size = 0
-        while self._waiting and len(batch) < self._bounds.max_batch:
+        while self._waiting:
+            if len(batch) >= self._bounds.max_batch:
+                why = "full"
+                break
             waiting = self._waiting[0]
             length = len(waiting.frame.body)
             is_solo = waiting.frame.flags & SOLO
             if batch and (is_solo or size + length > self._bounds.payload_bytes):
+                why = "solo" if is_solo else "bytes"
                 break
             self._waiting.popleft()
             self._bytes -= length
@@ -138,5 +155,9 @@ class Batcher(Generic[P]):
             batch.append(waiting)
             size += length
             if is_solo:
+                why = "solo"
                 break
+        if batch:
+            self.why = why
+            self.releases[why] += 1
         return batch, expired

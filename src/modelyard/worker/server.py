@@ -254,7 +254,13 @@ class WorkerServer:
             if answer.pieces is not None:
                 self._start(waiting, answer, answer.pieces)
             elif waiting.frame.flags & frames.TRACED:
-                times = times_of(waiting, began=began, ended=self._now(), requests=len(batch))
+                times = times_of(
+                    waiting,
+                    began=began,
+                    ended=self._now(),
+                    requests=len(batch),
+                    release=self._batcher.why,
+                )
                 self._answer(waiting.peer, waiting.frame.id, answer, times)
             else:
                 self._answer(waiting.peer, waiting.frame.id, answer)
@@ -356,6 +362,8 @@ class WorkerServer:
         """Last answers, GOAWAY, end. Closing at once could overtake them: what a peer sends meanwhile is thrown away."""
         while self._batcher:
             self._predict_some()
+        counts = ", ".join(f"{count} {why}" for why, count in self._batcher.releases.items())
+        _log(f"batches by what ended them: {counts}")
         for connection, encoded in self._streams.stop():
             connection.unsent += encoded
         while self._accept():

@@ -3,7 +3,8 @@
 from typing import Any
 
 from modelyard.base.settings import Limits
-from modelyard.gateway.http import ClientConnection, Gate, Head
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection, Gate
 
 LIMITS = Limits(header_seconds=20.0, idle_seconds=120.0)
 HEAD = b"POST /endpoints/e/invocations HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
@@ -113,3 +114,40 @@ def test_a_client_that_waits_for_its_answer_is_not_slow() -> None:
     client.wait(1_000)
     assert not client.wire.is_closed
     assert not client.exchanges[0].is_gone
+
+
+def long_head(length: int) -> bytes:
+    return HEAD.replace(b"Content-Length: 4", b"Content-Length: %d" % length)
+
+
+def test_a_body_that_trickles_ends_however_often_a_byte_comes() -> None:
+    client = Client()
+    client.send(long_head(1_000))
+    for _ in range(3):
+        client.send(b"x")
+        client.wait(7)
+    assert client.wire.is_closed
+    assert client.wire.written.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_large_body_that_is_sent_steadily_may_take_as_long_as_it_likes() -> None:
+    client = Client()
+    client.send(long_head(600 * 2048))
+    for _ in range(600):
+        client.wait(1)
+        client.send(b"x" * 2048)
+    assert client.exchanges[0].is_complete
+    assert not client.wire.is_closed
+
+
+def test_a_body_that_nobody_takes_is_not_its_senders_fault() -> None:
+    client = Client()
+    client.send(long_head(1_000) + b"x")
+    client.connection.pause_reading()
+    client.wait(1_000)
+    assert not client.wire.is_closed
+    client.connection.resume_reading()
+    client.wait(19)
+    assert not client.wire.is_closed
+    client.wait(2)
+    assert client.wire.is_closed

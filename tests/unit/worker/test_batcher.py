@@ -126,3 +126,30 @@ def test_requests_of_a_clogged_peer_are_held_without_taking_room_and_come_first_
     slow.is_clogged = False
     queue.release(slow)
     assert take(queue) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "solo", "why"),
+    [
+        ([1, 1], None, "drained"),
+        ([1, 1, 1, 1], None, "full"),
+        ([6, 6], None, "bytes"),
+        ([1, 1], 1, "solo"),
+    ],
+)
+def test_each_release_records_why_the_batch_ended_there(
+    sizes: list[int], solo: int | None, why: str
+) -> None:
+    queue = batcher()
+    for number, size in enumerate(sizes):
+        queue.add(waiting(number, size=size, solo=number == solo))
+    take(queue)
+    assert queue.why == why
+    assert {reason for reason, count in queue.releases.items() if count} == {why}
+
+
+def test_what_expires_is_no_release() -> None:
+    queue = batcher()
+    queue.add(waiting(0, expires=1.0))
+    assert take(queue, now=2.0) == []
+    assert sum(queue.releases.values()) == 0
