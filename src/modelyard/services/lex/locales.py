@@ -1,6 +1,8 @@
 """Locales of bots: create, describe, update, delete, list, build."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from modelyard.base.call import Call
 from modelyard.base.clock import Clock
@@ -53,6 +55,7 @@ from modelyard.store.resources import (
     Create,
     Delete,
     Json,
+    Key,
     Resource,
     ResourceStore,
     Update,
@@ -94,6 +97,17 @@ MEMBERS: Mapping[str, Members] = {
 }
 _Status = tuple[str, Sequence[str]]
 _NOT_BUILT = "NotBuilt"
+_SEEN_MAX = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What is to be found out of a locale by looking at all that is in it."""
+
+    status: str
+    reasons: Sequence[str]
+    intents: int
+    slot_types: int
 
 
 class Locales:
@@ -102,6 +116,7 @@ class Locales:
     def __init__(self, *, store: ResourceStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._seen: OrderedDict[Key, tuple[tuple[int, int, int], _State]] = OrderedDict()
 
     async def create_bot_locale(
         self,
@@ -302,23 +317,48 @@ class Locales:
 
     def _describe(self, call: Call, place: Place) -> Json:
         part = find_locale(self._store, call, place)
-        status: str = "Built"
-        reasons: Sequence[str] = ()
         build = None
         if place.bot_version == DRAFT:
             build = self._store.get(key_of(call, BUILD, place.bot_id, place.locale_id))
-            status, reasons = build_status(build, compiled(self._store, call, place))
+            state = self._state(call, place, build)
+        else:
+            intents, types = (
+                len(parts(self._store, call, place, kind)) for kind in (INTENT, SLOT_TYPE)
+            )
+            state = _State(status="Built", reasons=(), intents=intents, slot_types=types)
         return present(
             {
                 **place.shown(),
                 **_described(part),
-                "intentsCount": len(parts(self._store, call, place, INTENT)),
-                "slotTypesCount": len(parts(self._store, call, place, SLOT_TYPE)),
-                "botLocaleStatus": status,
-                "failureReasons": list(reasons) or None,
+                "intentsCount": state.intents,
+                "slotTypesCount": state.slot_types,
+                "botLocaleStatus": state.status,
+                "failureReasons": list(state.reasons) or None,
                 "lastBuildSubmittedDateTime": build.spec["submitted"] if build else None,
             }
         )
+
+    def _state(self, call: Call, place: Place, build: Resource | None) -> _State:
+        """Of the draft, as long as nothing of it changed as it was seen before: whoever waits for a build asks often."""
+        bot = find_bot(self._store, call, place.bot_id)
+        locale = find_draft(self._store, call, place)
+        versions = bot.version, locale.version, build.version if build is not None else 0
+        seen = self._seen.get(locale.key)
+        if seen is not None and seen[0] == versions:
+            return seen[1]
+        definition = compiled(self._store, call, place)
+        status, reasons = build_status(build, definition)
+        state = _State(
+            status=status,
+            reasons=reasons,
+            intents=len(definition["intents"]),
+            slot_types=len(definition["slotTypes"]),
+        )
+        self._seen[locale.key] = versions, state
+        self._seen.move_to_end(locale.key)
+        if len(self._seen) > _SEEN_MAX:
+            self._seen.popitem(last=False)
+        return state
 
 
 _SUMMARY = (
