@@ -59,6 +59,7 @@ def put(
 ) -> Talk:
     """Somebody sets the state. Its action is done: a question is asked, or what is delegated goes its course."""
     progress = Progress(bot, applied(session, state), situation)
+    progress.misses = 0
     yield from _Dialogue(progress, ()).begin_with(state.action or Action(), messages)
     return _turn(progress, ())
 

@@ -118,17 +118,22 @@ def read_state(bot: Bot, given: Any, *, now: float) -> State:
 
 
 def applied(session: Session, state: State) -> Session:
-    """The session as the state wants it. What was asked about one intent is no question about another."""
+    """The session as the state wants it. What was asked about one intent is no question about another.
+
+    A caller that sends back what it was told changes nothing: the misses go on.
+    """
     moved = state.intent is not None and (
         session.intent is None or session.intent.name != state.intent.name
     )
+    action = Action() if moved and state.action is None else state.action
+    is_other = moved or (action is not None and action != session.action)
     changes: Json = {
         "contexts": state.contexts,
         "attributes": state.attributes,
         "hints": state.hints,
         "intent": state.intent,
-        "action": Action() if moved and state.action is None else state.action,
-        "misses": 0 if moved or state.action is not None else None,
+        "action": action,
+        "misses": 0 if is_other else None,
     }
     return msgspec.structs.replace(
         session, **{name: value for name, value in changes.items() if value is not None}

@@ -9,6 +9,7 @@ import datetime
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -69,6 +70,16 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     messages: list[Json] = []
 
 
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """Of one turn: who asks, which session, and the bot as it answers now."""
+
+    call: Call
+    key: SessionKey
+    resolved: Resolved
+    bot: Bot
+
+
 class Turns:
     """Those of every bot."""
 
@@ -116,22 +127,19 @@ class Turns:
 
     async def _take(self, call: Call, key: SessionKey, said: Said, *, is_heard: bool) -> Kept:
         resolved = self._resolve(key)
-        bot = Bot(resolved.definition)
+        scene = _Scene(call, key, resolved, Bot(resolved.definition))
         with self._alone(key):
             before = await self._load(key)
             if before is not None and call.invocation_id == before.invocation_id != "":
                 return before
             session = before.session if before is not None else Session()
+            begin = self._talk if is_heard else self._put
             try:
                 check_attributes("requestAttributes", said.request_attributes)
-                talk = (
-                    await self._talk(call, key, resolved, session, said)
-                    if is_heard
-                    else self._put(call, key, resolved, session, said)
-                )
+                talk = await begin(scene, session, said)
             except BadState as error:
                 raise ValidationError(str(error)) from None
-            turn = await self._finish(call, bot, resolved, talk)
+            turn = await self._finish(scene, talk)
             kept = Kept(
                 session=turn.session,
                 request_id=call.request_id,
@@ -140,36 +148,31 @@ class Turns:
                 interpretations=turn.interpretations,
                 request_attributes=turn.request_attributes,
             )
-            await self._keep(key, kept, bot.idle_seconds)
+            await self._keep(key, kept, scene.bot.idle_seconds)
         return kept
 
-    async def _talk(
-        self, call: Call, key: SessionKey, resolved: Resolved, session: Session, said: Said
-    ) -> Talk:
-        bot, now = Bot(resolved.definition), self._clock.now()
+    async def _talk(self, scene: _Scene, session: Session, said: Said) -> Talk:
+        bot, now = scene.bot, self._clock.now()
         if said.state:
             session = applied(session, read_state(bot, said.state, now=now))
         today = _today(now, {**session.attributes, **said.request_attributes})
         asked = questions(bot, session, said.text, today)
-        understood = await self._models.understand(call, resolved.model, asked)
+        understood = await self._models.understand(scene.call, scene.resolved.model, asked)
         contexts = [one.name for one in alive(session.contexts, now)]
         utterance = read_utterance(bot, contexts, said.text, understood)
-        return converse(bot, session, self._situation(call, key, resolved, said), utterance)
+        return converse(bot, session, self._situation(scene, said), utterance)
 
-    def _put(
-        self, call: Call, key: SessionKey, resolved: Resolved, session: Session, said: Said
-    ) -> Talk:
-        bot = Bot(resolved.definition)
-        state = read_state(bot, said.state or {}, now=self._clock.now())
-        return put(bot, session, self._situation(call, key, resolved, said), state, said.messages)
+    async def _put(self, scene: _Scene, session: Session, said: Said) -> Talk:
+        state = read_state(scene.bot, said.state or {}, now=self._clock.now())
+        return put(scene.bot, session, self._situation(scene, said), state, said.messages)
 
-    def _situation(self, call: Call, key: SessionKey, resolved: Resolved, said: Said) -> Situation:
+    def _situation(self, scene: _Scene, said: Said) -> Situation:
         place = Place(
-            session_id=key.id,
-            alias_id=key.alias,
-            alias_name=resolved.alias_name,
+            session_id=scene.key.id,
+            alias_id=scene.key.alias,
+            alias_name=scene.resolved.alias_name,
             transcript=said.text,
-            request_id=call.request_id,
+            request_id=scene.call.request_id,
         )
         return Situation(
             now=self._clock.now(),
@@ -178,7 +181,7 @@ class Turns:
             request_attributes=said.request_attributes,
         )
 
-    async def _finish(self, call: Call, bot: Bot, resolved: Resolved, talk: Talk) -> Turn:
+    async def _finish(self, scene: _Scene, talk: Talk) -> Turn:
         """Let a turn run, and do the calls that it asks for."""
         outcome: HookOutcome | None = None
         while True:
@@ -187,7 +190,8 @@ class Turns:
             except StopIteration as done:
                 turn: Turn = done.value
                 return turn
-            outcome = await self._hooks.call(call, bot, resolved.settings, wanted)
+            settings = scene.resolved.settings
+            outcome = await self._hooks.call(scene.call, scene.bot, settings, wanted)
 
     def _resolve(self, key: SessionKey) -> Resolved:
         return resolve(self._store, key.account, key.region, key.bot, key.alias, key.locale)

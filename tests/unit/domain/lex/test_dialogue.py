@@ -6,6 +6,7 @@ import pytest
 
 from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.domain.lex.dialogue import Turn
+from modelyard.domain.lex.states import applied, read_state
 from modelyard.testing.bots import (
     CLOSING,
     CONFIRMATION,
@@ -547,6 +548,15 @@ def test_a_state_that_is_delegated_goes_its_course() -> None:
         {"dialogAction": {"type": "Delegate"}, "intent": {"name": "OrderPizza"}}
     )
     assert said(turn) == ["Which size?"]
+
+
+def test_a_state_that_is_sent_back_as_it_was_told_does_not_take_the_misses_back() -> None:
+    talk = Conversation(pizzeria())
+    talk.say("pizza")
+    turn = talk.say("hm")
+    told = turn.session.shown(now=talk.now, request_id="r-1")
+    talk.session = applied(turn.session, read_state(talk.bot, told, now=talk.now))
+    assert said(talk.say("hm")) == ["Pardon?"]
 
 
 def test_messages_that_are_put_stand_for_the_question() -> None:
