@@ -19,6 +19,7 @@ def test_a_session_is_found_until_its_time_is_over_and_survives_its_process(tmp_
     again = LexSessions(tmp_path / "lex.db", limit=10)  # As after a kill: nothing was closed.
     assert again.get(key(1), now=109.0) == b"two"
     assert again.get(key(1), now=110.0) is None
+    assert again.get(key(1), now=500.0) is None
     again.delete(key(1))
     assert again.get(key(1), now=0.0) is None
     for one in (sessions, again):

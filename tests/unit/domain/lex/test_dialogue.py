@@ -528,6 +528,8 @@ def test_a_fulfilment_that_empties_a_slot_has_it_asked_for_again() -> None:
     bot = pizzeria(intentConfirmationSetting={}, fulfillmentCodeHook={"enabled": True})
     turn = Conversation(bot, function).say("large pizza with ham")
     assert said(turn) == ["Out of ham.", "Which topping?"]
+    assert state(turn) == ("ElicitSlot", "OrderPizza", "InProgress")
+    assert value(turn, "size") == "large"
 
 
 # A state that somebody sets.
