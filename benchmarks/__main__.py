@@ -149,13 +149,14 @@ def measure_ai_services(
     every: Annotated[int, typer.Option(help="Answers between two kills.")] = 250,
     seconds: Annotated[float, typer.Option(help="No request begins later.")] = 900.0,
     calls: Annotated[int, typer.Option(help="Of each operation, for the latency; 0: none.")] = 300,
+    packs: Annotated[bool, typer.Option(help="Install packs for the latency.")] = True,
     output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("build/benchmarks"),
 ) -> None:
     """What a call costs beside its bare model; and mixed requests while workers and control are killed."""
     output.mkdir(parents=True, exist_ok=True)
     found: dict[str, object] = {}
     if calls:
-        rows = ai_services.latencies(calls, console)
+        rows = ai_services.latencies(calls, console, with_packs=packs)
         console.print(ai_services.latency_table(rows))
         found["latencies"] = rows
     if requests:
