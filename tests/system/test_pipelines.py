@@ -1,7 +1,9 @@
 """Several containers behind one endpoint: one after the other, and each on its own."""
 
+import datetime
 import io
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -153,6 +155,38 @@ def test_a_container_that_cannot_be_invoked_so(
     with pytest.raises(ClientError, match=message) as caught:
         served.invoke_endpoint(**members, ContentType="text/csv", Body="2.0\n")
     assert caught.value.response["Error"]["Code"] == "ValidationError"
+
+
+@pytest.mark.parametrize("name", ["series", "direct"])
+def test_what_each_container_takes_is_a_metric(platform: Platform, served: Any, name: str) -> None:
+    containers = ("add", "times")
+    begun = datetime.datetime.now(datetime.UTC)
+    for container in containers:
+        direct = {"TargetContainerHostname": container} if name == "direct" else {}
+        served.invoke_endpoint(EndpointName=name, ContentType="text/csv", Body="2.0\n", **direct)
+
+    def points(container: str) -> list[dict[str, Any]]:
+        dimensions = {"EndpointName": name, "VariantName": "all", "ContainerName": container}
+        found = platform.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/SageMaker",
+            MetricName="ContainerLatency",
+            Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+            StartTime=begun - datetime.timedelta(minutes=1),
+            EndTime=begun + datetime.timedelta(minutes=2),
+            Period=60,
+            Statistics=["Sum", "SampleCount"],
+        )
+        return list(found["Datapoints"])
+
+    asked = 2 if name == "series" else 1
+    end = time.monotonic() + 30
+    while any(sum(one["SampleCount"] for one in points(each)) < asked for each in containers):
+        assert time.monotonic() < end, [points(each) for each in containers]
+        time.sleep(0.25)
+    for container in containers:
+        for point in points(container):
+            assert point["Unit"] == "Microseconds"
+            assert 0 < point["Sum"] < 60e6
 
 
 def test_each_container_has_a_log_of_its_own(platform: Platform, served: Any) -> None:

@@ -16,8 +16,10 @@ from modelyard.domain.endpoint_metrics import (
     Counted,
     shadow_summaries,
     summaries,
+    time_summary,
     together,
 )
+from modelyard.domain.metrics import Summary
 from modelyard.store.metrics import Datum, Metric, MetricsNotKept, MetricStore
 from modelyard.transport.datagrams import bound
 
@@ -25,8 +27,8 @@ logger = logging.getLogger(__name__)
 QUEUE_MAX = 1_000
 GATHER_SECONDS = 0.5
 """Gateways tell at the same moments: their reports are waited for and put together. Less than alarms wait for a period's end."""
-_Place = tuple[int, str, str, str, str, str]
-"""Moment, account, region, endpoint, variant, endpoint config."""
+_Place = tuple[int, str, str, str, str, str, str, str]
+"""Moment, account, region, endpoint, variant, endpoint config; a measure of its own and its container, or empty."""
 
 
 class ReportLike(Protocol):
@@ -41,7 +43,7 @@ class ReportLike(Protocol):
 class Measuring(asyncio.DatagramProtocol):
     """Listens on a UNIX datagram socket; ``decode`` reads a datagram and raises ``ValueError`` for what is none.
 
-    ``heard`` is told the cells of each report.
+    ``heard`` is told the cells of each report that are of requests.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Measuring(asyncio.DatagramProtocol):
             except ValueError as error:
                 logger.warning("a report that cannot be read is dropped: %s", error)
                 continue
-            self._heard(report.cells)
+            self._heard([cell for cell in report.cells if not cell.measure])
             reports.append(report)
         try:
             # What a thousand endpoints have to say is put together in the thread that writes it.
@@ -109,15 +111,18 @@ def data_of(*reports: ReportLike) -> Iterator[Datum]:
                 cell.endpoint,
                 cell.variant,
                 cell.config,
+                cell.measure,
+                cell.container,
             )
             counted = _counted(cell)
             found[place] = together(found[place], counted) if place in found else counted
-    for (at, account, region, endpoint, variant, config), counted in found.items():
-        of_variant = (("EndpointName", endpoint), ("VariantName", variant))
-        of_fleet = (("EndpointConfigName", config), *of_variant)
-        told = [(NAMESPACE, *one) for one in summaries(counted)]
-        told += [(SHADOW_NAMESPACE, *one) for one in shadow_summaries(counted)]
-        for namespace, name, unit, summary in told:
+    for place, counted in found.items():
+        at, account, region, endpoint, variant, config, measure, container = place
+        of_variant = [("EndpointName", endpoint), ("VariantName", variant)]
+        if container:
+            of_variant.append(("ContainerName", container))
+        of_fleet = [("EndpointConfigName", config), *of_variant]
+        for namespace, name, unit, summary in _named(measure, counted):
             for dimensions in (of_variant, of_fleet):
                 yield Datum(
                     metric=Metric(
@@ -132,6 +137,16 @@ def data_of(*reports: ReportLike) -> Iterator[Datum]:
                     unit=unit,
                     is_high_resolution=True,
                 )
+
+
+def _named(measure: str, counted: Counted) -> list[tuple[str, str, str, Summary]]:
+    """Namespace, name, unit and summary of each metric of a cell."""
+    if measure:
+        return [(NAMESPACE, *time_summary(measure, counted))]
+    return [
+        *((NAMESPACE, *one) for one in summaries(counted)),
+        *((SHADOW_NAMESPACE, *one) for one in shadow_summaries(counted)),
+    ]
 
 
 def _counted(cell: Any) -> Counted:

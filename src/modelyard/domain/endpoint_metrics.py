@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from modelyard.domain.metrics import BUCKET_WIDTH, Summary
 
 NAMESPACE = "AWS/SageMaker"
+CONTAINER_LATENCY = "ContainerLatency"
 SHADOW_NAMESPACE = "Modelyard/Shadow"
 """What AWS has no metrics for: how a shadow's answers compare with the production variant's."""
 
@@ -79,6 +80,11 @@ def summaries(counted: Counted) -> Iterator[tuple[str, str, Summary]]:
     yield "InvocationModelErrors", "None", _share_of(requests, counted.model_errors)
     yield "ModelLatency", "Microseconds", _latency(counted.model, counted.model_sum)
     yield "OverheadLatency", "Microseconds", _latency(counted.overhead, counted.overhead_sum)
+
+
+def time_summary(measure: str, counted: Counted) -> tuple[str, str, Summary]:
+    """Name, unit and summary of what has no other metrics beside it, such as the latency of one container."""
+    return measure, "Microseconds", _latency(counted.model, counted.model_sum)
 
 
 def shadow_summaries(counted: Counted) -> Iterator[tuple[str, str, Summary]]:

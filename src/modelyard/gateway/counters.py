@@ -1,7 +1,8 @@
 """What a gateway counts of its requests, for CloudWatch's metrics: plain numbers on the hot path, told every few seconds.
 
-A cell is one fleet's part of one variant. Latencies fall into buckets one percent wide, so that what is told does not grow
-with the number of requests. While nobody listens, cells keep adding up: a restarted control misses the moment, not the requests.
+A cell is one fleet's part of one variant, or one measure of that by itself, such as the latency of one container.
+Latencies fall into buckets one percent wide, so that what is told does not grow with the number of requests. While nobody
+listens, cells keep adding up: a restarted control misses the moment, not the requests.
 """
 
 import math
@@ -56,6 +57,10 @@ class Cell(msgspec.Struct, array_like=True):
     drift_high: float = 0.0
     dropped: int = 0
     """Copies that there was no room for."""
+    measure: str = ""
+    """The metric whose times ``model`` and ``model_sum`` are, of a cell that has nothing else; of requests' cells empty."""
+    container: str = ""
+    """Whose times they are, if a container's."""
 
 
 class Report(msgspec.Struct, array_like=True):
@@ -78,7 +83,8 @@ class Counters:
     """The cells of one gateway."""
 
     def __init__(self) -> None:
-        self._cells: dict[CellKey, Cell] = {}
+        self._cells: dict[tuple[str, ...], Cell] = {}
+        """By the variant's key, or that with the measure and the container."""
 
     def count(self, key: CellKey, status: int, model_seconds: float, seconds: float) -> None:
         """One request that was answered. ``status`` is the container's, or the platform's own where it refused.
@@ -110,6 +116,17 @@ class Counters:
             place = _bucket(overhead)
         buckets = cell.overhead
         buckets[place] = buckets.get(place, 0) + 1
+
+    def spent(self, key: CellKey, measure: str, seconds: float, container: str = "") -> None:
+        """Time that belongs to a metric of its own. Each has a cell, so that many containers do not outgrow a datagram."""
+        place = (*key, measure, container)
+        cell = self._cells.get(place)
+        if cell is None:
+            cell = self._cells[place] = Cell(*key, measure=measure, container=container)
+        microseconds = seconds * 1e6
+        bucket = _bucket(microseconds)
+        cell.model_sum += microseconds
+        cell.model[bucket] = cell.model.get(bucket, 0) + 1
 
     def compare(self, key: CellKey, agrees: bool, drift: float | None) -> None:
         """A shadow's answer, held against the production variant's."""
@@ -159,7 +176,7 @@ class Counters:
             told += len(some)
         return False
 
-    def _report(self, at: int, keys: Iterable[CellKey]) -> bytes:
+    def _report(self, at: int, keys: Iterable[tuple[str, ...]]) -> bytes:
         cells = [self._cells[key] for key in keys]
         for cell in cells:
             cell.requests = sum(cell.model.values())

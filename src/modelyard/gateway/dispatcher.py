@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from modelyard.base.errors import ServiceError
 from modelyard.domain.routes import EndpointRoute, VariantRoute
+from modelyard.gateway.counters import CellKey
 from modelyard.gateway.in_flight import (
     Invocation,
     VariantKey,
@@ -24,6 +25,10 @@ from modelyard.transport.channel import Listener
 
 def _sleeps_on(wanted: tuple[str, str, str, str]) -> None:
     """Where nothing hibernates."""
+
+
+def _uncounted(key: CellKey, measure: str, seconds: float, container: str) -> None:
+    """Where nobody asks for metrics."""
 
 
 def _routes_by_key(endpoints: Iterable[EndpointRoute]) -> dict[VariantKey, VariantRoute]:
@@ -60,6 +65,8 @@ class Dispatcher:
         self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
         self.wake: Callable[[tuple[str, str, str, str]], None] = _sleeps_on
         """Called when somebody waits for a variant that hibernates, and it has no replica."""
+        self.spent: Callable[[CellKey, str, float, str], None] = _uncounted
+        """Called with times that are metrics of their own: ``counters.Counters.spent``."""
 
     def update(self, endpoints: tuple[EndpointRoute, ...]) -> None:
         """Take the routes of a new table: connect to new workers, let go of old ones when they are idle."""

@@ -69,6 +69,8 @@ class Invocation(msgspec.Struct, eq=False):
     waits_until: float = 0.0
     rests_until: float = 0.0
     sent_at: float = 0.0
+    hop_sent_at: float = 0.0
+    """When the container that it is at got it, of several."""
     replica: Serving | None = None
     sent_as: int = 0
     take_part: Callable[[frames.AnswerMeta, bytes], None] | None = None

@@ -9,6 +9,7 @@ from modelyard.domain.chain import Final
 from modelyard.domain.retry import Fate, after_loss
 from modelyard.domain.routes import VariantRoute
 from modelyard.domain.routing import least_outstanding
+from modelyard.gateway.counters import CellKey
 from modelyard.gateway.in_flight import Invocation, VariantKey, WorkerChannel, where
 from modelyard.gateway.replica import Replica
 from modelyard.transport.channel import Listener
@@ -25,6 +26,7 @@ class Surroundings(Protocol):
     wait_seconds: float
     rest_seconds: float
     wake: Callable[[tuple[str, str, str, str]], None]
+    spent: Callable[[CellKey, str, float, str], None]
 
     def pump_later(self, pool: "Pool") -> None: ...
 
@@ -138,6 +140,10 @@ class Pool:
             # Workers that die together are gone by then: the second of them would be held against the request.
             invocation.rests_until = self.dispatcher.now() + self.dispatcher.rest_seconds
         self.again(invocation)
+
+    def spent(self, measure: str, seconds: float, container: str = "") -> None:
+        """Time that is a metric of this fleet's part of the variant."""
+        self.dispatcher.spent((*self._key[:4], self._route.config), measure, seconds, container)
 
     def drop(self, invocation: Invocation) -> None:
         for queue in (self._waiting, self._suspects):

@@ -8,6 +8,7 @@ import msgspec
 
 from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final, Next, accept_at, after_answer
+from modelyard.domain.endpoint_metrics import CONTAINER_LATENCY
 from modelyard.domain.routes import ReplicaRoute
 from modelyard.domain.shelf import ABSENT
 from modelyard.gateway.in_flight import Invocation, WorkerChannel, timed_out, where
@@ -29,6 +30,7 @@ class Owner(Protocol):
     def pump(self) -> None: ...
     def park(self, invocation: Invocation) -> None: ...
     def lost(self, invocation: Invocation, *, executed: bool) -> None: ...
+    def spent(self, measure: str, seconds: float, container: str = "") -> None: ...
 
 
 @functools.lru_cache(maxsize=1024)
@@ -108,6 +110,7 @@ class Replica:
         now = self._now()
         remaining = max(0.0, invocation.deadline - now)
         invocation.sent_at = invocation.sent_at or now
+        invocation.hop_sent_at = now
         flags = frames.SOLO if invocation.is_suspect else 0
         if invocation.take_part is not None:
             remaining = max(0.0, invocation.stream_deadline - now)
@@ -159,6 +162,9 @@ class Replica:
             invocation.end(timed_out(where(invocation)))
             self._pool.pump()
             return
+        if not self._is_single:
+            here = self.containers[invocation.hop]
+            self._pool.spent(CONTAINER_LATENCY, self._now() - invocation.hop_sent_at, here)
         meta = frames.decode_answer_meta(frame.meta)
         if self._is_single or invocation.container:  # There is no chain to ask.
             final = Final(

@@ -50,6 +50,15 @@ def test_what_is_in_flight_at_several_gateways_adds_up() -> None:
     assert found["Invocation5XXErrors"].statistic("Sum") == 1.0
 
 
+def test_times_of_one_container_at_several_gateways_add_up_and_are_no_requests() -> None:
+    of_add = cell(measure="ContainerLatency", container="add", requests=1, model_sum=400.0)
+    found = [
+        (datum.metric.name, datum.summary.count, datum.summary.statistic("Sum"))
+        for datum in data_of(Report(AT, [of_add]), Report(AT, [of_add]))
+    ]
+    assert found == [("ContainerLatency", 2, 800.0)] * 2  # Of the variant, and of the fleet.
+
+
 def test_two_moments_are_two_samples() -> None:
     reports = [Report(AT + place * 5, [cell(in_flight=place)]) for place in (2, 4)]
     concurrent = of_variant(data_of(*reports))["ConcurrentRequestsPerModel"]

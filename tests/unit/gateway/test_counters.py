@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.control.measuring import data_of
+from modelyard.domain.endpoint_metrics import CONTAINER_LATENCY
 from modelyard.domain.metrics import BUCKET_WIDTH, Summary
 from modelyard.gateway.counters import (
     DATAGRAM_BYTES,
@@ -71,6 +72,34 @@ def test_odd_durations_are_counted_too(seconds: float) -> None:
     counters.tell(0, listener)
     (cell,) = listener.reports[0].cells
     assert (cell.requests, cell.overhead) == (1, {0: 1})
+
+
+def test_each_containers_times_are_cells_of_their_own_and_bear_its_name() -> None:
+    counters, listener = Counters(), Listener()
+    counters.count(KEY, 200, 0.005, 0.006)
+    for container, seconds in (("add", 0.001), ("add", 0.003), ("times", 0.002)):
+        counters.spent(KEY, CONTAINER_LATENCY, seconds, container)
+    counters.tell(0, listener)
+    found = {
+        (datum.metric.name, dict(datum.metric.dimensions).get("ContainerName")): datum
+        for datum in data_of(*listener.reports)
+        if ("EndpointConfigName", "config") not in datum.metric.dimensions
+    }
+    assert found["Invocations", None].summary.statistic("Sum") == 1
+    assert {place for place in found if place[1]} == {
+        (CONTAINER_LATENCY, "add"),
+        (CONTAINER_LATENCY, "times"),
+    }
+    added = found[CONTAINER_LATENCY, "add"]
+    assert added.unit == "Microseconds"
+    assert added.metric.namespace == "AWS/SageMaker"
+    assert added.metric.dimensions == (
+        ("ContainerName", "add"),
+        ("EndpointName", "churn"),
+        ("VariantName", "blue"),
+    )
+    assert added.summary.count == 2
+    assert added.summary.statistic("Sum") == pytest.approx(4000.0)
 
 
 def test_a_status_falls_into_the_errors_of_its_kind() -> None:

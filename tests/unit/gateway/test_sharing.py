@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from modelyard.base.errors import ServiceError
@@ -111,6 +112,25 @@ def test_the_replica_with_the_fewest_requests_in_flight_is_asked() -> None:
     bench.ask("calm")
     bench.ask("calm")
     assert (len(first.sent), len(second.sent)) == (2, 2)
+
+
+def test_each_container_of_a_pipeline_is_timed_from_its_own_sending() -> None:
+    bench = Bench()
+    spent: list[tuple[str, str, float]] = []
+    bench.dispatcher.spent = lambda key, measure, seconds, container: spent.append(
+        (key[3], container, seconds)
+    )
+    route = endpoint("series", "s")
+    (variant,) = route.variants
+    workers = tuple(WorkerRoute(id=one, container=one, address=one) for one in ("add", "times"))
+    variant = msgspec.structs.replace(variant, replicas=(ReplicaRoute(id="s", workers=workers),))
+    bench.dispatcher.update((msgspec.structs.replace(route, variants=(variant,)),))
+    bench.ask("series")
+    for container, seconds in (("add", 0.5), ("times", 2.0)):
+        bench.now += seconds
+        bench.workers[container].answer()
+    assert [name for name, _ in bench.outcomes] == ["series"]
+    assert spent == [("v", "add", 0.5), ("v", "times", 2.0)]
 
 
 def test_a_worker_is_told_how_much_time_the_caller_has_left() -> None:
