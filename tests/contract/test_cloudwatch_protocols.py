@@ -44,7 +44,7 @@ class CloudWatch:
             registry=registry.operations(
                 {"cloudwatch": registry.CLOUDWATCH}, {type(one): one for one in built}
             ),
-            authenticate=lambda service, request: (ROOT, "us-east-1"),
+            authenticate=lambda service, operation, request: (ROOT, "us-east-1"),
             authorise=lambda call: None,
             audit=_ignore,
             clock=self.clock,

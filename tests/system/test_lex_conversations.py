@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from botocore.httpsession import URLLib3Session
 
 from modelyard.cli.platform import Platform
 from modelyard.testing.losses import is_answered, wait_for
@@ -133,6 +137,23 @@ def test_requests_that_lex_refuses_are_refused_as_lex_does(pizzeria: Platform) -
     assert code("get_session") == missing
     speech = {"requestContentType": "audio/l16; rate=16000; channels=1", "inputStream": b"\0"}
     assert code("recognize_utterance", **speech) == ("UnsupportedOperation", 501)
+
+
+def test_a_stream_may_come_unsigned_and_nothing_else(pizzeria: Platform) -> None:
+    """As newer clients send utterances, over plain HTTP too."""
+
+    def status(path: str, body: bytes, kind: str) -> int:
+        session = place(pizzeria, sessionId="unsigned")
+        url = f"{pizzeria.url}/bots/{session['botId']}/botAliases/TSTALIASID/botLocales/en_US/sessions/unsigned/{path}"
+        headers = {"Content-Type": kind, "X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"}
+        request = AWSRequest(method="POST", url=url, data=body, headers=headers)
+        keys = pizzeria.credentials
+        signer = Credentials(keys.access_key_id, keys.secret_access_key)
+        SigV4Auth(signer, "lex", pizzeria.region).add_auth(request)
+        return int(URLLib3Session().send(request.prepare()).status_code)
+
+    assert status("utterance", b"when do you open", "text/plain; charset=utf-8") == 200
+    assert status("text", b'{"text": "when do you open"}', "application/json") == 403
 
 
 def test_each_text_is_metered_once(pizzeria: Platform) -> None:

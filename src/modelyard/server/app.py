@@ -32,7 +32,9 @@ CALL_SECONDS = 60.0
 class Authenticate(Protocol):
     """Who sent this? Raises ``ServiceError``; returns the principal and the region of the signature's scope."""
 
-    def __call__(self, service: ServiceModel, request: "Request") -> tuple[Principal, str]: ...
+    def __call__(
+        self, service: ServiceModel, operation: str, request: "Request"
+    ) -> tuple[Principal, str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ class Pipeline:
 
     def _verify_signature(self, exchange: Exchange) -> None:
         exchange.principal, exchange.region = self._authenticate(
-            _known(exchange.service), exchange.request
+            _known(exchange.service), exchange.operation, exchange.request
         )
 
     def _parse_parameters(self, exchange: Exchange) -> None:

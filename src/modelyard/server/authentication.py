@@ -64,8 +64,12 @@ class Authentication:
         headers: list[tuple[str, str]],
         joined: dict[str, str],
         body: bytes,
+        may_be_unsigned: bool = False,
     ) -> Authenticated:
-        """Raises ``ServiceError`` unless the signature is that of this request and body."""
+        """Raises ``ServiceError`` unless the signature is that of this request and body.
+
+        ``may_be_unsigned``: a client may sign all but the body, and says so in what it signs.
+        """
         path, _, query = target.partition("?")
         if not self._settings.auth:
             region = scope_region(query=query, headers=joined) or self._settings.region
@@ -83,7 +87,9 @@ class Authentication:
             raw_path=path,
             raw_query=query,
             headers=headers,
-            payload_hash=actual,
+            payload_hash=sigv4.UNSIGNED
+            if may_be_unsigned and opened.declared_hash == sigv4.UNSIGNED
+            else actual,
         )
         return opened.principal, opened.region
 

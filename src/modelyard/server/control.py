@@ -107,6 +107,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _READS = ("Describe", "List", "Get")
+UNSIGNED_BODY = "v4-unsigned-body"
+"""What service models say of operations whose streams need not be signed."""
 OWN_SERVICE = "modelyard"
 """Signing name of the platform's own calls."""
 
@@ -424,8 +426,11 @@ class Control:
         self._async_queue.close()
         self._objects.close()
 
-    def _authenticate(self, service: ServiceModel, request: Request) -> tuple[Principal, str]:
+    def _authenticate(
+        self, service: ServiceModel, operation: str, request: Request
+    ) -> tuple[Principal, str]:
         return self._authentication.check(
+            may_be_unsigned=service.operation_model(operation).auth_type == UNSIGNED_BODY,
             family=sigv4.family_of(protocol_of(service, request.mapping())),
             service=service.signing_name,
             method=request.method,
