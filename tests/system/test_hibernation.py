@@ -1,5 +1,6 @@
 """Serverless endpoints, and instances with the tag: stopped when nobody asks, woken by who does, through boto3."""
 
+import datetime
 import threading
 import time
 from collections.abc import Iterator
@@ -86,6 +87,30 @@ def test_requests_wait_while_it_wakes_and_every_one_is_answered(
         found = list(callers.map(lambda body: invoke(runtime, name, body), bodies))
     assert found == [len(booster.rows)] * CONCURRENCY
     assert not is_asleep(sleepy, name)
+
+
+def test_what_a_wake_takes_is_a_metric(sleepy: Platform, booster: Any) -> None:
+    fall_asleep(sleepy, "serverless")
+    begun = datetime.datetime.now(datetime.UTC)
+    invoke(sleepy.client("sagemaker-runtime"), "serverless", rows(booster))
+    end, found = time.monotonic() + WAIT_SECONDS, []
+    while not found:
+        assert time.monotonic() < end
+        time.sleep(0.25)
+        found = sleepy.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/SageMaker",
+            MetricName="ModelSetupTime",
+            Dimensions=[
+                {"Name": "EndpointName", "Value": "serverless"},
+                {"Name": "VariantName", "Value": "v"},
+            ],
+            StartTime=begun - datetime.timedelta(seconds=5),
+            EndTime=begun + datetime.timedelta(minutes=2),
+            Period=1,
+            Statistics=["Minimum", "Maximum"],
+        )["Datapoints"]
+    assert {point["Unit"] for point in found} == {"Microseconds"}
+    assert all(0 < point["Minimum"] <= point["Maximum"] < 60e6 for point in found)
 
 
 def test_a_serverless_endpoint_shows_its_configuration(sleepy: Platform) -> None:

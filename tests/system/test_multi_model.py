@@ -1,5 +1,7 @@
 """Many models behind one endpoint, each loaded when it is first invoked, through boto3."""
 
+import datetime
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,6 +44,41 @@ def invoke(platform: Platform, booster: Any, **more: Any) -> list[float]:
         EndpointName="many", ContentType="text/csv", Body=booster.csv.read_bytes(), **more
     )
     return [float(line) for line in answer["Body"].read().split()]
+
+
+def test_what_loading_costs_is_metrics(many: Platform, booster: Any) -> None:
+    """First of all, so that the requests are known: either instance loads the model once."""
+    begun = datetime.datetime.now(datetime.UTC)
+    for _ in range(8):
+        invoke(many, booster, TargetModel="a.tar.gz")
+
+    def points(name: str, unit: str) -> Any:
+        found = many.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/SageMaker",
+            MetricName=name,
+            Dimensions=[
+                {"Name": "EndpointName", "Value": "many"},
+                {"Name": "VariantName", "Value": "all"},
+            ],
+            StartTime=begun - datetime.timedelta(minutes=1),
+            EndTime=begun + datetime.timedelta(minutes=2),
+            Period=60,
+            Statistics=["Sum", "SampleCount"],
+        )["Datapoints"]
+        assert {point["Unit"] for point in found} <= {unit}
+        return found
+
+    end = time.monotonic() + 30
+    while sum(point["SampleCount"] for point in points("ModelCacheHit", "None")) < 8:
+        assert time.monotonic() < end, points("ModelCacheHit", "None")
+        time.sleep(0.25)
+    hits = sum(point["Sum"] for point in points("ModelCacheHit", "None"))
+    assert hits in (6, 7)
+    waits = points("ModelLoadingWaitTime", "Microseconds")
+    loads = points("ModelLoadingTime", "Microseconds")
+    for found in (waits, loads):
+        assert sum(point["SampleCount"] for point in found) == 8 - hits
+    assert 0 < sum(point["Sum"] for point in loads) < sum(point["Sum"] for point in waits)
 
 
 @pytest.mark.parametrize("model", ["a.tar.gz", "team/b v2.tar.gz"])

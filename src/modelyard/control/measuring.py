@@ -14,9 +14,9 @@ from modelyard.domain.endpoint_metrics import (
     NAMESPACE,
     SHADOW_NAMESPACE,
     Counted,
+    own_summary,
     shadow_summaries,
     summaries,
-    time_summary,
     together,
 )
 from modelyard.domain.metrics import Summary
@@ -142,7 +142,7 @@ def data_of(*reports: ReportLike) -> Iterator[Datum]:
 def _named(measure: str, counted: Counted) -> list[tuple[str, str, str, Summary]]:
     """Namespace, name, unit and summary of each metric of a cell."""
     if measure:
-        return [(NAMESPACE, *time_summary(measure, counted))]
+        return [(NAMESPACE, *own_summary(measure, counted))]
     return [
         *((NAMESPACE, *one) for one in summaries(counted)),
         *((SHADOW_NAMESPACE, *one) for one in shadow_summaries(counted)),

@@ -11,6 +11,10 @@ from modelyard.domain.metrics import BUCKET_WIDTH, Summary
 
 NAMESPACE = "AWS/SageMaker"
 CONTAINER_LATENCY = "ContainerLatency"
+MODEL_SETUP = "ModelSetupTime"
+MODEL_CACHE_HIT = "ModelCacheHit"
+MODEL_WAIT, MODEL_LOADING = "ModelLoadingWaitTime", "ModelLoadingTime"
+MODEL_UNLOADING = "ModelUnloadingTime"
 SHADOW_NAMESPACE = "Modelyard/Shadow"
 """What AWS has no metrics for: how a shadow's answers compare with the production variant's."""
 
@@ -82,8 +86,10 @@ def summaries(counted: Counted) -> Iterator[tuple[str, str, Summary]]:
     yield "OverheadLatency", "Microseconds", _latency(counted.overhead, counted.overhead_sum)
 
 
-def time_summary(measure: str, counted: Counted) -> tuple[str, str, Summary]:
+def own_summary(measure: str, counted: Counted) -> tuple[str, str, Summary]:
     """Name, unit and summary of what has no other metrics beside it, such as the latency of one container."""
+    if measure == MODEL_CACHE_HIT:
+        return measure, "None", _share_of(counted.requests, counted.model.get(1, 0))
     return measure, "Microseconds", _latency(counted.model, counted.model_sum)
 
 

@@ -58,7 +58,10 @@ class Cell(msgspec.Struct, array_like=True):
     dropped: int = 0
     """Copies that there was no room for."""
     measure: str = ""
-    """The metric whose times ``model`` and ``model_sum`` are, of a cell that has nothing else; of requests' cells empty."""
+    """The metric whose times ``model`` and ``model_sum`` are, of a cell that has nothing else; of requests' cells empty.
+
+    Of what is so or not so for each request, ``model`` has 0 and 1 instead of buckets.
+    """
     container: str = ""
     """Whose times they are, if a container's."""
 
@@ -119,14 +122,24 @@ class Counters:
 
     def spent(self, key: CellKey, measure: str, seconds: float, container: str = "") -> None:
         """Time that belongs to a metric of its own. Each has a cell, so that many containers do not outgrow a datagram."""
-        place = (*key, measure, container)
-        cell = self._cells.get(place)
-        if cell is None:
-            cell = self._cells[place] = Cell(*key, measure=measure, container=container)
+        cell = self._own_cell(key, measure, container)
         microseconds = seconds * 1e6
         bucket = _bucket(microseconds)
         cell.model_sum += microseconds
         cell.model[bucket] = cell.model.get(bucket, 0) + 1
+
+    def said(self, key: CellKey, measure: str, is_so: bool) -> None:
+        """Whether something was so for one request."""
+        told = self._own_cell(key, measure, "").model
+        place = int(is_so)
+        told[place] = told.get(place, 0) + 1
+
+    def _own_cell(self, key: CellKey, measure: str, container: str) -> Cell:
+        place = (*key, measure, container)
+        cell = self._cells.get(place)
+        if cell is None:
+            cell = self._cells[place] = Cell(*key, measure=measure, container=container)
+        return cell
 
     def compare(self, key: CellKey, agrees: bool, drift: float | None) -> None:
         """A shadow's answer, held against the production variant's."""

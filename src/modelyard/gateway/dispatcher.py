@@ -19,7 +19,7 @@ from modelyard.gateway.in_flight import (
     timed_out,
     where,
 )
-from modelyard.gateway.pool import Pool
+from modelyard.gateway.pool import Measures, Pool
 from modelyard.transport.channel import Listener
 
 
@@ -27,8 +27,11 @@ def _sleeps_on(wanted: tuple[str, str, str, str]) -> None:
     """Where nothing hibernates."""
 
 
-def _uncounted(key: CellKey, measure: str, seconds: float, container: str) -> None:
+class Uncounted:
     """Where nobody asks for metrics."""
+
+    def spent(self, key: CellKey, measure: str, seconds: float, container: str = "") -> None: ...
+    def said(self, key: CellKey, measure: str, is_so: bool) -> None: ...
 
 
 def _routes_by_key(endpoints: Iterable[EndpointRoute]) -> dict[VariantKey, VariantRoute]:
@@ -65,8 +68,8 @@ class Dispatcher:
         self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
         self.wake: Callable[[tuple[str, str, str, str]], None] = _sleeps_on
         """Called when somebody waits for a variant that hibernates, and it has no replica."""
-        self.spent: Callable[[CellKey, str, float, str], None] = _uncounted
-        """Called with times that are metrics of their own: ``counters.Counters.spent``."""
+        self.counters: Measures = Uncounted()
+        """Takes what is a metric beside those of requests: ``counters.Counters``."""
 
     def update(self, endpoints: tuple[EndpointRoute, ...]) -> None:
         """Take the routes of a new table: connect to new workers, let go of old ones when they are idle."""
@@ -98,6 +101,8 @@ class Dispatcher:
 
     def resume(self, key: VariantKey, invocation: Invocation) -> None:
         """The model that was absent is there: as if it had just come, but never refused."""
+        if invocation.parked_at is not None:
+            invocation.parked_seconds += self.now() - invocation.parked_at
         pool = self._pools.get(key) or self._other_fleet(key)
         if pool is None:
             invocation.end(

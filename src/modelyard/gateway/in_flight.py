@@ -71,6 +71,9 @@ class Invocation(msgspec.Struct, eq=False):
     sent_at: float = 0.0
     hop_sent_at: float = 0.0
     """When the container that it is at got it, of several."""
+    parked_at: float | None = None
+    """When it last began to wait for its model to be fetched, and how long it has waited so."""
+    parked_seconds: float = 0.0
     replica: Serving | None = None
     sent_as: int = 0
     take_part: Callable[[frames.AnswerMeta, bytes], None] | None = None

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final
+from modelyard.domain.endpoint_metrics import MODEL_SETUP
 from modelyard.domain.retry import Fate, after_loss
 from modelyard.domain.routes import VariantRoute
 from modelyard.domain.routing import least_outstanding
@@ -17,6 +18,13 @@ from modelyard.transport.channel import Listener
 WORKER_DIED = "The worker died while it predicted this request."
 
 
+class Measures(Protocol):
+    """``counters.Counters``, as far as a pool has to do with it."""
+
+    def spent(self, key: CellKey, measure: str, seconds: float, container: str = "") -> None: ...
+    def said(self, key: CellKey, measure: str, is_so: bool) -> None: ...
+
+
 class Surroundings(Protocol):
     """``dispatcher.Dispatcher``, as far as a pool has to do with it."""
 
@@ -26,7 +34,9 @@ class Surroundings(Protocol):
     wait_seconds: float
     rest_seconds: float
     wake: Callable[[tuple[str, str, str, str]], None]
-    spent: Callable[[CellKey, str, float, str], None]
+
+    @property
+    def counters(self) -> Measures: ...
 
     def pump_later(self, pool: "Pool") -> None: ...
 
@@ -47,6 +57,8 @@ class Pool:
         self._is_gone = False
         self._is_guarded = False
         """Whether a replica may be kept for suspects."""
+        self._roused_at: float | None = None
+        """Since when somebody waits for it to wake."""
 
     def update(self, route: VariantRoute) -> None:
         self._route = route
@@ -116,12 +128,22 @@ class Pool:
     def _rouse(self, invocation: Invocation) -> None:
         """It waits as long as its caller does: a model that is loaded anew may take its time."""
         invocation.waits_until = invocation.deadline
+        if self._roused_at is None or len(self._waiting) + len(self._suspects) == 1:
+            self._roused_at = self.dispatcher.now()
         self.dispatcher.wake(self._key[:4])
+
+    def ready(self) -> None:
+        """A worker of one of its replicas has greeted."""
+        if self._roused_at is not None and any(one.is_ready for one in self._replicas.values()):
+            self.spent(MODEL_SETUP, self.dispatcher.now() - self._roused_at)
+            self._roused_at = None
+        self.pump()
 
     def park(self, invocation: Invocation) -> None:
         """Nowhere, until its caller brings it back or its deadline passes."""
         invocation.replica = None
         invocation.waits_until = invocation.deadline
+        invocation.parked_at = self.dispatcher.now()
         if not invocation.is_over and invocation.absent is not None:
             invocation.absent()
 
@@ -143,7 +165,20 @@ class Pool:
 
     def spent(self, measure: str, seconds: float, container: str = "") -> None:
         """Time that is a metric of this fleet's part of the variant."""
-        self.dispatcher.spent((*self._key[:4], self._route.config), measure, seconds, container)
+        self.dispatcher.counters.spent(self._cell, measure, seconds, container)
+
+    def said(self, measure: str, is_so: bool) -> None:
+        """What was so, or not, for one request."""
+        self.dispatcher.counters.said(self._cell, measure, is_so)
+
+    @property
+    def _cell(self) -> CellKey:
+        return (*self._key[:4], self._route.config)
+
+    @property
+    def multi_model(self) -> bool:
+        """Whether its workers have many models, and say of each request what it cost to have its model there."""
+        return self._route.multi_model
 
     def drop(self, invocation: Invocation) -> None:
         for queue in (self._waiting, self._suspects):

@@ -8,7 +8,13 @@ import msgspec
 
 from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final, Next, accept_at, after_answer
-from modelyard.domain.endpoint_metrics import CONTAINER_LATENCY
+from modelyard.domain.endpoint_metrics import (
+    CONTAINER_LATENCY,
+    MODEL_CACHE_HIT,
+    MODEL_LOADING,
+    MODEL_UNLOADING,
+    MODEL_WAIT,
+)
 from modelyard.domain.routes import ReplicaRoute
 from modelyard.domain.shelf import ABSENT
 from modelyard.gateway.in_flight import Invocation, WorkerChannel, timed_out, where
@@ -27,10 +33,14 @@ class Owner(Protocol):
     def queue_limit(self) -> int: ...
     @property
     def may_retry(self) -> bool: ...
+    @property
+    def multi_model(self) -> bool: ...
     def pump(self) -> None: ...
+    def ready(self) -> None: ...
     def park(self, invocation: Invocation) -> None: ...
     def lost(self, invocation: Invocation, *, executed: bool) -> None: ...
     def spent(self, measure: str, seconds: float, container: str = "") -> None: ...
+    def said(self, measure: str, is_so: bool) -> None: ...
 
 
 @functools.lru_cache(maxsize=1024)
@@ -56,6 +66,7 @@ class Replica:
         self.containers = tuple(worker.container for worker in route.workers)
         self._first = self.containers[0]
         self._is_single = len(self.containers) == 1
+        self._is_plain = self._is_single and not pool.multi_model
         self._takes_arrays = tuple(worker.takes_arrays for worker in route.workers)
         self.in_flight = 0
         self.is_reserved = False
@@ -132,7 +143,7 @@ class Replica:
 
     def answered(self, tag: Invocation, frame: frames.Frame) -> None:
         invocation = tag
-        if frame.number == _OK and self._is_single and not invocation.is_suspect:
+        if frame.number == _OK and self._is_plain and not invocation.is_suspect:
             meta = frames.decode_answer_meta(frame.meta)
             self.in_flight -= 1
             if self._retired:
@@ -145,7 +156,7 @@ class Replica:
         self._answered(invocation, frame)
 
     def _answered(self, invocation: Invocation, frame: frames.Frame) -> None:
-        """Of a pipeline, to a suspect, or no success."""
+        """Of a pipeline or of many models, to a suspect, or no success."""
         is_own = frame.flags & frames.OWN_STATUS
         if frame.number == _FULL and not is_own:  # The worker's queue was full: not executed.
             self._released(invocation)
@@ -165,6 +176,8 @@ class Replica:
         if not self._is_single:
             here = self.containers[invocation.hop]
             self._pool.spent(CONTAINER_LATENCY, self._now() - invocation.hop_sent_at, here)
+        elif not self._is_plain:
+            self._count_model(invocation, frames.decode_model_meta(frame.meta).model)
         meta = frames.decode_answer_meta(frame.meta)
         if self._is_single or invocation.container:  # There is no chain to ask.
             final = Final(
@@ -193,6 +206,21 @@ class Replica:
         if isinstance(step, Final):
             invocation.end(step)
         self._pool.pump()
+
+    def _count_model(self, invocation: Invocation, times: frames.ModelTimes | None) -> None:
+        """What it took until the request's model was there."""
+        if times is None:
+            return
+        is_hit = times.was_loaded and invocation.parked_at is None
+        self._pool.said(MODEL_CACHE_HIT, is_hit)
+        if not is_hit:
+            self._pool.spent(MODEL_WAIT, invocation.parked_seconds + times.waited / 1e6)
+        for measure, each in (
+            (MODEL_LOADING, times.loading),
+            (MODEL_UNLOADING, times.unloading),
+        ):
+            for microseconds in each:
+                self._pool.spent(measure, microseconds / 1e6)
 
     def part(self, tag: Invocation, frame: frames.Frame) -> None:
         invocation = tag
@@ -234,4 +262,4 @@ class Replica:
         self._close_if_idle()
 
     def ready(self) -> None:
-        self._pool.pump()
+        self._pool.ready()

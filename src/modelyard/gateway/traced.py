@@ -139,7 +139,9 @@ class TracedChannel:
             times = None
             if frame.flags & frames.TRACED:
                 times = frames.decode_traced_meta(frame.meta)
-                plain = frames.AnswerMeta(times.content_type, times.custom_attributes)
+                plain = frames.ModelAnswerMeta(
+                    times.content_type, times.custom_attributes, times.model
+                )
                 frame = msgspec.structs.replace(frame, meta=frames.encode_meta(plain))
             tag.trace.answered(frame.number, times)
         self._listener.answered(tag, frame)

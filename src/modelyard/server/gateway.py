@@ -87,7 +87,7 @@ class Gateway:
         )
         self._routes = Routes(home, self._dispatcher)
         counters = Counters()
-        self._dispatcher.spent = counters.spent
+        self._dispatcher.counters = counters
         self._telling = Telling(
             counters,
             gauges=self._gauges,

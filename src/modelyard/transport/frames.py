@@ -62,6 +62,25 @@ class AnswerMeta(msgspec.Struct, array_like=True, omit_defaults=True, frozen=Tru
     custom_attributes: str = ""
 
 
+class ModelTimes(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
+    """Of a worker that has many models: what it took until the request's own was there, in microseconds."""
+
+    was_loaded: bool = True
+    waited: int = 0
+    """By this request, while its model was loaded and others made room for it."""
+    loading: tuple[int, ...] = ()
+    """Of each load on behalf of this request alone, so that none is told twice."""
+    unloading: tuple[int, ...] = ()
+
+
+class ModelAnswerMeta(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
+    """An ``AnswerMeta``, which whoever does not know this reads it as, of a worker that has many models."""
+
+    content_type: str = ""
+    custom_attributes: str = ""
+    model: ModelTimes | None = None
+
+
 class TracedAnswerMeta(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
     """An ``AnswerMeta``, which whoever does not know this reads it as, and the worker's times as durations in microseconds."""
 
@@ -74,6 +93,7 @@ class TracedAnswerMeta(msgspec.Struct, array_like=True, omit_defaults=True, froz
     """That were worked on together."""
     release: str = ""
     """Why no further one was."""
+    model: ModelTimes | None = None
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -103,12 +123,15 @@ _encode = msgspec.msgpack.Encoder().encode
 decode_request_meta = msgspec.msgpack.Decoder(RequestMeta).decode
 decode_answer_meta = functools.lru_cache(maxsize=1024)(msgspec.msgpack.Decoder(AnswerMeta).decode)
 """Answers of one model carry the same few metas again and again."""
+decode_model_meta = msgspec.msgpack.Decoder(ModelAnswerMeta).decode
 decode_traced_meta = msgspec.msgpack.Decoder(TracedAnswerMeta).decode
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
 _EMPTY_META = _encode(RequestMeta())
 
 
-def encode_meta(meta: RequestMeta | AnswerMeta | TracedAnswerMeta | Hello) -> bytes:
+def encode_meta(
+    meta: RequestMeta | AnswerMeta | ModelAnswerMeta | TracedAnswerMeta | Hello,
+) -> bytes:
     """The msgpack form of a meta; callers may keep it for requests that are alike."""
     return _encode(meta)
 

@@ -113,6 +113,7 @@ def _serve_many(payload: dict[str, Any]) -> _Served:
         budget_bytes=budget_of(payload),
         keeps=payload["multi_model"]["keeps"],
         resident=resident_bytes,
+        now=time.monotonic,
     )
     return _Served(predictor=predictor, max_batch=payload["max_batch"], leaves_garbage=True)
 

@@ -16,9 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from modelyard.domain.shelf import ABSENT, place_of
 from modelyard.frameworks.archive import ArtifactError
 from modelyard.frameworks.model import LoadError
+from modelyard.transport.frames import ModelTimes
 from modelyard.worker.predictor import TEXT, Answer, Request
 
 BUDGET = "MODELYARD_MODEL_CACHE_BYTES"
@@ -47,7 +50,7 @@ class _Held:
 
 
 class MultiModelPredictor:
-    """``load`` makes the model of an artifact; ``resident`` tells the process's memory in bytes."""
+    """``load`` makes the model of an artifact; ``resident`` tells the process's memory in bytes, ``now`` monotonic seconds."""
 
     def __init__(
         self,
@@ -57,12 +60,18 @@ class MultiModelPredictor:
         budget_bytes: int,
         keeps: bool = True,
         resident: Callable[[], int],
+        now: Callable[[], float],
     ) -> None:
         self._shelf = shelf
         self._load = load
         self._budget = budget_bytes
         self._keeps = keeps
         self._resident = resident
+        self._now = now
+        self._waited = 0
+        self._loading: list[int] = []
+        self._unloading: list[int] = []
+        """What the requests for one model have taken so far, in microseconds."""
         self._models: OrderedDict[str, _Held] = OrderedDict()
 
     @property
@@ -77,12 +86,27 @@ class MultiModelPredictor:
             places.setdefault(request.target_model, []).append(place)
         found: list[Answer | None] = [None] * len(requests)
         for name, own in places.items():
-            answers = self._answer_one(name, [requests[place] for place in own])
+            answers = self._answer_timed(name, [requests[place] for place in own])
             for place, answer in zip(own, answers, strict=True):
                 found[place] = answer
         return [answer for answer in found if answer is not None]
 
+    def _answer_timed(self, name: str, requests: Sequence[Request]) -> list[Answer]:
+        """Each answer says whether its model was there; the first says how long it took to load it, and to unload others."""
+        was_loaded = name in self._models
+        self._waited, self._loading, self._unloading = 0, [], []
+        answers = self._answer_one(name, requests)
+        own = ModelTimes() if was_loaded else ModelTimes(False, self._waited)
+        first = msgspec.structs.replace(
+            own, loading=tuple(self._loading), unloading=tuple(self._unloading)
+        )
+        return [
+            msgspec.structs.replace(answer, model=own if place else first)
+            for place, answer in enumerate(answers)
+        ]
+
     def _answer_one(self, name: str, requests: Sequence[Request]) -> list[Answer]:
+        began = self._now()
         try:
             held = self._held(name)
         except _Absent:
@@ -95,6 +119,8 @@ class MultiModelPredictor:
         except Exception as error:  # noqa: BLE001 - a model's own code may raise anything while it is loaded
             traceback.print_exc()
             return [_failed(name, f"{type(error).__name__}: {error}")] * len(requests)
+        finally:
+            self._waited = self._since(began)
         answers = held.predictor.answer(requests)
         if not self._keeps:
             self._drop(name)
@@ -129,10 +155,16 @@ class MultiModelPredictor:
         """A load that hangs, in Python or in C, is ended by the kernel's timer, and the worker with it."""
         print(f"loading {name}", flush=True)  # noqa: T201 - the container's log; the last words of a worker that hangs
         signal.setitimer(signal.ITIMER_REAL, LOAD_SECONDS)
+        began = self._now()
         try:
-            return self._load(name, path)
+            predictor = self._load(name, path)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+        self._loading.append(self._since(began))
+        return predictor
+
+    def _since(self, began: float) -> int:
+        return round((self._now() - began) * 1e6)
 
     def _make_room(self, left: int) -> None:
         """Unload until the models that stay take at most ``left`` bytes."""
@@ -143,9 +175,11 @@ class MultiModelPredictor:
             self._drop(oldest)
 
     def _drop(self, name: str) -> None:
+        began = self._now()
         del self._models[name]
         gc.collect()
         _give_back_memory()
+        self._unloading.append(self._since(began))
         print(f"unloaded {name}", flush=True)  # noqa: T201 - the container's log
 
 

@@ -14,6 +14,7 @@ import msgspec
 from modelyard.domain.chain import ARRAYS
 from modelyard.frameworks import answers, between, bodies
 from modelyard.frameworks.model import BadInput, Model, Output
+from modelyard.transport.frames import ModelTimes
 
 TEXT = "text/plain"
 MARGIN_SECONDS = 5.0
@@ -53,6 +54,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """The model chose the status, so that 429 is its answer and not the worker's word."""
     pieces: Pieces | None = None
     """The body, where it comes in parts: only for a request that ``streams``."""
+    model: ModelTimes | None = None
+    """What it took to have the request's model there, of one among many."""
 
 
 class _Decoded(msgspec.Struct):

@@ -308,12 +308,16 @@ class WorkerServer:
         if connection.is_open:
             flags = frames.OWN_STATUS if answer.is_own_status else 0
             kind, attributes = answer.content_type, answer.custom_attributes
-            meta: frames.AnswerMeta | frames.TracedAnswerMeta = frames.AnswerMeta(kind, attributes)
+            meta: frames.AnswerMeta | frames.ModelAnswerMeta | frames.TracedAnswerMeta
             if traced is not None:
                 flags |= frames.TRACED
                 meta = msgspec.structs.replace(
-                    traced, content_type=kind, custom_attributes=attributes
+                    traced, content_type=kind, custom_attributes=attributes, model=answer.model
                 )
+            elif answer.model is not None:
+                meta = frames.ModelAnswerMeta(kind, attributes, answer.model)
+            else:
+                meta = frames.AnswerMeta(kind, attributes)
             connection.unsent += frames.encode_frame(
                 frames.ANSWER,
                 request_id,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.control.measuring import data_of
-from modelyard.domain.endpoint_metrics import CONTAINER_LATENCY
+from modelyard.domain.endpoint_metrics import CONTAINER_LATENCY, MODEL_CACHE_HIT
 from modelyard.domain.metrics import BUCKET_WIDTH, Summary
 from modelyard.gateway.counters import (
     DATAGRAM_BYTES,
@@ -100,6 +100,17 @@ def test_each_containers_times_are_cells_of_their_own_and_bear_its_name() -> Non
     )
     assert added.summary.count == 2
     assert added.summary.statistic("Sum") == pytest.approx(4000.0)
+
+
+def test_hits_of_the_model_cache_are_ones_and_zeros() -> None:
+    counters, listener = Counters(), Listener()
+    for is_hit in (True, False, True, True):
+        counters.said(KEY, MODEL_CACHE_HIT, is_hit)
+    counters.tell(0, listener)
+    datum, _ = data_of(*listener.reports)
+    assert (datum.metric.name, datum.unit) == ("ModelCacheHit", "None")
+    found = [datum.summary.statistic(one) for one in ("SampleCount", "Sum", "Minimum", "Maximum")]
+    assert found == [4, 3, 0, 1]
 
 
 def test_a_status_falls_into_the_errors_of_its_kind() -> None:

@@ -8,7 +8,9 @@ import pytest
 from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
-from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.domain.shelf import ABSENT
+from modelyard.gateway.counters import CellKey
+from modelyard.gateway.dispatcher import Dispatcher, Uncounted
 from modelyard.gateway.in_flight import Invocation
 from modelyard.transport import frames
 from modelyard.transport.channel import Listener
@@ -42,10 +44,10 @@ class Worker:
     def cancel(self, request_id: int) -> None: ...
     def credit(self, request_id: int, taken: int) -> None: ...
 
-    def answer(self) -> None:
+    def answer(self, status: int = 200, model: frames.ModelTimes | None = None) -> None:
         tag, _, body = self.sent.pop(0)
-        meta = frames.encode_meta(frames.AnswerMeta("text/plain"))
-        self.listener.answered(tag, frames.Frame(frames.ANSWER, 0, 1, 200, meta, body))
+        meta = frames.encode_meta(frames.ModelAnswerMeta("text/plain", model=model))
+        self.listener.answered(tag, frames.Frame(frames.ANSWER, 0, 1, status, meta, body))
 
 
 class Bench:
@@ -62,6 +64,22 @@ class Bench:
 
     def channel(self, address: str, listener: Listener) -> Worker:
         return self.workers.setdefault(address, Worker(listener))
+
+    def measures(self) -> list[tuple[str, float, str]]:
+        """What is counted beside requests, from now on."""
+        found: list[tuple[str, float, str]] = []
+
+        class Counted(Uncounted):
+            def spent(
+                self, key: CellKey, measure: str, seconds: float, container: str = ""
+            ) -> None:
+                found.append((measure, seconds, container))
+
+            def said(self, key: CellKey, measure: str, is_so: bool) -> None:
+                found.append((measure, is_so, ""))
+
+        self.dispatcher.counters = Counted()
+        return found
 
     def ask(self, name: str, *, seconds: float = 60.0) -> Invocation:
         invocation = Invocation(
@@ -116,10 +134,7 @@ def test_the_replica_with_the_fewest_requests_in_flight_is_asked() -> None:
 
 def test_each_container_of_a_pipeline_is_timed_from_its_own_sending() -> None:
     bench = Bench()
-    spent: list[tuple[str, str, float]] = []
-    bench.dispatcher.spent = lambda key, measure, seconds, container: spent.append(
-        (key[3], container, seconds)
-    )
+    spent = bench.measures()
     route = endpoint("series", "s")
     (variant,) = route.variants
     workers = tuple(WorkerRoute(id=one, container=one, address=one) for one in ("add", "times"))
@@ -130,7 +145,52 @@ def test_each_container_of_a_pipeline_is_timed_from_its_own_sending() -> None:
         bench.now += seconds
         bench.workers[container].answer()
     assert [name for name, _ in bench.outcomes] == ["series"]
-    assert spent == [("v", "add", 0.5), ("v", "times", 2.0)]
+    assert spent == [("ContainerLatency", 0.5, "add"), ("ContainerLatency", 2.0, "times")]
+
+
+def test_a_wake_is_timed_from_the_request_that_found_the_variant_asleep() -> None:
+    bench = Bench()
+    spent = bench.measures()
+    awake = endpoint("sleepy", "s")
+    (variant,) = awake.variants
+    hibernating = msgspec.structs.replace(variant, hibernates=True)
+    awake = msgspec.structs.replace(awake, variants=(hibernating,))
+    asleep = msgspec.structs.replace(hibernating, replicas=())
+    bench.dispatcher.update((msgspec.structs.replace(awake, variants=(asleep,)),))
+    for _ in range(2):
+        bench.ask("sleepy")
+        bench.now += 1.5
+    bench.dispatcher.update((awake,))
+    for _ in range(2):
+        bench.workers["s"].listener.ready()
+    assert spent == [("ModelSetupTime", 3.0, "")]
+    assert len(bench.workers["s"].sent) == 2
+
+
+def test_a_request_whose_model_had_to_be_fetched_and_loaded_says_what_it_waited() -> None:
+    bench = Bench()
+    spent = bench.measures()
+    route = endpoint("many", "m")
+    (variant,) = route.variants
+    variant = msgspec.structs.replace(variant, multi_model=True)
+    bench.dispatcher.update((msgspec.structs.replace(route, variants=(variant,)),))
+    worker, invocation = bench.workers["m"], bench.ask("many")
+    invocation.absent = lambda: None
+    worker.answer(ABSENT)
+    bench.now += 2.0
+    bench.dispatcher.resume(("1", "r", "many", "v", 1), invocation)
+    worker.answer(model=frames.ModelTimes(False, 750_000, (500_000,), (125_000, 125_000)))
+    bench.ask("many")
+    worker.answer(model=frames.ModelTimes())
+    assert [name for name, _ in bench.outcomes] == ["many", "many"]
+    assert spent == [
+        ("ModelCacheHit", False, ""),
+        ("ModelLoadingWaitTime", 2.75, ""),
+        ("ModelLoadingTime", 0.5, ""),
+        ("ModelUnloadingTime", 0.125, ""),
+        ("ModelUnloadingTime", 0.125, ""),
+        ("ModelCacheHit", True, ""),
+    ]
 
 
 def test_a_worker_is_told_how_much_time_the_caller_has_left() -> None:

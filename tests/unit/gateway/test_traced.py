@@ -11,7 +11,7 @@ from modelyard.base.settings import Limits
 from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
 from modelyard.domain.tracing import Sampler, Span, decode_told, read_parent
 from modelyard.gateway import spans as spans_module
-from modelyard.gateway.counters import Counters
+from modelyard.gateway.counters import Counters, decode_report
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection, Gate
@@ -78,7 +78,9 @@ class Wire:
 class Gateway:
     """One endpoint with one worker, and a client."""
 
-    def __init__(self, sampler: str = "parentbased_always_off") -> None:
+    def __init__(
+        self, sampler: str = "parentbased_always_off", *, multi_model: bool = False
+    ) -> None:
         self.clock = ManualClock()
         now = self.clock.monotonic
         self.spans = Spans(
@@ -90,7 +92,11 @@ class Gateway:
         )
         worker = WorkerRoute(id="w", container="primary", address="unix:/run/w/worker-1.sock")
         variant = VariantRoute(
-            name="v", weight=1.0, config="c", replicas=(ReplicaRoute(id="r", workers=(worker,)),)
+            name="v",
+            weight=1.0,
+            config="c",
+            replicas=(ReplicaRoute(id="r", workers=(worker,)),),
+            multi_model=multi_model,
         )
         endpoint = EndpointRoute(name="e", arn="a", account="1", region="r", variants=(variant,))
         self.dispatcher.update((endpoint,))
@@ -130,6 +136,22 @@ class Gateway:
         self.spans.tell(lambda data: datagrams.append(data) is None)
         found = [span for one in datagrams for span in decode_told(one).spans]
         return sorted(found, key=lambda span: (span.begin, span.kind != 2, span.name != "queue"))
+
+
+def test_what_it_took_to_load_a_model_is_counted_of_a_sampled_request_too() -> None:
+    at = Gateway(multi_model=True)
+    counters = at.dispatcher.counters = Counters()
+    at.ask(f"{SAMPLED}X-Amzn-SageMaker-Target-Model: m\r\n")
+    model = frames.ModelTimes(False, 700, (500,))
+    at.worker.answer(times=frames.TracedAnswerMeta("text/plain", model=model))
+    assert at.wire.written.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")
+    told: list[bytes] = []
+    counters.tell(0, lambda data: told.append(data) is None)
+    assert {cell.measure: round(cell.model_sum) for cell in decode_report(told[0]).cells} == {
+        "ModelCacheHit": 0,
+        "ModelLoadingWaitTime": 700,
+        "ModelLoadingTime": 500,
+    }
 
 
 def test_the_workers_times_stand_between_sending_and_answer() -> None:

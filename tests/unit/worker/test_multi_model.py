@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from modelyard.domain.shelf import place_of
 from modelyard.frameworks.model import LoadError
+from modelyard.transport.frames import ModelTimes
 from modelyard.worker.multi_model import LOAD_SECONDS, MultiModelPredictor
 from modelyard.worker.predictor import Answer, Request
 
@@ -36,8 +37,14 @@ class Machine:
         self.loads: list[str] = []
         self.peak = 0
         self.predictor = MultiModelPredictor(
-            shelf, self.load, budget_bytes=budget, keeps=keeps, resident=self.resident
+            shelf,
+            self.load,
+            budget_bytes=budget,
+            keeps=keeps,
+            resident=self.resident,
+            now=lambda: self.now,
         )
+        self.now = 0.0
         self._loading = 0
 
     def resident(self) -> int:
@@ -52,6 +59,7 @@ class Machine:
         if name == "huge" and self.predictor.loaded:
             raise MemoryError
         self.loads.append(name)
+        self.now += SIZES[name]
         # Only what was measured while it loaded counts: afterwards it is among the loaded ones.
         self._loading = SIZES[name]
         return Named(name)
@@ -93,6 +101,27 @@ def test_the_least_recently_used_goes_when_memory_is_short(shelf: Path) -> None:
     assert machine.predictor.loaded == ("middle",) or machine.resident() <= 100
 
 
+def test_each_load_and_each_unload_is_told_once_and_each_request_what_it_waited(
+    shelf: Path,
+) -> None:
+    machine = Machine(shelf)
+
+    def times(*names: str) -> list[ModelTimes | None]:
+        requests = [Request(b"", "text/csv", "", "", name) for name in names]
+        return [answer.model for answer in machine.predictor.answer(requests)]
+
+    assert times("middle", "middle") == [
+        ModelTimes(False, 40_000_000, loading=(40_000_000,)),
+        ModelTimes(False, 40_000_000),
+    ]
+    assert times("middle") == [ModelTimes()]
+    machine.ask("huge")
+    assert times("large", "broken") == [
+        ModelTimes(False, 60_000_000, loading=(60_000_000,), unloading=(0,)),
+        ModelTimes(False),
+    ]
+
+
 def test_a_model_for_which_there_is_no_room_is_loaded_alone(shelf: Path) -> None:
     machine = Machine(shelf)
     machine.ask("small")
@@ -127,7 +156,9 @@ def test_a_load_is_bounded_in_time_and_a_predict_is_not_bounded_by_it(shelf: Pat
         left.append(signal.getitimer(signal.ITIMER_REAL)[0])
         raise LoadError("no model in it")
 
-    predictor = MultiModelPredictor(shelf, load, budget_bytes=100, resident=lambda: 0)
+    predictor = MultiModelPredictor(
+        shelf, load, budget_bytes=100, resident=lambda: 0, now=lambda: 0.0
+    )
     predictor.answer([Request(b"", "text/csv", "", "", "small")])
     assert 0 < left[0] <= LOAD_SECONDS
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
@@ -141,7 +172,11 @@ from modelyard.worker import multi_model
 from modelyard.worker.predictor import Request
 multi_model.LOAD_SECONDS = 0.05
 predictor = multi_model.MultiModelPredictor(
-    Path({str(shelf)!r}), lambda *_: time.sleep(60), budget_bytes=100, resident=lambda: 0
+    Path({str(shelf)!r}),
+    lambda *_: time.sleep(60),
+    budget_bytes=100,
+    resident=lambda: 0,
+    now=time.monotonic,
 )
 predictor.answer([Request(b"", "text/csv", "", "", "small")])
 """
