@@ -9,13 +9,14 @@ import os
 import sqlite3
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelyard.base.failpoint import failpoint
 
 BUSY_SECONDS = 30.0
+ROWS_AT_A_TIME = 64
 
 _FIRST = """
 CREATE TABLE buckets (name TEXT PRIMARY KEY, account TEXT NOT NULL, region TEXT NOT NULL, created REAL NOT NULL)
@@ -56,33 +57,42 @@ def after_prefix(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
+class _Connection(NamedTuple):
+    """One thread's. Whoever is in it holds ``lock``: to close it meanwhile would end the process, not the statement."""
+
+    sqlite: sqlite3.Connection
+    lock: AbstractContextManager[bool]
+
+
 class ObjectIndex:
-    """Connections and transactions; what the rows mean is for ``objects`` and ``uploads``."""
+    """Connections and transactions; what the rows mean is for ``objects`` and ``uploads``.
+
+    Closed while threads are still at work, it ends what they do next with ``sqlite3.ProgrammingError``.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: list[_Connection] = []
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         # Two processes that open a new index at once must not both change its journal mode and format.
         with path.with_name("open.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            connection = self._connection()
-            connection.execute("PRAGMA journal_mode=WAL")
+            self._connection().sqlite.execute("PRAGMA journal_mode=WAL")
             with self.transaction() as change:
                 _migrate(change)
         os.chmod(path, 0o600)
 
-    def _connection(self) -> sqlite3.Connection:
-        known: sqlite3.Connection | None = getattr(self._local, "connection", None)
+    def _connection(self) -> _Connection:
+        known: _Connection | None = getattr(self._local, "connection", None)
         if known is not None:
             return known
-        connection = sqlite3.connect(
+        opened = sqlite3.connect(
             self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA synchronous=FULL")
-        self._local.connection = connection
+        opened.execute("PRAGMA synchronous=FULL")
+        connection = self._local.connection = _Connection(opened, threading.RLock())
         with self._lock:
             self._opened.append(connection)
         return connection
@@ -90,8 +100,8 @@ class ObjectIndex:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One change, durable when the block has ended. Raises ``StorageFull``."""
-        connection = self._connection()
-        with self._writing:  # Within a process nobody has to poll for SQLite's lock.
+        connection, in_use = self._connection()
+        with self._writing, in_use:  # Within a process nobody has to poll for SQLite's lock.
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -109,23 +119,39 @@ class ObjectIndex:
 
     def rows(self, statement: str, *values: Any) -> Generator[tuple[Any, ...], None, None]:
         """Rows as they are found; a caller that stops early ends the scan."""
-        with closing(self._connection().execute(statement, values)) as cursor:
-            yield from cursor
+        connection, in_use = self._connection()
+        with in_use:
+            cursor = connection.execute(statement, values)
+        try:
+            while True:
+                with in_use:
+                    some = cursor.fetchmany(ROWS_AT_A_TIME)
+                if not some:
+                    return
+                yield from some
+        finally:
+            # Of an index that was closed meanwhile, the cursor is so, too.
+            with in_use, suppress(sqlite3.ProgrammingError):
+                cursor.close()
 
     def row(self, statement: str, *values: Any) -> tuple[Any, ...] | None:
         """The first row."""
-        with closing(self._connection().execute(statement, values)) as cursor:
+        connection, in_use = self._connection()
+        with in_use, closing(connection.execute(statement, values)) as cursor:
             found: tuple[Any, ...] | None = cursor.fetchone()
             return found
 
     def data_files(self) -> set[str]:
         """Every data file that is in use."""
-        return set(data_files(self._connection()))
+        connection, in_use = self._connection()
+        with in_use:
+            return set(data_files(connection))
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._opened:
-                connection.close()
+            for connection, in_use in self._opened:
+                with in_use:
+                    connection.close()
             self._opened.clear()
         self._local = threading.local()
 
