@@ -148,7 +148,7 @@ def test_what_the_service_answers_is_what_the_client_gets(
 
 
 def _fits_in_headers(shape: Any, value: dict[str, Any]) -> bool:
-    """Headers carry one line of Latin text; keys of a header map are tokens."""
+    """Headers carry one line of Latin text; keys of a header map are tokens; of an empty list a query says nothing."""
     for name, item in value.items():
         location = shape.members[name].serialization.get("location")
         if location == "uri" and (item == "" or str(item).strip() != item):
@@ -162,4 +162,13 @@ def _fits_in_headers(shape: Any, value: dict[str, Any]) -> bool:
             return False
         if location == "header" and isinstance(item, list):
             return False
+        if location == "querystring" and item == [] and name in shape.required_members:
+            return False
     return True
+
+
+def test_a_missing_member_of_the_query_is_the_operations_to_refuse() -> None:
+    found = codec.find_operation(
+        load_service("lexv2-models"), method="DELETE", uri="/tags/arn", headers={}, body=b""
+    )
+    assert found == "UntagResource"

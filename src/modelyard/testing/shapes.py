@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 OPTIONAL_LIMIT = 4
 DEPTH_LIMIT = 4
+_REPEATED = re.compile(r"\^?\(?(\[[^\]]+\])\)?([+*])\$?")
+"""A pattern that is one class of characters, any number of times."""
 _TEXT = st.characters(
     min_codepoint=0x20, max_codepoint=0x2FF, exclude_categories=("Cs", "Cc", "Zl", "Zp")
 )
@@ -78,7 +80,13 @@ def strings(shape: Any) -> st.SearchStrategy[str]:
     low, high = _bounds(shape, 30)
     pattern = shape.metadata.get("pattern")
     if pattern and pattern not in (".*", "[\\S\\s]*"):
+        one_class = _REPEATED.fullmatch(pattern)
         try:
+            if one_class:
+                # Its length is asked for, not hoped for: ten characters of one class are hardly ever drawn by chance.
+                least = max(low, 1) if one_class[2] == "+" else low
+                wanted = re.compile(f"{one_class[1]}{{{least},{high}}}")
+                return st.from_regex(wanted, fullmatch=True, alphabet=_TEXT)
             compiled = re.compile(pattern)
         except re.error:
             return st.text("a", min_size=low, max_size=high)

@@ -107,15 +107,18 @@ def _find_by_uri(service: ServiceModel, method: str, uri: str, headers: Mapping[
     path, raw_query = http_bindings.split_target(uri)
     pairs = set(parse_qsl(raw_query, keep_blank_values=True))
     names = {name for name, _ in pairs}
-    candidates = [
+    matching = [
         route
         for route in _routes(service)
-        if route.method == method
-        and route.pattern.fullmatch(path)
-        and route.literals <= pairs
-        and route.required <= names
-        and route.required_headers <= headers.keys()
+        if route.method == method and route.pattern.fullmatch(path) and route.literals <= pairs
     ]
+    candidates = [
+        route
+        for route in matching
+        if route.required <= names and route.required_headers <= headers.keys()
+    ]
+    if not candidates and len(matching) == 1 and service.metadata["protocol"] == "rest-json":
+        candidates = matching  # It lacks a member, which is the operation's to refuse.
     if not candidates:
         raise ServiceError(
             "UnknownOperationException", f"There is no operation {method} {path}.", status=404
