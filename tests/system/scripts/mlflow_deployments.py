@@ -31,7 +31,7 @@ def command(*arguments: str) -> str:
 
 where = ["-t", "sagemaker:/us-east-1", "--name", "mlflow"]
 command("create", *where, "-m", str(folder / "model"), "-C", f"image_url={image}",
-        "-C", f"execution_role_arn={role}", "-C", "timeout_seconds=60")  # fmt: skip
+        "-C", f"execution_role_arn={role}", "-C", "timeout_seconds=150")  # fmt: skip
 frame = folder / "rows.json"
 frame.write_text(rows.to_json())
 predicted = json.loads(command("predict", *where, "-I", str(frame)))
