@@ -86,7 +86,7 @@ def test_an_asynchronous_invocation_leaves_its_answer_where_it_says(guided: Plat
 
 
 def test_policies_let_the_asynchronous_endpoint_scale_to_zero(guided: Platform) -> None:
-    (code,) = blocks("autoscaling")
+    *_, code = blocks("autoscaling")
     run(guided, code)
     scaling = guided.client("application-autoscaling")
     found = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
