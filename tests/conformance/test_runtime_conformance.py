@@ -274,6 +274,22 @@ async def test_a_connection_is_made_anew_when_the_host_was_killed(tmp_path: Path
     host.end(signal.SIGUSR1)
 
 
+async def test_a_connection_that_ended_is_no_sign_that_the_host_is_away_now(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    host = RealHost(home)
+    await host.start()
+    runtime = LocalRuntime(home.socket("host"))
+    await runtime.changed()  # The connection of hints is made.
+    host.end(signal.SIGKILL)
+    await host.start()
+    async with asyncio.timeout(30):
+        await runtime.changed()
+    assert await runtime.list() == []
+    await runtime.close()
+    host.end(signal.SIGUSR1)
+
+
 async def test_a_zone_whose_host_is_away_starts_nothing_and_loses_nothing(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()

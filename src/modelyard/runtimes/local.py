@@ -46,24 +46,23 @@ class LocalRuntime:
 
     async def changed(self) -> None:
         """Returns also when the connection had to be made anew: what happened meanwhile is unknown."""
-        if self._watch is None:
-            reader, writer = await self._connect()
+        if self._watch is not None:
             try:
-                writer.write(b'{"op": "watch"}\n')
-                await self._read_line(reader)
-            except BaseException:
-                writer.close()
-                raise
-            self._watch = reader, writer
-            return
-        try:
-            # Whatever has come stands for one hint: a burst of changes is one listing, not one for each.
-            if not await self._watch[0].read(LINE_LIMIT):
-                raise RuntimeUnavailable("the host went away")
-        except (OSError, RuntimeUnavailable) as error:
+                # Whatever has come stands for one hint: a burst of changes is one listing, not one for each.
+                if await self._watch[0].read(LINE_LIMIT):
+                    return
+            except OSError:
+                pass  # As at its end: the host of this connection is gone, and another may be there already.
             self._watch[1].close()
             self._watch = None
-            raise RuntimeUnavailable(str(error)) from error
+        reader, writer = await self._connect()
+        try:
+            writer.write(b'{"op": "watch"}\n')
+            await self._read_line(reader)
+        except BaseException:
+            writer.close()
+            raise
+        self._watch = reader, writer
 
     async def close(self) -> None:
         """Close both connections; idempotent."""

@@ -21,9 +21,12 @@ RUNNING_MAX, IDLE_MAX = 8, 2
 WAITING_MAX = 200
 """Events that wait for a process; past it they fail."""
 _HEAD = struct.Struct(">BI")
+_CHUNK = 64 * 1024
 
 
-class _Process:
+class RunningFunction:
+    """One process, which is asked one event after another."""
+
     def __init__(self, process: asyncio.subprocess.Process, changed_at: float) -> None:
         self._process = process
         self.changed_at = changed_at
@@ -58,6 +61,10 @@ class _Process:
         self.is_fit = False
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        # What nobody read holds the pipe open, and the end of a process is only told once its pipes have ended.
+        assert self._process.stdout is not None
+        while await self._process.stdout.read(_CHUNK):
+            pass
         await self._process.wait()
 
 
@@ -70,7 +77,7 @@ class FunctionPool:
         self._folder = folder
         self._file = folder / f"{function.partition(':')[0].replace('.', '/')}.py"
         self._slots = asyncio.Semaphore(RUNNING_MAX)
-        self._idle: list[_Process] = []
+        self._idle: list[RunningFunction] = []
         self._waiting = 0
 
     async def invoke(self, event: bytes, *, seconds: float) -> bytes:
@@ -95,7 +102,7 @@ class FunctionPool:
             else:
                 await asyncio.shield(process.kill())
 
-    async def _take(self) -> _Process:
+    async def _take(self) -> RunningFunction:
         changed_at = self._changed_at()
         while self._idle:
             process = self._idle.pop()
@@ -111,7 +118,7 @@ class FunctionPool:
             cwd=self._folder,
             start_new_session=True,
         )
-        return _Process(started, changed_at)
+        return RunningFunction(started, changed_at)
 
     def _changed_at(self) -> float:
         try:

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import os
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelyard.server.function_pool import RunningFunction
 from modelyard.server.functions import BadTarget, LocalFunctions, parse_target
 from modelyard.services.lex.hooks import FunctionFailed, FunctionUnknown, FunctionUnreachable
 
@@ -86,6 +89,29 @@ def test_whatever_a_function_does_the_next_event_is_answered(folder: Path) -> No
     assert "not JSON serializable" in str(odd)
     assert "MemoryError" in str(greedy)
     assert fine["left"]
+
+
+def test_a_process_is_ended_however_much_it_said_that_nobody_read() -> None:
+    says = "import sys; sys.stdout.buffer.write(b'\\0' + b'\\xff' * (1 << 20))"
+
+    async def play() -> int | None:
+        started = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", says, stdin=PIPE, stdout=PIPE, start_new_session=True
+        )
+        process = RunningFunction(started, 0.0)
+        with pytest.raises(FunctionFailed, match="of at most"):
+            await process.ask(b"{}")
+        assert started.stdout is not None
+        while len(started.stdout._buffer) <= 2 * 64 * 1024:  # type: ignore[attr-defined]
+            await asyncio.sleep(0)  # Past it the reader is paused, and would see no end.
+        await process.kill()
+        return started.returncode
+
+    async def bounded() -> int | None:
+        async with asyncio.timeout(30):
+            return await play()
+
+    assert asyncio.run(bounded()) is not None
 
 
 def test_a_function_that_hangs_is_killed_when_its_time_is_over(folder: Path) -> None:
