@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup clients demo check format test test-fast docs quality site lock clean
+.PHONY: help setup clients demo check lint format test test-fast test-processes docs quality site lock clean
 CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed \
   .cache/venvs/frameworks/.installed .cache/javascript/.installed
 TORCH := torch==2.13.0
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install Modelyard and its tools into .venv
 
@@ -50,12 +50,13 @@ clients: $(CLIENTS) ## install AWS clients and heavy frameworks, each in an envi
 demo: setup ## train a model on real data, serve it, ask it, score a file with it, see a bad version roll back
 	$(BIN)/python examples/demo.py
 
-check: setup ## format, lint, types, import contracts, fast tests
+check: lint test-fast ## format, lint, types, import contracts, fast tests
+
+lint: setup ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) --no-print-directory test-fast
 
 format: setup ## rewrite the code in the project's format
 	$(BIN)/ruff format .
@@ -64,8 +65,10 @@ format: setup ## rewrite the code in the project's format
 test-fast: setup ## unit tests, contracts and state machines: seconds
 	$(BIN)/python -m pytest tests/unit tests/machines tests/contract tests/conformance
 
-test: setup clients .cache/venvs/docs/.installed ## every test, with real processes: minutes
-	$(BIN)/python -m pytest
+test-processes: setup clients .cache/venvs/docs/.installed ## what real processes and clients show: minutes
+	$(BIN)/python -m pytest tests/crash tests/system
+
+test: test-fast test-processes ## every test
 
 docs: setup ## generate the pages that come from the code
 	$(BIN)/python -m modelyard.server.reference > docs/reference/operations.md
