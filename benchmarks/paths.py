@@ -37,7 +37,6 @@ from modelyard.testing.clock import ManualClock
 from modelyard.transport import frames
 from modelyard.transport.channel import Channel, Listener
 from modelyard.wire import keys, sealed, sigv4
-from modelyard.wire.hashing import sha256_hex
 from modelyard.worker.predictor import Predictor, Request
 
 CONNECTIONS = 64
@@ -162,7 +161,7 @@ def _verifier(principal: Principal) -> Any:
     table = keys.KeyTable({"AKIDEXAMPLE": keys.KeyEntry(secret=SECRET, principal=principal)})
     seal = sealed.Seal(secrets.token_bytes(32))
     verifier = sigv4.Verifier(keys=lambda: table, seal=seal, now=time.time)
-    return Authentication(Settings(home=MODELS), verifier, sha256_hex).invocation
+    return Authentication(Settings(home=MODELS), verifier).invocation
 
 
 def serve_as_worker(count: int) -> None:

@@ -10,6 +10,7 @@ from modelyard.base.settings import Home, Settings
 from modelyard.gateway.heads import CHANGING, Head
 from modelyard.store.published import Published
 from modelyard.wire import keys, repeated, sealed, sigv4
+from modelyard.wire.hashing import sha256_hex
 from modelyard.wire.identify import scope_region
 
 
@@ -45,14 +46,11 @@ Authenticated = tuple[Principal, str]
 class Authentication:
     """Verifies whole requests, those whose body is at hand."""
 
-    def __init__(
-        self, settings: Settings, verifier: sigv4.Verifier, hash_of: Callable[[bytes], str]
-    ) -> None:
+    def __init__(self, settings: Settings, verifier: sigv4.Verifier) -> None:
         self._settings = settings
         self._anonymous = anonymous(settings)
         self._verifier = verifier
         self._repeated = repeated.Repeated(verifier)
-        self._hash_of = hash_of
 
     def check(  # noqa: PLR0913 - the parts of a request
         self,
@@ -77,7 +75,7 @@ class Authentication:
         opened = self._verifier.open_request(
             family=family, service=service, raw_query=query, headers=joined
         )
-        actual = self._hash_of(body)
+        actual = sha256_hex(body)
         if opened.declared_hash not in ("", actual, sigv4.UNSIGNED):
             raise sigv4.wrong_signature(family)
         sigv4.check(

@@ -1,7 +1,6 @@
 """The control process: what it is built of, in the order in which it is built, and its start and stop."""
 
 import asyncio
-import hashlib
 import json
 import logging
 import os
@@ -127,7 +126,7 @@ class Control:
         self._metrics = MetricStore(home.metrics_database)
         self._objects = ObjectStore(home.objects, clock=clock)
         self._keys = KeyPublisher(store=store, publisher=Publisher(home.run, "keys"))
-        self._authentication = Authentication(settings, make_verifier(home, clock), _sha256)
+        self._authentication = Authentication(settings, make_verifier(home, clock))
         self._key_table = key_table(home)
         self._runtime = _runtime(start, clock)
         self._processes = Processes(self._runtime)
@@ -569,10 +568,6 @@ def _log_outcome(call: Call, outcome: Mapping[str, Any] | ServiceError | None) -
     if refused or not call.action.partition(":")[2].startswith(_READS):
         result = outcome.code if isinstance(outcome, ServiceError) else "ok"
         logger.info("%s %s by %s: %s", call.request_id, call.action, call.principal.arn, result)
-
-
-def _sha256(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
 
 
 def serve(app: Any, path: Path, *, keep_alive_seconds: int = 600) -> None:

@@ -51,7 +51,6 @@ from modelyard.store.external_s3 import open_external
 from modelyard.store.object_info import parse_s3_uri
 from modelyard.store.objects import ObjectStore
 from modelyard.transport.channel import Channel, Listener
-from modelyard.wire.hashing import sha256_hex
 from modelyard.wire.identify import identify
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ class Gateway:
         self._start = start
         clock = SystemClock()
         limits = settings.limits
-        self._authentication = Authentication(settings, make_verifier(home, clock), sha256_hex)
+        self._authentication = Authentication(settings, make_verifier(home, clock))
         self._anonymous = (anonymous(settings), settings.region)
         self._dispatcher = Dispatcher(
             channel=self._channel,
