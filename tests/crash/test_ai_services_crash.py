@@ -22,7 +22,7 @@ KILLS = ("0", "1", "control", "2", "0")
 """Workers by their place in the list, and control; one after each sixth of the requests."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_each_request_is_answered_once_or_refused_and_metered_once(tmp_path: Path) -> None:
     with running_platform(tmp_path / "home") as platform:
         small_sentiment(platform, tmp_path / "sentiment")

@@ -4,8 +4,6 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from modelyard.testing.platform import running_platform
 
 NAMES = ("First", "Second", "Third", "Fourth")
@@ -47,7 +45,6 @@ def built(lex: Any) -> str:
     return str(bot)
 
 
-@pytest.mark.timeout(240)
 def test_each_turn_happens_once(tmp_path: Path) -> None:
     home = tmp_path / "home"
     # Every second turn of each control's life is its last.

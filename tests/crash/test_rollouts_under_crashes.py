@@ -144,7 +144,7 @@ class Killer:
         return [one["pid"] for one in workers if one["state"] == "ready" and one["pid"] > 1]
 
 
-@pytest.mark.timeout(120 + 60 * ROLLOUTS)
+@pytest.mark.timeout(300 + 60 * ROLLOUTS)
 def test_every_request_of_many_rollouts_gets_its_own_answer_once(
     platform: Platform, tmp_path: Path
 ) -> None:

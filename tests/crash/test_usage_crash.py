@@ -11,7 +11,6 @@ ASKED = 5
 TEXT = "Where is the station, please?"
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("boundary", ["usage.before-commit", "usage.after-commit"])
 def test_each_answer_is_metered_once(boundary: str, tmp_path: Path) -> None:
     home = tmp_path / "home"

@@ -232,7 +232,7 @@ class Pace:
                 self.failed.append(error)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_step_load_scales_live_as_the_simulation_of_its_recorded_trace_does(
     platform: Platform, booster: Any, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ def test_the_site_builds_without_a_dead_link_and_asks_no_other_host(
              "https_proxy": "http://127.0.0.1:9"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=290,
         check=False,
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
@@ -51,7 +51,6 @@ def shell_home(tmp_path: Path) -> Iterator[Path]:
     )
 
 
-@pytest.mark.timeout(200)
 def test_the_commands_of_the_first_page_run_as_they_stand(
     shell_home: Path, clients_folder: Path, tmp_path: Path
 ) -> None:
@@ -73,7 +72,7 @@ def test_the_commands_of_the_first_page_run_as_they_stand(
         },
         capture_output=True,
         text=True,
-        timeout=190,
+        timeout=290,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]

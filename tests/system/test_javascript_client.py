@@ -39,7 +39,7 @@ def test_the_javascript_sdk_stores_serves_transforms_and_names_its_errors(
         env={**kept, **platform.environment(), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=290,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-4000:]

@@ -171,7 +171,6 @@ def _built(pizzeria: Pizzeria) -> dict[str, Any]:
     raise AssertionError("The build did not end.")
 
 
-@pytest.mark.timeout(200)
 def test_a_bot_is_built_frozen_changed_and_built_anew(pizzeria: Pizzeria) -> None:
     lex, place, bot = pizzeria.lex, pizzeria.place, {"botId": pizzeria.bot_id}
     assert lex.build_bot_locale(**place)["botLocaleStatus"] == "Building"

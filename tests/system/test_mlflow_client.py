@@ -17,7 +17,7 @@ IMAGE = "modelyard/python"
 SCRIPT = Path(__file__).parent / "scripts" / "mlflow_deployments.py"
 
 
-@pytest.mark.timeout(320)
+@pytest.mark.timeout(600)
 def test_mlflow_creates_asks_updates_and_deletes_a_deployment(
     platform: Platform, clients_folder: Path, tmp_path: Path
 ) -> None:
@@ -31,7 +31,7 @@ def test_mlflow_creates_asks_updates_and_deletes_a_deployment(
         env={**os.environ, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=590,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]

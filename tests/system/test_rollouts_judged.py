@@ -83,7 +83,7 @@ def settled(sagemaker: Any, name: str) -> Any:
     raise AssertionError(f"{name} did not settle: {found}")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("candidate", JUDGED, ids=lambda one: one.name)
 def test_a_bad_candidate_is_sent_back_with_a_reason_that_can_be_read(
     judged: dict[str, Any], candidate: Candidate

@@ -200,7 +200,6 @@ TEST = "\n".join(
 )
 
 
-@pytest.mark.timeout(240)
 def test_tested_before_traffic_a_wrong_version_meets_no_caller(
     tried: Platform, endpoint: str
 ) -> None:
@@ -261,7 +260,7 @@ def checks(**changes: Any) -> str:
     return json.dumps([{**check, **changes}])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_checks_compare_both_fleets_and_keep_their_counts_when_control_dies(
     tried: Platform,
 ) -> None:

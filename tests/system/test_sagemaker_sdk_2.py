@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from modelyard.cli.platform import Platform
 
@@ -26,7 +25,7 @@ def _run(platform: Platform, clients: Path, home: Path, script: str, *arguments:
         env={**os.environ, "HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=290,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]
@@ -52,7 +51,6 @@ def _arithmetic(folder: Path, operator: str, value: float) -> str:
     return str(archive)
 
 
-@pytest.mark.timeout(240)
 def test_every_format_an_update_and_a_pipeline_work_through_sdk_2(
     platform: Platform, booster: Any, clients_folder: Path, tmp_path: Path
 ) -> None:
@@ -67,7 +65,6 @@ def test_every_format_an_update_and_a_pipeline_work_through_sdk_2(
     assert "SDK 2: every format, an update, a pipeline and its batch job" in said
 
 
-@pytest.mark.timeout(240)
 def test_models_with_scripts_are_served_through_sdk_2(
     platform: Platform, booster: Any, clients_folder: Path, tmp_path: Path
 ) -> None:
@@ -92,7 +89,6 @@ def test_models_with_scripts_are_served_through_sdk_2(
     assert "SDK 2: scripts for scikit-learn, XGBoost and PyTorch" in said
 
 
-@pytest.mark.timeout(240)
 def test_four_projects_go_from_script_to_endpoint_to_transform_to_their_end_through_sdk_2(
     torch_platform: Platform, projects: Any, clients_folder: Path, tmp_path: Path
 ) -> None:

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from modelyard.cli.platform import Platform
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
@@ -24,14 +22,13 @@ def _run(platform: Platform, clients: Path, home: Path, script: str, *arguments:
         env={**os.environ, "HOME": str(home), "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=290,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]
     return finished.stdout
 
 
-@pytest.mark.timeout(240)
 def test_the_resources_of_sdk_3_are_created_awaited_asked_updated_and_deleted(
     platform: Platform, booster: Any, clients_folder: Path, tmp_path: Path
 ) -> None:
@@ -45,7 +42,6 @@ def test_the_resources_of_sdk_3_are_created_awaited_asked_updated_and_deleted(
     assert "SDK 3: deployed, predicted, updated, transformed, deleted" in said
 
 
-@pytest.mark.timeout(240)
 def test_the_model_builder_of_sdk_3_builds_deploys_and_transforms(
     platform: Platform, booster: Any, clients_folder: Path, tmp_path: Path
 ) -> None:
@@ -59,7 +55,6 @@ def test_the_model_builder_of_sdk_3_builds_deploys_and_transforms(
     assert "ModelBuilder: built, deployed, asked, transformed, with a script too" in said
 
 
-@pytest.mark.timeout(240)
 def test_four_projects_go_from_script_to_endpoint_to_transform_to_their_end_through_sdk_3(
     torch_platform: Platform, projects: Any, clients_folder: Path, tmp_path: Path
 ) -> None:

@@ -208,7 +208,7 @@ def test_what_fails_says_why(platform: Platform, tmp_path: Path) -> None:
         assert re.search(words, reasons[name]), (name, reasons[name])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_deep_model_with_a_script(
     torch_platform: Platform, deep_project: Any, tmp_path: Path
 ) -> None:

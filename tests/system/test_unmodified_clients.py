@@ -135,7 +135,7 @@ def test_the_aws_cli_walks_the_same_way(
     aws("s3", "rb", "s3://from-the-cli")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_sagemaker_sdk_runs_unmodified_under_modelyard_run(
     platform: Platform, booster: Any, clients_folder: Path, tmp_path: Path
 ) -> None:
@@ -156,7 +156,7 @@ def test_the_sagemaker_sdk_runs_unmodified_under_modelyard_run(
         env={**os.environ, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=590,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]

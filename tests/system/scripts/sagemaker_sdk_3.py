@@ -40,7 +40,7 @@ variant = ProductionVariant(
 )
 config = EndpointConfig.create(endpoint_config_name="sdk-3", production_variants=[variant])
 endpoint = Endpoint.create(endpoint_name="sdk-3", endpoint_config_name=config.endpoint_config_name)
-endpoint.wait_for_status("InService", poll=1, timeout=100)
+endpoint.wait_for_status("InService", poll=1, timeout=250)
 assert endpoint.endpoint_arn.endswith(":endpoint/sdk-3"), endpoint.endpoint_arn
 
 
@@ -72,7 +72,7 @@ second = variant.model_copy(update={"variant_name": "Second"})
 EndpointConfig.create(endpoint_config_name="sdk-3-b", production_variants=[second])
 endpoint.endpoint_config_name = "sdk-3-b"
 endpoint.update()
-endpoint.wait_for_status("InService", poll=1, timeout=100)
+endpoint.wait_for_status("InService", poll=1, timeout=250)
 assert endpoint.refresh().endpoint_config_name == "sdk-3-b"
 assert ask("sdk-3") == predictions
 
@@ -94,14 +94,14 @@ job = TransformJob.create(
     ),
     transform_resources=TransformResources(instance_type="ml.m5.large", instance_count=1),
 )
-job.wait(poll=1, timeout=100)
+job.wait(poll=1, timeout=250)
 assert job.refresh().transform_job_status == "Completed", job
 scored = session.read_s3_file(bucket, "scored-3/rows.csv.out").split()
 for one, other in zip(scored, predictions, strict=True):
     assert abs(float(one) - other) < 1e-6, (one, other)
 
 endpoint.delete()
-endpoint.wait_for_delete(poll=1, timeout=100)
+endpoint.wait_for_delete(poll=1, timeout=250)
 for name in ("sdk-3", "sdk-3-b"):
     EndpointConfig.get(name).delete()
 model.delete()

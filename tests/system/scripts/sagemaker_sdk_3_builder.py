@@ -22,7 +22,7 @@ builder = ModelBuilder(
 )
 model = builder.build(model_name="builder")
 endpoint = builder.deploy(endpoint_name="builder", initial_instance_count=1, wait=False)
-endpoint.wait_for_status("InService", poll=1, timeout=100)
+endpoint.wait_for_status("InService", poll=1, timeout=250)
 answer = endpoint.invoke(body=rows, content_type="text/csv", accept="text/csv")
 predictions = [float(line) for line in answer.body.read().split()]
 assert len(predictions) == len(rows.split())
@@ -77,7 +77,7 @@ builder = ModelBuilder(
 )
 model = builder.build(model_name="scripted")
 endpoint = builder.deploy(endpoint_name="scripted", initial_instance_count=1, wait=False)
-endpoint.wait_for_status("InService", poll=1, timeout=100)
+endpoint.wait_for_status("InService", poll=1, timeout=250)
 answer = endpoint.invoke(body=rows, content_type="text/csv")
 scores = json.loads(answer.body.read())["scores"]
 for one, other in zip(scores, predictions, strict=True):

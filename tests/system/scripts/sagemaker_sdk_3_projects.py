@@ -64,7 +64,7 @@ for name, image in IMAGES.items():
     builders[name] = builder
 
 for name, endpoint in endpoints.items():
-    endpoint.wait_for_status("InService", poll=1, timeout=100)
+    endpoint.wait_for_status("InService", poll=1, timeout=250)
     accept = "application/json" if name == "image" else TYPES[name]
     answer = endpoint.invoke(
         body=(folder / name / "body").read_bytes(), content_type=TYPES[name], accept=accept
@@ -94,6 +94,6 @@ for name, endpoint in endpoints.items():
     EndpointConfig.get(f"sdk-3-{name}").delete()
     models[name].delete()
 for endpoint in endpoints.values():
-    endpoint.wait_for_delete(poll=1, timeout=100)
+    endpoint.wait_for_delete(poll=1, timeout=250)
 assert [one.model_name for one in Model.get_all(name_contains="sdk-3-")] == []
 print("SDK 3: four projects, from script to endpoint, batch job and end")
