@@ -22,6 +22,7 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	@echo "Installing what requirements/dev.lock pins (about 400 MB; a minute or two) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m compileall -q src  # Where Python may write no bytecode, each process would compile it all anew.
 	@touch $(STAMP)
 
 clients: $(CLIENTS) ## install AWS clients and heavy frameworks, each in an environment of its own, for the tests
