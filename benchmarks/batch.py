@@ -67,12 +67,18 @@ def systems() -> dict[str, Run]:
         "modelyard": _modelyard,
         "pandas chunks": _script("batch_pandas.py", sys.executable),
         "pyarrow + onnxruntime": _script("batch_pyarrow.py", sys.executable),
-        "Ray Data": _ray,
+        "Ray Data": _peer("ray"),
+        "Spark": _peer("spark"),
     }
 
 
-def _ray(case: Case, rows: Path, output: Path) -> Measured:
-    return _script("batch_ray.py", str(environments.python_of("ray")))(case, rows, output)
+def _peer(name: str) -> Run:
+    """In an environment of its own, which is made when it is first asked for."""
+
+    def run(case: Case, rows: Path, output: Path) -> Measured:
+        return _script(f"batch_{name}.py", str(environments.python_of(name)))(case, rows, output)
+
+    return run
 
 
 def compare(
