@@ -24,6 +24,10 @@ def until(look: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
     return seen
 
 
+def words(text: str) -> dict[str, Any]:
+    return {"messageGroups": [{"message": {"plainTextMessage": {"value": text}}}]}
+
+
 class Bot:
     """One locale with what a test puts into it."""
 
@@ -47,16 +51,19 @@ class Bot:
     def build(self) -> None:
         assert self.lex.build_bot_locale(**self.place)["botLocaleStatus"] == "Building"
 
-    def say(self, text: str, session: str) -> Any:
-        """The likeliest interpretation of the draft."""
-        answer = self.runtime.recognize_text(
+    def hear(self, text: str, session: str) -> Any:
+        """What the draft answers."""
+        return self.runtime.recognize_text(
             botId=self.place["botId"],
             botAliasId="TSTALIASID",
             localeId="en_US",
             sessionId=session,
             text=text,
         )
-        return answer["interpretations"][0]
+
+    def say(self, text: str, session: str) -> Any:
+        """The likeliest interpretation."""
+        return self.hear(text, session)["interpretations"][0]
 
     def built(self) -> Any:
         return until(
@@ -122,19 +129,27 @@ def test_a_build_ends_though_control_is_killed_and_a_version_keeps_its_model(
     assert bot.say("how do i find you", "s3")["intent"]["name"] == "Where"
 
 
-def test_a_build_that_cannot_be_says_why_and_can_be_mended(bot: Bot) -> None:
-    empty = bot.intent("Empty")
-    bot.intent("Open", "when do you open")
-    again = bot.intent("Again", "When do you open?")
+def test_a_build_that_cannot_be_says_why_and_an_intent_may_lead_to_one_without_words(
+    bot: Bot,
+) -> None:
+    bot.intent("Thanks", intentClosingSetting={"closingResponse": words("Thank you.")})
     bot.build()
     seen = bot.built()
     assert seen["botLocaleStatus"] == "Failed"
-    assert any("Empty has no sample utterances" in one for one in seen["failureReasons"])
-    assert any("says the same as" in one for one in seen["failureReasons"])
-    for one in (empty, again):
-        bot.lex.delete_intent(**bot.place, intentId=one)
+    assert any("No intent has sample utterances" in one for one in seen["failureReasons"])
+    thanks = {"dialogAction": {"type": "StartIntent"}, "intent": {"name": "Thanks"}}
+    bot.intent("Open", "when do you open", intentClosingSetting={"nextStep": thanks})
+    again = bot.intent("Again", "When do you open?")
+    bot.build()
+    assert any("says the same as" in one for one in bot.built()["failureReasons"])
+    bot.lex.delete_intent(**bot.place, intentId=again)
     bot.build()
     assert bot.built()["botLocaleStatus"] == "Built"
+    # Nobody can ask for the intent without utterances; another leads to it.
+    assert bot.say("thanks", "s1")["intent"]["name"] == "FallbackIntent"
+    answer = bot.hear("when do you open", "s2")
+    assert answer["sessionState"]["intent"]["name"] == "Thanks"
+    assert [one["content"] for one in answer["messages"]] == ["Thank you."]
 
 
 def test_a_bot_of_built_in_intents_is_built_of_what_is_said_for_them(bot: Bot) -> None:

@@ -360,6 +360,13 @@ REFUSALS: dict[str, tuple[str, int, str, Refused]] = {
             valueElicitationSetting={"slotConstraint": "Optional"},
         ),
     ),
+    "a required slot that nothing asks for": (
+        "ValidationException", 400, "promptSpecification",
+        lambda p: p.lex.create_slot(
+            **p.of_intent, slotName="x", slotTypeId="AMAZON.Number",
+            valueElicitationSetting={"slotConstraint": "Required"},
+        ),
+    ),
     "a slot type in use": (
         "ConflictException", 409, "in use by the slots size",
         lambda p: p.lex.delete_slot_type(**p.place, slotTypeId=p.type_id),

@@ -71,7 +71,8 @@ def train(
     for intent in bot.intents if slots else ():
         mask = _mask(intent, slots)
         places = {slot.name: slots.index((slot.name, slot.kind)) for slot in intent.slots}
-        for one, reading in zip(examples[intent.name], readings[intent.name], strict=True):
+        own = examples.get(intent.name, ()), readings.get(intent.name, ())
+        for one, reading in zip(*own, strict=True):
             rows = of_words(reading, intent.name, usual)
             if rows:
                 seen.append((rows, _labels(one, reading, places)[: len(rows)], mask))

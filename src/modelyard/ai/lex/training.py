@@ -25,14 +25,17 @@ class Unlearnable(Exception):
 def train(
     definition: Mapping[str, Any], *, told: Callable[[str], None] = lambda _: None
 ) -> BotModel:
-    """The same definition gives the same model. Raises ``Unlearnable``, ``LibraryMissing``."""
+    """The same definition gives the same model. Raises ``Unlearnable``, ``LibraryMissing``.
+
+    An intent without utterances is no class of the model: it is never recognised, only led to.
+    """
     reasons = faults(definition)
     if reasons:
         raise Unlearnable(reasons)
     bot = Bot(learned(definition))
     maker = Maker(bot)
-    examples = {one.name: maker.examples(one) for one in bot.intents}
-    told(f"{len(bot.intents)} intents, {sum(map(len, examples.values()))} examples")
+    examples = {one.name: maker.examples(one) for one in bot.intents if one.templates}
+    told(f"{len(examples)} intents, {sum(map(len, examples.values()))} examples")
     readings = {
         name: [read(bot, one.text, _DAY) for one in some] for name, some in examples.items()
     }

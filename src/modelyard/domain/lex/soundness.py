@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from modelyard.domain.lex.bot import elicitation, is_required
 from modelyard.domain.lex.conditions import BadCondition, parse
 
 REASONS_MAX = 20
@@ -53,7 +54,7 @@ def _step(step: Mapping[str, Any]) -> Iterator[str]:
 
 
 def lost(definition: Mapping[str, Any]) -> Sequence[str]:
-    """Where a compiled definition leads to what it has not: reasons for which it cannot be built."""
+    """Where a compiled definition leads to what it has not, or asks without words: reasons for which it cannot be built."""
     slots = {
         one["intentName"]: {slot["slotName"] for slot in one["slots"]}
         for one in definition["intents"]
@@ -64,7 +65,18 @@ def lost(definition: Mapping[str, Any]) -> Sequence[str]:
         for step in _steps(one)
         for reason in _led_astray(step, one["intentName"], slots)
     ]
+    found += [
+        f"The slot {slot['slotName']} of the intent {one['intentName']} is required and has no promptSpecification to ask for it."
+        for one in definition["intents"]
+        for slot in one["slots"]
+        if asks_without_words(slot)
+    ]
     return found[:REASONS_MAX]
+
+
+def asks_without_words(slot: Mapping[str, Any]) -> bool:
+    """Whether a slot has to be asked for and nothing says how."""
+    return is_required(slot) and not elicitation(slot).get("promptSpecification")
 
 
 def _led_astray(

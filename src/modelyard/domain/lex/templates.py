@@ -136,9 +136,12 @@ def _type_faults(definition: Json) -> Iterator[str]:
 
 
 def _intent_faults(definition: Json) -> Iterator[str]:
+    """An intent without utterances is none: others lead to it."""
     intents = [one for one in definition["intents"] if not is_fallback(one)]
     if not intents:
         yield "The bot has no intent but the fallback: create an intent with sample utterances."
+    elif not any(parts_of(said) for one in intents for said in utterances_of(one)):
+        yield "No intent has sample utterances, so none would ever be recognised: add some to at least one."
     count = 0
     for intent in intents:
         name, parent = intent["intentName"], intent.get("parentIntentSignature")
@@ -147,8 +150,6 @@ def _intent_faults(definition: Json) -> Iterator[str]:
             continue
         utterances = utterances_of(intent)
         count += len(utterances)
-        if not any(parts_of(one) for one in utterances):
-            yield f"The intent {name} has no sample utterances: add at least one."
         slots = {one["slotName"] for one in intent.get("slots") or ()}
         for utterance in utterances:
             for part in parts_of(utterance):

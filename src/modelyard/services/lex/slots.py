@@ -7,6 +7,7 @@ from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.base.ids import RandomSource
 from modelyard.domain.lex.builtin import BY_SIGNATURE
+from modelyard.domain.lex.soundness import asks_without_words
 from modelyard.services.lex import limits
 from modelyard.services.lex.dialogue_members import CAPTURE, NOT_ACTIVE, PROMPT
 from modelyard.services.lex.intents import check_settings, check_utterances
@@ -255,6 +256,10 @@ def checked(operation: str, given: Json) -> Json:
     setting = given["valueElicitationSetting"]
     check_utterances([one["utterance"] for one in setting.get("sampleUtterances") or ()])
     check_settings(setting)
+    if asks_without_words(given):
+        raise ValidationError(
+            f"The slot {given['slotName']} is required: it needs a promptSpecification to be asked for."
+        )
     if not given.get("slotTypeId"):
         raise ValidationError("A slot needs a slotTypeId.")
     return given

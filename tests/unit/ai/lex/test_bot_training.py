@@ -202,7 +202,20 @@ def test_a_bot_with_one_intent_tells_what_is_not_its_business() -> None:
 
 def test_what_cannot_be_learned_says_why() -> None:
     bad = definition()
-    bad["intents"][1]["sampleUtterances"] = []
-    with pytest.raises(Unlearnable) as caught:
+    for one in bad["intents"]:
+        one["sampleUtterances"] = []
+    with pytest.raises(Unlearnable, match="No intent has sample utterances"):
         train(bad)
-    assert caught.value.reasons == ["The intent Order has no sample utterances: add at least one."]
+
+
+def test_an_intent_without_utterances_is_never_recognised_and_its_slots_are(tmp_path: Path) -> None:
+    quiet = definition()
+    (book,) = (one for one in quiet["intents"] if one["intentName"] == "Book")
+    book["sampleUtterances"] = []
+    train(quiet).save(tmp_path / FILE)
+    engine = LexEngine(BotModel.read(tmp_path / FILE))
+    for text in ("book a table", "Book", "reserve a table in Paris on monday", "large"):
+        found = [one.intent for one in ask(engine, text).interpretations]
+        assert sorted(found) == ["Cancel", "Order", "Track"]
+    answer = ask(engine, "in Paris please", ("City", "AMAZON.City"))
+    assert answer.elicited is not None and answer.elicited.interpretedValue == "Paris"

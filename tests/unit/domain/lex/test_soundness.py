@@ -82,3 +82,20 @@ def _bot(step: dict[str, Any]) -> dict[str, Any]:
 )  # fmt: skip
 def test_a_step_leads_to_what_the_bot_has(step: dict[str, Any], reasons: list[str]) -> None:
     assert list(lost(_bot(step))) == reasons
+
+
+def _asked(constraint: str, **setting: Any) -> dict[str, Any]:
+    slot = {
+        "slotName": "size",
+        "valueElicitationSetting": {"slotConstraint": constraint, **setting},
+    }
+    return {"intents": [{"intentName": "Order", "slots": [slot]}]}
+
+
+def test_a_required_slot_has_words_to_ask_for_it() -> None:
+    prompt = {"messageGroups": [{"message": TEXT}], "maxRetries": 1}
+    assert list(lost(_asked("Required"))) == [
+        "The slot size of the intent Order is required and has no promptSpecification to ask for it."
+    ]
+    assert list(lost(_asked("Required", promptSpecification=prompt))) == []
+    assert list(lost(_asked("Optional"))) == []

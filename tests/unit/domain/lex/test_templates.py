@@ -31,10 +31,17 @@ def test_a_good_definition_has_no_faults() -> None:
     assert faults(definition()) == []
 
 
+def test_an_intent_that_only_others_lead_to_needs_no_utterances() -> None:
+    assert faults(changed(Track={"sampleUtterances": []})) == []
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (changed(Track={"sampleUtterances": []}), "The intent Track has no sample utterances"),
+        (
+            changed(**{name: {"sampleUtterances": []} for name in ("Track", "Cancel", "Order", "Book")}),
+            "No intent has sample utterances",
+        ),
         (changed(Track={"sampleUtterances": [{"utterance": "see {Nothing}"}]}), "names the slot Nothing"),
         (changed(Cancel={"sampleUtterances": [{"utterance": "Where is my order"}]}), "says the same"),
         (changed(Cancel={"slots": [{"slotName": "X", "slotTypeId": "AMAZON.Odd"}]}), "AMAZON.Odd, which is not supported"),
