@@ -91,7 +91,7 @@ class RealHost:
         command = [sys.executable, "-c", HOST, str(self.home.root), self.zone]
         self.child = subprocess.Popen(command)
         runtime = LocalRuntime(self.home.zone(self.zone) / "host.sock")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await runtime.list()
@@ -103,7 +103,7 @@ class RealHost:
     def end(self, how: signal.Signals) -> None:
         assert self.child is not None
         self.child.send_signal(how)
-        self.child.wait(30)
+        self.child.wait(60)
 
 
 def zoned(home: Home) -> ZonedRuntime:
@@ -131,7 +131,7 @@ async def until(
     runtime: Runtime, condition: Callable[[dict[str, Process]], bool]
 ) -> dict[str, Process]:
     """List whenever something may have changed, until the listing is as wished."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             await runtime.changed()
             found = {process.id: process for process in await runtime.list()}
@@ -283,7 +283,7 @@ async def test_a_connection_that_ended_is_no_sign_that_the_host_is_away_now(tmp_
     await runtime.changed()  # The connection of hints is made.
     host.end(signal.SIGKILL)
     await host.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await runtime.changed()
     assert await runtime.list() == []
     await runtime.close()

@@ -27,7 +27,7 @@ def test_each_request_is_answered_once_or_refused_and_metered_once(tmp_path: Pat
     with running_platform(tmp_path / "home") as platform:
         small_sentiment(platform, tmp_path / "sentiment")
         killed = []
-        with Storm(platform, text_kinds(), count=REQUESTS, callers=CALLERS, seconds=200.0) as storm:
+        with Storm(platform, text_kinds(), count=REQUESTS, callers=CALLERS, seconds=400.0) as storm:
             for number, victim in enumerate(KILLS, 1):
                 wanted = number * REQUESTS // (len(KILLS) + 1)
                 wait_for(lambda wanted=wanted: len(storm.asked) >= wanted, f"{wanted} answers")  # type: ignore[misc]

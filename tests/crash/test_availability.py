@@ -17,7 +17,7 @@ HOLDS_CONNECTIONS = ("gateway-0", "zone b")
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("available")
-    options = ("--zones", "2", "--gateways", "2", "--standby", "--no-auth")
+    options = ("--zones", "2", "--gateways", "2", "--standby", "--no-auth", *losses.PATIENTLY)
     with running_platform(folder / "home", *options) as platform:
         deployed = command(
             "deploy", str(doubling_model(folder / "double.onnx")), "--name", "double",

@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from modelyard.testing.losses import PATIENT
 from modelyard.testing.platform import running_platform
 
 NAMES = ("First", "Second", "Third", "Fourth")
@@ -41,7 +42,7 @@ def built(lex: Any) -> str:
     priorities = [{"priority": number, "slotId": slot} for number, slot in enumerate(slots, 1)]
     lex.update_intent(**intent, **members, slotPriorities=priorities)
     lex.build_bot_locale(**draft)
-    lex.get_waiter("bot_locale_built").wait(**draft, WaiterConfig={"Delay": 1})
+    lex.get_waiter("bot_locale_built").wait(**draft, WaiterConfig={"Delay": 1, "MaxAttempts": 200})
     return str(bot)
 
 
@@ -57,7 +58,7 @@ def test_each_turn_happens_once(tmp_path: Path) -> None:
             "localeId": "en_US",
             "sessionId": "s-1",
         }
-        runtime = platform.client("lexv2-runtime")
+        runtime = platform.client("lexv2-runtime", retries=PATIENT)
         for text in ("start counting", "1", "2", "3", "4"):
             answer = runtime.recognize_text(**session, text=text)
         died = (home / "logs" / "control.log").read_text().count("Started server process") - 1

@@ -45,7 +45,7 @@ SCENARIO = textwrap.dedent(
             return True
         return False
 
-    options = ("--no-auth", "--isolation", "off", "--gateways", "2")
+    options = ("--no-auth", "--isolation", "off", "--gateways", "2", *losses.PATIENTLY)
     with running_platform(root / "home", *options) as platform:
         home = platform.home.root
         deployed = command(
@@ -85,6 +85,7 @@ SCENARIO = textwrap.dedent(
 )
 
 
+@pytest.mark.timeout(600)
 def test_a_full_disk_is_told_survived_and_recovered_from(tmp_path: Path) -> None:
     from modelyard.testing.models import doubling_model
 
@@ -107,7 +108,7 @@ def test_a_full_disk_is_told_survived_and_recovered_from(tmp_path: Path) -> None
         ],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=590,
         check=False,
     )
     assert done.stdout.endswith("all is well\n"), done.stdout + done.stderr

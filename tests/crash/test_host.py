@@ -20,7 +20,7 @@ from modelyard.runtimes.addresses import worker_address
 from modelyard.runtimes.cgroups import open_cgroups
 from modelyard.transport import frames
 
-SECONDS = 30.0
+SECONDS = 60.0
 ROWS = frames.encode_meta(frames.RequestMeta(content_type="text/csv"))
 HOST = textwrap.dedent(
     """
@@ -123,7 +123,7 @@ class RunningHost:
     def worker(self, name: str, *, memory: int = 0, **payload: Any) -> str:
         """Start a worker of the scripted model, with at most ``memory`` bytes; its address."""
         address = worker_address(self.home, name)
-        limits = {"payload_bytes": 1 << 20, "invocation_seconds": 1.0}
+        limits = {"payload_bytes": 1 << 20, "invocation_seconds": 30.0}
         body = {
             "executed": str(self.home.root / f"{name}.executed"),
             "limits": limits,
@@ -304,7 +304,7 @@ def test_an_exit_and_a_crash_say_how_and_what_was_printed_last(
 
 def test_a_predict_that_hangs_in_c_is_ended_and_named(hosts: Callable[..., RunningHost]) -> None:
     host = hosts(invocation_seconds=1.0)
-    address = host.worker("a")
+    address = host.worker("a", limits={"payload_bytes": 1 << 20, "invocation_seconds": 1.0})
     host.until("a", "ready")
     with pytest.raises(EOFError):
         host.caller(address).ask("-2")
@@ -356,7 +356,7 @@ def test_fifty_megabytes_of_output_fill_neither_disk_nor_log(
     hosts: Callable[..., RunningHost],
 ) -> None:
     host = hosts(log_stream_bytes=1_000_000)
-    address = host.worker("a", limits={"payload_bytes": 1 << 20, "invocation_seconds": 60.0})
+    address = host.worker("a")
     host.until("a", "ready")
     raw = host.home.logs / "raw" / "a.log"
     assert host.caller(address).ask("-3")[0] == 200

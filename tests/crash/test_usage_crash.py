@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.testing.losses import PATIENT
 from modelyard.testing.platform import running_platform
 
 ASKED = 5
@@ -16,7 +17,7 @@ def test_each_answer_is_metered_once(boundary: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     # Every second commit of each control's life is its last.
     with running_platform(home, environment={"MODELYARD_FAILPOINTS": f"{boundary}=2"}) as platform:
-        client = platform.client("comprehend")
+        client = platform.client("comprehend", retries=PATIENT)
         for number in range(ASKED):
             found = client.detect_dominant_language(Text=f"{TEXT} {number}")
             assert found["Languages"][0]["LanguageCode"] == "en"

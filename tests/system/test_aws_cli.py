@@ -30,7 +30,7 @@ def aws(platform: Platform, clients_folder: Path, tmp_path: Path) -> Aws:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
         assert (finished.returncode != 0) is fails, finished.stdout + finished.stderr

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from modelyard.cli.platform import Platform
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
-SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 120.0
 
 
 def _tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:

@@ -37,7 +37,7 @@ def bucket(platform: Platform) -> str:
 
 
 def until(look: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 200
     while not wanted(seen := look()):
         assert time.monotonic() < deadline, seen
         time.sleep(0.1)

@@ -171,7 +171,7 @@ def test_personal_data_needs_a_model_of_names_or_the_choice_to_do_without(
 
 def ended(describe: Any, job_id: str, member: str) -> dict[str, Any]:
     """The job's properties once it has ended."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         job: dict[str, Any] = describe(JobId=job_id)[member]
         if job["JobStatus"] in ("COMPLETED", "FAILED", "STOPPED"):

@@ -106,8 +106,8 @@ HOST = textwrap.dedent(
                 report("ready", "x" * 30_000, {"frameworks": ["os"], "much": "y" * 10_000})
             case "hang":
                 import signal
-                signal.setitimer(signal.ITIMER_REAL, 0.2)
                 report("ready")
+                signal.setitimer(signal.ITIMER_REAL, 0.2)
                 sum(range(10**12))
             case "listen":
                 listener = socket.socket(fileno=int(address.removeprefix("fd:")))

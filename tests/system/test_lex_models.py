@@ -162,7 +162,7 @@ def test_tags_are_kept_with_bots_and_aliases(pizzeria: Pizzeria) -> None:
 
 def _built(pizzeria: Pizzeria) -> dict[str, Any]:
     """The locale, once its build is over."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         about: dict[str, Any] = pizzeria.lex.describe_bot_locale(**pizzeria.place)
         if about["botLocaleStatus"] != "Building":
@@ -219,7 +219,7 @@ def test_an_exported_bot_is_imported_from_its_own_archive(pizzeria: Pizzeria) ->
     export = lex.create_export(resourceSpecification=specification, fileFormat="LexJson")
     lex.get_waiter("bot_export_completed").wait(exportId=export["exportId"])
     about = lex.describe_export(exportId=export["exportId"])
-    with urllib.request.urlopen(about["downloadUrl"], timeout=10) as answer:
+    with urllib.request.urlopen(about["downloadUrl"], timeout=60) as answer:
         data = answer.read()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         order = json.loads(
@@ -250,7 +250,7 @@ def test_an_exported_bot_is_imported_from_its_own_archive(pizzeria: Pizzeria) ->
 def _import(lex: Any, data: bytes, name: str) -> dict[str, Any]:
     made = lex.create_upload_url()
     request = urllib.request.Request(made["uploadUrl"], data=data, method="PUT")
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
     specification = {
         "botName": name,

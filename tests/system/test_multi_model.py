@@ -68,7 +68,7 @@ def test_what_loading_costs_is_metrics(many: Platform, booster: Any) -> None:
         assert {point["Unit"] for point in found} <= {unit}
         return found
 
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while sum(point["SampleCount"] for point in points("ModelCacheHit", "None")) < 8:
         assert time.monotonic() < end, points("ModelCacheHit", "None")
         time.sleep(0.25)

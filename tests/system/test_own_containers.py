@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError
 from modelyard.cli.platform import Platform
 from modelyard.testing.platform import command, running_platform
 
-SETTLED_SECONDS = 60.0
-INVOCATION_SECONDS = 2
+SETTLED_SECONDS = 120.0
+INVOCATION_SECONDS = 6
 ANSWER_BYTES = 3_000_000
 PROGRAM = Path(__file__).parent / "programs"
 REGISTRY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"

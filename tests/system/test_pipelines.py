@@ -179,7 +179,7 @@ def test_what_each_container_takes_is_a_metric(platform: Platform, served: Any, 
         return list(found["Datapoints"])
 
     asked = 2 if name == "series" else 1
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while any(sum(one["SampleCount"] for one in points(each)) < asked for each in containers):
         assert time.monotonic() < end, [points(each) for each in containers]
         time.sleep(0.25)

@@ -15,7 +15,7 @@ from modelyard.testing import models, rogue
 from modelyard.testing.platform import command, running_platform
 
 LOG_QUOTA = 1_000_000
-SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     trusted = [word for name in sorted(rogue.ROGUES) for word in ("--trust-import", name)]
     bounds = (
         "--limit",
-        "invocation_seconds=2",
+        "invocation_seconds=5",
         "--limit",
-        "startup_seconds=3",
+        "startup_seconds=10",
         "--limit",
         f"log_stream_bytes={LOG_QUOTA}",
     )
@@ -104,11 +104,9 @@ def test_a_model_that_cannot_be_loaded_fails_its_endpoint(platform: Platform, de
 def test_a_model_that_hangs_while_it_loads_fails_its_health_check(
     platform: Platform, deploy: Any
 ) -> None:
-    started = time.monotonic()
-    path_command = deploy("hangs-on-load", rogue.HangsOnLoad())
-    assert path_command.returncode == 1
-    assert "did not pass the ping health check" in path_command.stderr
-    assert time.monotonic() > started
+    failed = deploy("hangs-on-load", rogue.HangsOnLoad())
+    assert failed.returncode == 1
+    assert "did not pass the ping health check" in failed.stderr
 
 
 def test_a_model_that_hangs_times_out_and_its_worker_comes_back(

@@ -16,7 +16,7 @@ import pytest
 from modelyard.cli.platform import Platform
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
-FAST = {"Delay": 1, "MaxAttempts": 90}
+FAST = {"Delay": 1, "MaxAttempts": 240}
 REGISTRY = "683313688378.dkr.ecr.us-east-1.amazonaws.com"
 
 

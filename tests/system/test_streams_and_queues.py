@@ -17,11 +17,11 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from modelyard.cli.platform import Platform
-from modelyard.testing.losses import kill, victims, workers
+from modelyard.testing.losses import PATIENT, kill, victims, workers
 from modelyard.testing.models import add_file
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
-SETTLED_SECONDS = 30.0
+SETTLED_SECONDS = 90.0
 SCRIPT = b"""
 import json
 import os
@@ -248,7 +248,7 @@ def messages(platform: Platform) -> list[dict[str, Any]]:
 
 
 def later(platform: Platform, asked: dict[str, int], **options: Any) -> Any:
-    return platform.client("sagemaker-runtime").invoke_endpoint_async(
+    return platform.client("sagemaker-runtime", retries=PATIENT).invoke_endpoint_async(
         EndpointName="queued",
         Body=json.dumps(asked).encode(),
         ContentType="application/json",

@@ -103,7 +103,7 @@ def spans(collector: Collector, clients_folder: Path) -> Callable[[str], list[di
     def spans(trace: str) -> list[dict[str, Any]]:
         read = subprocess.run(
             [str(clients_folder / "sagemaker-3/bin/python"), str(SCRIPT)],
-            input=json.dumps(collector.requests), capture_output=True, text=True, timeout=60, check=False,
+            input=json.dumps(collector.requests), capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
         assert read.returncode == 0, read.stderr
         found = [json.loads(line) for line in read.stdout.splitlines()]
@@ -210,7 +210,7 @@ def metrics(platform: Platform) -> str:
         f"{platform.url}/_modelyard/metrics",
         headers={"Authorization": f"Basic {b64encode(pair).decode()}"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         text: str = answer.read().decode()
     return text
 

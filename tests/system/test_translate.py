@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from modelyard.ai.apertium import MODES
 from modelyard.cli.platform import Platform
-from modelyard.testing.losses import wait_for
+from modelyard.testing.losses import is_answered, wait_for
 from modelyard.testing.platform import command
 
 FRAMEWORKS = Path(__file__).parents[2] / ".cache" / "venvs" / "frameworks" / "bin" / "python"
@@ -59,7 +59,7 @@ def test_texts_are_translated_with_terms_of_ones_own(translate: Any) -> None:
         "Fotos Amazon y El Amazonas." in translate.translate_text(**given, **PAIR)["TranslatedText"]
     )
     got = translate.get_terminology(Name="brand")
-    with urllib.request.urlopen(got["TerminologyDataLocation"]["Location"], timeout=10) as answer:
+    with urllib.request.urlopen(got["TerminologyDataLocation"]["Location"], timeout=60) as answer:
         assert answer.read() == file
     codes = [one["LanguageCode"] for one in translate.list_languages()["Languages"]]
     assert {"auto", "en", "es"} <= set(codes)
@@ -145,6 +145,7 @@ def test_a_folder_is_translated_while_control_is_killed(platform: Platform, tran
 
     wait_for(lambda: written() != [], "the first file")
     os.kill(json.loads(platform.home.process_table.read_text())["control"], signal.SIGKILL)
+    wait_for(lambda: is_answered(platform), "another control")
     wait_for(lambda: job()["JobStatus"] == "COMPLETED_WITH_ERROR", "the job's end")
     assert translate.start_text_translation_job(**given)["JobId"] == job_id
     done = job()
@@ -192,7 +193,7 @@ def test_a_neural_model_of_the_users_own_serves_its_pair(
     folder = tmp_path / "model"
     subprocess.run(
         [str(FRAMEWORKS), "-m", "modelyard.testing.translation_models", str(folder)],
-        timeout=100,
+        timeout=250,
         check=True,
     )
     added = command(

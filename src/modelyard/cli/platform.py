@@ -72,7 +72,10 @@ class Platform:
         return botocore.session.Session()
 
     def client(self, service: str, **config: Any) -> Any:
-        """A botocore client; it retries what AWS's clients retry. Of S3: the one that holds the models."""
+        """A botocore client; it retries what AWS's clients retry. Of S3: the one that holds the models.
+
+        ``config`` is that of ``botocore.config.Config``.
+        """
         external = ExternalS3.load(self.home.external_s3) if service == "s3" else None
         if external is not None:
             return client_of(external, self._session)
@@ -83,7 +86,7 @@ class Platform:
             aws_access_key_id=self.credentials.access_key_id,
             aws_secret_access_key=self.credentials.secret_access_key,
             verify=str(self.settings.tls_cert) if self.settings.tls_cert else None,
-            config=Config(retries={"mode": "standard"}, **config),
+            config=Config(**{"retries": {"mode": "standard"}, **config}),
         )
 
     def own_call(self, method: str, path: str) -> bytes:

@@ -57,7 +57,7 @@ def test_an_aws_address_reaches_the_platform_with_its_host_header_untouched(
             urllib.request.HTTPSHandler(context=context),
         )
         for host in ("sts.us-east-1.amazonaws.com", "my-bucket.s3.eu-west-1.amazonaws.com"):
-            with opener.open(f"https://{host}/a?b=c", timeout=10) as answer:
+            with opener.open(f"https://{host}/a?b=c", timeout=60) as answer:
                 assert answer.read().decode() == f"{host} /a?b=c"
 
 
@@ -70,7 +70,7 @@ def test_a_program_that_does_not_trust_the_authority_refuses_the_connection(
             urllib.request.HTTPSHandler(context=ssl.create_default_context()),
         )
         with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
-            opener.open("https://sts.us-east-1.amazonaws.com/", timeout=10)
+            opener.open("https://sts.us-east-1.amazonaws.com/", timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_a_host_that_does_not_answer_is_a_bad_gateway(platform: Platform) -> Non
             urllib.request.ProxyHandler({"https": variables["HTTPS_PROXY"]})
         )
         with pytest.raises(OSError, match="502"):
-            opener.open(f"https://127.0.0.1:{port}/", timeout=10)
+            opener.open(f"https://127.0.0.1:{port}/", timeout=60)

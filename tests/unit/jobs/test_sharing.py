@@ -37,7 +37,7 @@ def test_four_replicas_write_what_one_would(bench: Any, end: bytes) -> None:
     bench.objects.put("in", "d/a", data)
     bench.objects.put("in", "d/small", LINES[0])
     shared(bench)
-    gathered = threading.Barrier(4, timeout=20)
+    gathered = threading.Barrier(4, timeout=60)
     seen: set[int] = set()
 
     def together(frame: Frame) -> Answered:

@@ -26,7 +26,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_the_process_that_holds_the_lease_is_ended(process: subprocess.Popen[bytes]) -> None:
     standby.end(Holder("control", process.pid, start_time(process.pid) or 0))
-    assert process.wait(10) == -9
+    assert process.wait(60) == -9
 
 
 def test_who_got_its_number_since_is_left_alone(process: subprocess.Popen[bytes]) -> None:

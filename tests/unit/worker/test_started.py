@@ -66,7 +66,7 @@ class Started:
         return found
 
     def ask(self, body: bytes) -> Frame:
-        channel = BlockingChannel(self.address, limit=100_000, timeout_seconds=10)
+        channel = BlockingChannel(self.address, limit=100_000, timeout_seconds=60)
         meta = encode_meta(RequestMeta("text/csv"))
         channel.send(REQUEST, 1, number=60_000, flags=0, meta=meta, body=body)
         try:
