@@ -9,7 +9,6 @@ from modelyard.ai.questions import Finding, Item
 from modelyard.ai.text_classifier import TextClassifier
 
 FILE = "classifier.npz"
-TASK = "classify"
 CERTAIN = 0.5
 """From here a label that is decided for itself is given."""
 

@@ -15,7 +15,6 @@ from modelyard.ai.questions import Finding, Item
 from modelyard.domain.tagged_texts import NameList, tokens
 
 FILE, NAMES = "tagger.npz", "names.json"
-TASK = "recognise"
 _CERTAIN = 1.0
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.ai import classifier, recogniser
 from modelyard.ai.catalogue import Licence, Pack, Ready
 from modelyard.base.arns import Arn
 from modelyard.base.call import Call
@@ -66,7 +65,7 @@ CLASSIFIER = ModelKind(
     noun="document classifier",
     describe="DescribeDocumentClassifier",
     engine="classifier",
-    task=classifier.TASK,
+    task="classify",
 )
 RECOGNISER = ModelKind(
     kind="comprehend-recogniser",
@@ -76,7 +75,7 @@ RECOGNISER = ModelKind(
     noun="entity recognizer",
     describe="DescribeEntityRecognizer",
     engine="recogniser",
-    task=recogniser.TASK,
+    task="recognise",
 )
 MODEL_KINDS = (CLASSIFIER, RECOGNISER)
 _OF_KIND: Mapping[str, ModelKind] = {one.kind: one for one in MODEL_KINDS}
