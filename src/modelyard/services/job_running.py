@@ -99,7 +99,9 @@ class Job:
             deadline=self._clock.monotonic() + _QUESTION_SECONDS,
         )
 
-    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def patiently(
+        self, ask: Callable[[], Awaitable[T]], *, although_stopped: bool = False
+    ) -> T:
         """The answer; asked for again where the model is restarting. Raises ``Stopped`` and ``ServiceError``."""
         for attempt in itertools.count():
             try:
@@ -110,7 +112,8 @@ class Job:
                 if not error.retryable or attempt >= ATTEMPTS:
                     raise
                 await self._clock.sleep(_RETRY_SECONDS * 2**attempt)
-                self.spec()
+                if not although_stopped:
+                    self.spec()
         raise AssertionError("counting does not end")
 
 
@@ -210,9 +213,10 @@ class JobRunner:
                     quantity=quantity,
                     unit=unit,
                     repeat_id=job.key.name,
-                )
+                ),
+                although_stopped=True,
             )
-        except (Stopped, ServiceError) as error:
+        except ServiceError as error:
             logger.error("%s %s is not metered: %s", self._kind, job.key.name, error)
             return dict(_failure(f"The job's usage could not be written down: {error}")["Status"])
         return dict(ending["Status"])

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import sqlite3
 import tarfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -242,16 +243,26 @@ def test_a_model_that_restarts_is_waited_for_and_one_that_refuses_is_not(tmp_pat
     scenario(tmp_path, body)
 
 
-def test_a_job_can_be_stopped_and_leaves_no_output(tmp_path: Path) -> None:
+def test_a_stopped_job_leaves_no_output_and_is_metered_for_what_was_answered(
+    tmp_path: Path,
+) -> None:
     async def body(world: World) -> None:
         world.put("in/a.txt", b"one\n" * 200)
         reached, go = asyncio.Event(), asyncio.Event()
+        record, failures = world.recorded.record, iter((sqlite3.Error("busy"), None))
 
         async def wait() -> None:
-            reached.set()
-            await go.wait()
+            if len(world.models.batches) == 2:
+                reached.set()
+                await go.wait()
+
+        async def fail_once(usage_id: str, usage: Usage, *, now: float) -> None:
+            if error := next(failures):
+                raise error
+            await record(usage_id, usage, now=now)
 
         world.models.before = wait
+        world.recorded.record = fail_once  # type: ignore[method-assign]
         job = await world.start()
         await reached.wait()
         stopped = await world.sentiment.stop_sentiment_detection_job(call(), job_id=job)
@@ -261,7 +272,8 @@ def test_a_job_can_be_stopped_and_leaves_no_output(tmp_path: Path) -> None:
         again = await world.sentiment.stop_sentiment_detection_job(call(), job_id=job)
         assert again["JobStatus"] == "STOPPED"
         assert not world.objects.page("b", "out", after="")
-        assert not world.recorded.used
+        (used,) = world.recorded.used.values()
+        assert (used.quantity, used.operation) == (150 * 3, "StartSentimentDetectionJob")
 
     scenario(tmp_path, body)
 

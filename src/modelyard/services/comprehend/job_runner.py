@@ -41,12 +41,14 @@ from modelyard.services.comprehend.shapes import pii_entities
 from modelyard.services.comprehend.trained_models import MODEL_KINDS, RECOGNISER
 from modelyard.services.hosted_models import HostedModels
 from modelyard.services.job_objects import JobFailed, Objects
-from modelyard.services.job_running import Job, Outcome, Used
+from modelyard.services.job_running import Job, Outcome, Stopped, Used
 from modelyard.services.metering import Metering
 from modelyard.store.resources import Json, ResourceStore
 
 BATCH, BATCH_BYTES = 50, 1_000_000
 """Documents of one question, and their size."""
+_Done = tuple[str, int, str]
+"""The job's status, and how much of which unit it has used."""
 
 
 class JobRunner:
@@ -102,13 +104,14 @@ class JobRunner:
         )
         work = self._topics if kind is TOPICS_JOB else self._each
         usage_type = _task(kind, spec).usage_type if kind.task else kind.metered
-        quantity, unit = await work(job, kind, source)
+        status, quantity, unit = await work(job, kind, source)
         return Outcome(
-            used=Used(action=_action(kind), usage_type=usage_type, quantity=quantity, unit=unit)
+            status=status,
+            used=Used(action=_action(kind), usage_type=usage_type, quantity=quantity, unit=unit),
         )
 
-    async def _each(self, job: Job, kind: JobKind, source: Iterator[Document]) -> tuple[int, str]:
-        """Documents one by one, a batch a question; how many units they were."""
+    async def _each(self, job: Job, kind: JobKind, source: Iterator[Document]) -> _Done:
+        """Documents one by one, a batch a question. One that is stopped has used what its model has answered."""
         spec = job.spec()
         uri = output_uri(job.key, spec)
         output = (
@@ -116,7 +119,7 @@ class JobRunner:
             if kind.file is None
             else Archive(self._objects, uri, self._scratch, kind.file)
         )
-        units = 0
+        status, units = "COMPLETED", 0
         try:
             while batch := await asyncio.to_thread(take, source):
                 job.spec()
@@ -129,12 +132,14 @@ class JobRunner:
                     output.add(document, next(answers) if is_good else _fault(document, spec))
             job.spec()
             await asyncio.to_thread(output.finish)
+        except Stopped:
+            status = "STOPPED"
         finally:
             output.close()
-        return units, UNIT
+        return status, units, UNIT
 
-    async def _topics(self, job: Job, kind: JobKind, source: Iterator[Document]) -> tuple[int, str]:
-        """All documents at once; how many megabytes they were."""
+    async def _topics(self, job: Job, kind: JobKind, source: Iterator[Document]) -> _Done:
+        """All documents at once."""
         spec = job.spec()
         found = await asyncio.to_thread(topics.collection, source)
         item = topics.question(found, spec)
@@ -150,7 +155,7 @@ class JobRunner:
         }
         uri = output_uri(job.key, spec)
         await asyncio.to_thread(write_archive, self._objects, uri, self._scratch, members)
-        return topics.megabytes(found), "MB"
+        return "COMPLETED", topics.megabytes(found), "MB"
 
     async def _ask(
         self, job: Job, kind: JobKind, spec: Json, batch: Sequence[Document]
