@@ -21,7 +21,7 @@ from modelyard.ai.catalogue import Catalogue, PackMissing
 from modelyard.ai.engine import load_engine
 from modelyard.ai.installing import install
 from modelyard.cli.platform import Platform
-from modelyard.testing import tagged_documents
+from modelyard.testing import counting_bot, tagged_documents
 from modelyard.testing.losses import wait_for
 from modelyard.testing.mixed_requests import (
     ANSWERED,
@@ -29,6 +29,7 @@ from modelyard.testing.mixed_requests import (
     Kind,
     Storm,
     booked_ids,
+    conversation_kind,
     custom_kind,
     kill_one,
     misbooked,
@@ -167,9 +168,8 @@ def storm(
     with _platform() as (platform, folder):
         kinds = _kinds(platform, folder, console)
         for kind in kinds:
-            kind.ask(
-                platform.client(kind.service), 7
-            )  # Its model is hosted, as one that is in use is.
+            # Its model is hosted, as one that is in use is. No other request has this number.
+            kind.ask(platform.client(kind.service), requests)
         before = booked_ids(platform.home)
         killed: Counter[str] = Counter()
         victims = itertools.cycle(VICTIMS)
@@ -195,7 +195,8 @@ def _noun(name: str) -> str:
 
 def _kinds(platform: Platform, folder: Path, console: Console) -> list[Kind]:
     small_sentiment(platform, folder / "sentiment")
-    kinds = [*text_kinds(), custom_kind(_recogniser(platform))]
+    bot = counting_bot.build(platform.client("lexv2-models"))
+    kinds = [*text_kinds(), custom_kind(_recogniser(platform)), conversation_kind(bot)]
     if Path(MODES, "eng-spa.mode").exists():
         done = command(
             "models", "install", "apertium-en-es", "--accept-license", home=platform.home.root

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.testing import counting_bot
 from modelyard.testing.losses import wait_for
 from modelyard.testing.mixed_requests import (
     ANSWERED,
     BROKEN,
     REFUSED,
     Storm,
+    conversation_kind,
     kill_one,
     misbooked,
     small_sentiment,
@@ -26,8 +28,10 @@ KILLS = ("0", "1", "control", "2", "0")
 def test_each_request_is_answered_once_or_refused_and_metered_once(tmp_path: Path) -> None:
     with running_platform(tmp_path / "home") as platform:
         small_sentiment(platform, tmp_path / "sentiment")
+        bot = counting_bot.build(platform.client("lexv2-models"))
+        kinds = [*text_kinds(), conversation_kind(bot)]
         killed = []
-        with Storm(platform, text_kinds(), count=REQUESTS, callers=CALLERS, seconds=400.0) as storm:
+        with Storm(platform, kinds, count=REQUESTS, callers=CALLERS, seconds=400.0) as storm:
             for number, victim in enumerate(KILLS, 1):
                 wanted = number * REQUESTS // (len(KILLS) + 1)
                 wait_for(lambda wanted=wanted: len(storm.asked) >= wanted, f"{wanted} answers")  # type: ignore[misc]

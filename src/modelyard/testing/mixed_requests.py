@@ -23,6 +23,7 @@ from modelyard.ai.sentiment import FILE
 from modelyard.ai.text_classifier import train
 from modelyard.base.settings import Home
 from modelyard.cli.platform import Platform
+from modelyard.testing import counting_bot
 from modelyard.testing.losses import is_answered, platform_processes, victims, wait_for
 from modelyard.testing.losses import workers as ready_workers
 from modelyard.testing.platform import command
@@ -42,7 +43,7 @@ _FEELINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """``ask`` a service with a client of it and a number; ``is_own``: whether that is the number's answer."""
+    """``ask`` a service with a client of it and a number, once each; ``is_own``: whether that is the number's answer."""
 
     name: str
     service: str
@@ -133,6 +134,25 @@ def custom_kind(endpoint_arn: str) -> Kind:
         service="comprehend",
         ask=ask,
         is_own=lambda answer, number: f"AX-{number}" in [one["Text"] for one in answer["Entities"]],
+    )
+
+
+def conversation_kind(bot: str) -> Kind:
+    """The first turn of a session of its own with ``counting_bot``; a second one would fill its second slot."""
+
+    def ask(client: Any, number: int) -> Any:
+        return client.recognize_text(
+            botId=bot, botAliasId="TSTALIASID", localeId="en_US",
+            sessionId=f"storm-{number}", text=f"count from {number}",
+        )  # fmt: skip
+
+    return Kind(
+        name="RecognizeText",
+        service="lexv2-runtime",
+        ask=ask,
+        is_own=lambda answer, number: (
+            counting_bot.numbers(answer) == [str(number), None, None, None]
+        ),
     )
 
 
