@@ -1,11 +1,15 @@
 """``python -m benchmarks.quality [PAGE]``: fetch what is measured on, measure, write the page."""
 
+import platform
+import subprocess
 import sys
 import tarfile
 import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.quality import language, lex, pii, sentiment, translation
+from benchmarks.quality import language, lex, pii, recognisers, sentiment, translation
 from benchmarks.quality.tables import page
 from modelyard.ai import installing
 from modelyard.ai.catalogue import ARCHIVE, read_pack
@@ -13,7 +17,11 @@ from modelyard.ai.catalogue import ARCHIVE, read_pack
 FOLDER = Path(__file__).parent
 CACHE = FOLDER.parents[1] / ".cache" / "quality"
 PAGE = FOLDER.parents[1] / "docs" / "reference" / "quality.md"
-MEASURES = (language.measure, sentiment.measure, pii.measure, translation.measure, lex.measure)
+MEASURES = (
+    language.measure, sentiment.measure, pii.measure, recognisers.measure, translation.measure, lex.measure,
+)  # fmt: skip
+"""In the page's order."""
+_LIBRARIES = ("numpy", "scikit-learn", "scipy")
 
 
 def main() -> None:
@@ -31,7 +39,21 @@ def main() -> None:
             sections.append(measure(data, work))
             print(sections[-1].title)
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
-    target.write_text(page(sections))
+    target.write_text(page(sections, _made()))
+
+
+def _made() -> str:
+    """What told one run from another."""
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    commit = subprocess.run(
+        git, cwd=FOLDER, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    used = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    where = f"{platform.system()} {platform.machine()}"
+    return (
+        f"This page was made on {datetime.now(UTC):%Y-%m-%d} of the commit `{commit}`, with Python "
+        f"{platform.python_version()}, {used} on {where}."
+    )
 
 
 if __name__ == "__main__":

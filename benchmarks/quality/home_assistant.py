@@ -40,11 +40,12 @@ VALUES: Mapping[str, str] = {
 
 
 class Case(NamedTuple):
-    """What is said, and what it means."""
+    """What is said, and what it means; in ``template`` names of slots stand for their values."""
 
     text: str
     intent: str
     slots: Mapping[str, str]
+    template: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,4 +198,4 @@ class Grammar:
                 values[slot] = as_words(number) if is_said else str(number)
             else:
                 values[slot] = self._random.choice(self._said(slot))
-        return Case(_SLOT.sub(lambda one: values[one[1]], template), intent, values)
+        return Case(_SLOT.sub(lambda one: values[one[1]], template), intent, values, template)

@@ -28,14 +28,9 @@ class Section(NamedTuple):
     figures: Sequence[Figure]
 
 
-def page(sections: Sequence[Section]) -> str:
-    """The page in Markdown."""
-    lines = [
-        "# Quality",
-        "",
-        _ABOUT,
-        "",
-    ]
+def page(sections: Sequence[Section], made: str) -> str:
+    """The page in Markdown; ``made``: by which run."""
+    lines = ["# Quality", "", _ABOUT, "", made, ""]
     for section in sections:
         lines += [f"## {section.title}", "", section.about, ""]
         lines += [
