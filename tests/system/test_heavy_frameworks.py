@@ -1,4 +1,4 @@
-"""The loaders of torch, CatBoost, MLflow, transformers and CTranslate2, in the environment that has them."""
+"""The loaders of torch, CatBoost, MLflow, transformers, CTranslate2 and fxtranslate, in the environment that has them."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".cache" / "venvs" / "frameworks" / "bin" / "python"
-TESTS = ("tests/unit/frameworks/test_heavy_formats.py", "tests/unit/ai/test_ctranslate.py")
+TESTS = (
+    "tests/unit/frameworks/test_heavy_formats.py",
+    "tests/unit/ai/test_ctranslate.py",
+    "tests/unit/ai/test_firefox.py",
+)
 
 
 @pytest.mark.timeout(600)

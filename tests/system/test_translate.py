@@ -185,20 +185,30 @@ def test_the_services_own_errors_are_answered(translate: Any) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("engine", "library", "maker", "options"),
+    [
+        ("ctranslate2", "ctranslate2", "translation_models", ("--option", "beam=1")),
+        ("firefox", "fxtranslate", "firefox_models", ()),
+    ],
+)
 def test_a_neural_model_of_the_users_own_serves_its_pair(
-    torch_platform: Platform, tmp_path: Path
+    torch_platform: Platform,
+    tmp_path: Path,
+    engine: str,
+    library: str,
+    maker: str,
+    options: tuple[str, ...],
 ) -> None:
-    if subprocess.run([str(FRAMEWORKS), "-c", "import ctranslate2"]).returncode:
-        pytest.skip("CTranslate2 is not installed: make clients")
+    if subprocess.run([str(FRAMEWORKS), "-c", f"import {library}"]).returncode:
+        pytest.skip(f"{library} is not installed: make clients")
     folder = tmp_path / "model"
     subprocess.run(
-        [str(FRAMEWORKS), "-m", "modelyard.testing.translation_models", str(folder)],
-        timeout=250,
-        check=True,
+        [str(FRAMEWORKS), "-m", f"modelyard.testing.{maker}", str(folder)], timeout=250, check=True
     )
     added = command(
-        "models", "add", "tiny-en-fr", str(folder), "--engine", "ctranslate2", "--service", "translate",
-        "--task", "translate", "--language", "en-fr", "--option", "beam=1", home=torch_platform.home.root,
+        "models", "add", f"{engine}-en-fr", str(folder), "--engine", engine, "--service", "translate",
+        "--task", "translate", "--language", "en-fr", *options, home=torch_platform.home.root,
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
     client = torch_platform.client("translate")
@@ -214,11 +224,12 @@ def test_a_neural_model_of_the_users_own_serves_its_pair(
         said.startswith('<p class="a">je vois la <b>chien</b>') and said.count('<img src="x">') == 1
     )
     s3 = torch_platform.client("s3")
-    s3.create_bucket(Bucket="texts")
-    s3.put_object(Bucket="texts", Key="in/a.txt", Body=b"One dog.\n\nTwo, and the house.")
+    bucket = f"texts-{engine}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="in/a.txt", Body=b"One dog.\n\nTwo, and the house.")
     job = client.start_text_translation_job(
-        InputDataConfig={"S3Uri": "s3://texts/in/", "ContentType": "text/plain"},
-        OutputDataConfig={"S3Uri": "s3://texts/out/"},
+        InputDataConfig={"S3Uri": f"s3://{bucket}/in/", "ContentType": "text/plain"},
+        OutputDataConfig={"S3Uri": f"s3://{bucket}/out/"},
         DataAccessRoleArn="arn:aws:iam::123456789012:role/modelyard",
         SourceLanguageCode="en",
         TargetLanguageCodes=["fr"],
@@ -231,9 +242,9 @@ def test_a_neural_model_of_the_users_own_serves_its_pair(
     wait_for(lambda: status() == "COMPLETED", "the job's end")
     (key,) = [
         one["Key"]
-        for one in s3.list_objects_v2(Bucket="texts", Prefix="out/")["Contents"]
+        for one in s3.list_objects_v2(Bucket=bucket, Prefix="out/")["Contents"]
         if one["Key"].endswith("/fr.a.txt")
     ]
-    assert s3.get_object(Bucket="texts", Key=key)["Body"].read() == (
+    assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == (
         b"Un chien.\n\nDeux, et la maison."
     )

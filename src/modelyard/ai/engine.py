@@ -17,6 +17,7 @@ ENGINES: Mapping[str, str] = {
     "apertium": "modelyard.ai.apertium",
     "classifier": "modelyard.ai.classifier",
     "ctranslate2": "modelyard.ai.ctranslate",
+    "firefox": "modelyard.ai.firefox",
     "language": "modelyard.ai.language",
     "lex": "modelyard.ai.lex.engine",
     "pii": "modelyard.ai.pii",

@@ -67,7 +67,7 @@ class Stretch:
         return [(run.piece, run.text) for run in self.runs]
 
     def parts(self, words: Sequence[Word]) -> list[Part] | None:
-        """The translation with the edges of the source; None where a fixed run is not in it."""
+        """The translation within the edges of the source, which keep their own markup; None where a fixed run is not in it."""
         text, bare = self.text, self.bare
         begin = text.index(bare)
         said = "".join(word.text for word in words).strip()
@@ -77,9 +77,10 @@ class Stretch:
         if any(said.count(one) != fixed.count(one) for one in fixed):
             return None
         found = merged((self._piece_at(begin + word.origin), word.text) for word in words)
-        found[0] = found[0][0], text[:begin] + found[0][1].lstrip()
-        found[-1] = found[-1][0], found[-1][1].rstrip() + text[begin + len(bare) :]
-        return found
+        found[0] = found[0][0], found[0][1].lstrip()
+        found[-1] = found[-1][0], found[-1][1].rstrip()
+        edges = text[:begin], text[begin + len(bare) :]
+        return merged([(self.runs[0].piece, edges[0]), *found, (self.runs[-1].piece, edges[1])])
 
     def _piece_at(self, place: int) -> int:
         for run in self.runs:

@@ -29,18 +29,20 @@ def write_model(folder: Path) -> None:
     """The files that the engine ``ctranslate2`` loads."""
     folder.mkdir(parents=True, exist_ok=True)
     pairs = {**WORDS, **{one: one for one in SAME}}
-    _write_tokens(folder / "source.spm", list(WORDS))
-    _write_tokens(folder / "target.spm", list(WORDS.values()))
-    spec = _spec({_token(one): _token(other) for one, other in pairs.items()})
+    write_tokens(folder / "source.spm", list(WORDS))
+    write_tokens(folder / "target.spm", list(WORDS.values()))
+    spec = _spec({token(one): token(other) for one, other in pairs.items()})
     spec.validate()
     spec.save(str(folder))
 
 
-def _token(word: str) -> str:
+def token(word: str) -> str:
+    """As SentencePiece has it."""
     return word if word in SAME else f"\u2581{word}"
 
 
-def _write_tokens(path: Path, words: Sequence[str]) -> None:
+def write_tokens(path: Path, words: Sequence[str], **options: Any) -> None:
+    """A SentencePiece model to which each word is one token, and every other a few."""
     import sentencepiece
 
     with path.open("wb") as file:
@@ -50,8 +52,9 @@ def _write_tokens(path: Path, words: Sequence[str]) -> None:
             model_type="unigram",
             vocab_size=1_000,
             hard_vocab_limit=False,
-            user_defined_symbols=[_token(one) for one in (*dict.fromkeys(words), *SAME)],
+            user_defined_symbols=[token(one) for one in (*dict.fromkeys(words), *SAME)],
             minloglevel=2,
+            **options,
         )
 
 
