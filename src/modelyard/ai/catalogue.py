@@ -10,6 +10,7 @@ A pack whose libraries the platform's own Python has, and that has no files, is 
 """
 
 import importlib.util
+import os
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ import msgspec
 
 ANY = "*"
 """A language: all of them, or a task that knows none."""
+Mark = tuple[tuple[int, ...], ...]
+"""Of what was installed and chosen when it was taken."""
 ARCHIVE, ABOUT, CHOICES = "model.tar", "pack.json", "choices.json"
 
 
@@ -232,6 +235,15 @@ class Catalogue:
             raise PackMissing(candidates[0], mending(candidates[0]))
         raise NotServed(self.languages(service, task))
 
+    def mark(self, name: str) -> Mark:
+        """Another one once packs were installed or removed, something was chosen, or the pack of this name was replaced.
+
+        Two changes within one tick of the file system's clock may share one.
+        """
+        folder = os.fspath(self._root)
+        places = (folder, f"{folder}/{CHOICES}", f"{folder}/{name}/{ABOUT}")
+        return tuple(_state(place) for place in places)
+
     def _candidates(self, service: str, task: str, language: str) -> Iterator[Pack]:
         """The chosen one alone; else those that name the language before those for all."""
         packs = self.packs()
@@ -262,6 +274,14 @@ class Catalogue:
         prefix = f"{service}/{task}/"
         found |= {key.removeprefix(prefix) for key in self.choices() if key.startswith(prefix)}
         return sorted(found)
+
+
+def _state(place: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def missing_libraries(pack: Pack) -> list[str]:

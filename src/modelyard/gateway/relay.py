@@ -3,7 +3,8 @@
 The head is written anew without hop-by-hop headers, the body passes in the framing that it came in. The answer's bytes
 go to the client as they are; they are parsed only to know where the answer ends, so that both connections can be kept.
 A small answer is held until it is whole: a process that is killed between head and body would leave an answer of status 200
-without one, which AWS's clients take for an empty one.
+without one, which AWS's clients take for an empty one. A small request is held as well: clients send head and body apart, and the
+process behind would wake for each.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ RETRY_SECONDS = 0.05
 IDLE_LIMIT = 64
 WAITING_BODY_LIMIT = 256 * 1024
 """Body bytes held while the connection upstream is being made; then the client is paused."""
+REQUEST_BYTES = 16 * 1024
+"""A request with a body of up to this length is sent on once it is whole, unless its sender waits to be told to go on."""
 HELD_BYTES = 256 * 1024
 """An answer of up to this length is passed on once it is whole; a longer one, and one without a length, as it comes."""
 _HOP_BY_HOP = frozenset(
@@ -38,12 +41,16 @@ class Upstream:
         self._path = path
         self._idle: deque[_UpstreamConnection] = deque()
 
-    async def connect(self) -> "_UpstreamConnection":
-        """An idle connection, or a new one. Raises ``OSError`` when nobody listens for ``CONNECT_SECONDS``."""
+    def idle(self) -> "_UpstreamConnection | None":
+        """A kept connection, if there is one."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open:
                 return connection
+        return None
+
+    async def connect(self) -> "_UpstreamConnection":
+        """A new connection. Raises ``OSError`` when nobody listens for ``CONNECT_SECONDS``."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CONNECT_SECONDS
         while True:
@@ -90,7 +97,20 @@ class Relay:
         self._complete = False
         self._gone = False
         self._chunked = "chunked" in head.joined.get("transfer-encoding", "").lower()
-        self._task = asyncio.get_running_loop().create_task(self._connect(), name="relay")
+        self._task: asyncio.Task[None] | None = None
+        self._is_held = (
+            not self._chunked and head.length <= REQUEST_BYTES and "expect" not in head.joined
+        )
+        if not self._is_held:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Over a kept connection at once; else over a new one."""
+        connection = self._upstream.idle()
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._connect(), name="relay")
 
     async def _connect(self) -> None:
         try:
@@ -102,6 +122,10 @@ class Relay:
         if self._gone:
             connection.close()
             return
+        self._send(connection)
+
+    def _send(self, connection: "_UpstreamConnection") -> None:
+        """What waits so far."""
         self._connection = connection
         connection.begin(self, is_head=self._head.method == "HEAD")
         connection.write(b"".join(self._waiting))
@@ -127,7 +151,9 @@ class Relay:
 
     def complete(self) -> None:
         self._complete = True
-        if self._chunked:
+        if self._is_held:
+            self._begin()
+        elif self._chunked:
             end = b"0\r\n\r\n"
             if self._connection is not None:
                 self._connection.write(end)
@@ -138,7 +164,7 @@ class Relay:
         self._gone = True
         if self._connection is not None:
             self._connection.close()
-        else:
+        elif self._task is not None:
             self._task.cancel()
 
     def client_paused(self, paused: bool) -> None:

@@ -106,6 +106,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _READS = ("Describe", "List", "Get")
+_ANSWERS = ("Detect", "BatchDetect", "ContainsPii", "Classify", "Translate", "Recognize")
+"""Of a model, to one text: as with invocations it is the book of usage that has them, not the log."""
 UNSIGNED_BODY = "v4-unsigned-body"
 """What service models say of operations whose streams need not be signed."""
 OWN_SERVICE = "modelyard"
@@ -565,7 +567,7 @@ def _allow(call: Call) -> None:
 def _log_outcome(call: Call, outcome: Mapping[str, Any] | ServiceError | None) -> None:
     """The audit hook of today: a line for each call that changes something or is refused."""
     refused = isinstance(outcome, ServiceError)
-    if refused or not call.action.partition(":")[2].startswith(_READS):
+    if refused or not call.action.partition(":")[2].startswith(_READS + _ANSWERS):
         result = outcome.code if isinstance(outcome, ServiceError) else "ok"
         logger.info("%s %s by %s: %s", call.request_id, call.action, call.principal.arn, result)
 
@@ -582,6 +584,7 @@ def serve(app: Any, path: Path, *, keep_alive_seconds: int = 600) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=keep_alive_seconds,
         timeout_graceful_shutdown=5,
     )

@@ -7,11 +7,12 @@ serves.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
-from modelyard.ai.catalogue import Catalogue, NotServed, PackMissing, Ready
+from modelyard.ai.catalogue import Catalogue, Mark, NotServed, PackMissing, Ready
 from modelyard.ai.questions import (
     CONTENT_TYPE,
     Finding,
@@ -45,7 +46,19 @@ WAIT_SECONDS = 50.0
 """A first answer waits so long for its model; the call's own deadline is 60 s."""
 WAITING_MAX = 1_000
 """Requests that wait for models to start; past it they are refused."""
+FOUND_SECONDS = 1.0
+"""A pack that was found is looked for again after so long, whatever its folder says: libraries come and go beside it."""
+FOUND_MAX = 1_000
 _FRESH, _MOVING = ("Creating",), ("Creating", "Updating", "Deleting")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The pack that serves, while the packs have this mark, at most until then (monotonic seconds)."""
+
+    ready: Ready
+    mark: Mark
+    until: float
 
 
 class DataPlane(Protocol):
@@ -90,6 +103,7 @@ class HostedModels:
         self._waiting = 0
         self._hosted: set[str] = set()
         """Versions that were seen to serve since anything of the platform's own changed."""
+        self._found: dict[tuple[str, str, str], _Found] = {}
         store.subscribe(self._notice)
 
     def _notice(self, key: Key) -> None:
@@ -100,10 +114,20 @@ class HostedModels:
 
     def find(self, service: str, task: str, language: str) -> Ready:
         """The pack that serves. Raises ``NotServed`` for the language, and ``PackNotInstalled``."""
+        wanted = (service, task, language)
+        found, now = self._found.get(wanted), self._clock.monotonic()
+        is_fresh = found is not None and now < found.until
+        if found and is_fresh and found.mark == self._catalogue.mark(found.ready.pack.name):
+            return found.ready
         try:
-            return self._catalogue.find(service, task, language)
+            ready = self._catalogue.find(service, task, language)
         except PackMissing as missing:
             raise PackNotInstalled(missing) from None
+        if len(self._found) >= FOUND_MAX:
+            self._found.clear()
+        mark = self._catalogue.mark(ready.pack.name)
+        self._found[wanted] = _Found(ready=ready, mark=mark, until=now + FOUND_SECONDS)
+        return ready
 
     def is_ready(self, service: str, task: str, language: str) -> bool:
         """Whether a pack serves, and is installed."""

@@ -56,7 +56,7 @@ class Metering:
         usage_id = f"{call.account}/{call.action}/{usage_type}/{quantity}/{same[:_ID_CHARACTERS]}"
         try:
             await self._usage.record(usage_id, used, now=now)
-        except (TooMuchUsage, sqlite3.Error) as error:
+        except (TooMuchUsage, sqlite3.Error, OSError) as error:
             raise ServiceError(
                 "ServiceUnavailableException",
                 f"The usage cannot be written down: {error}",

@@ -6,9 +6,10 @@ together share a commit.
 """
 
 import asyncio
+import queue
 import sqlite3
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,10 @@ class Usage:
     requests: int = 1
 
 
+_Waiting = tuple[str, float, Usage, asyncio.Future[None]]
+"""A use, when it was, and who waits for its being written."""
+
+
 class TooMuchUsage(Exception):
     """More waits to be written than may."""
 
@@ -61,10 +66,16 @@ class UsageStore:
             self._connection.executescript(
                 f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;"
             )
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="usage")
-        self._pending: list[tuple[str, float, Usage, asyncio.Future[None]]] = []
-        self._flushing: asyncio.Task[None] | None = None
+        self._pending: list[_Waiting] = []
+        self._is_writing = False
         self._commits = 0
+        self._lock = threading.Lock()
+        """Around each transaction."""
+        self._work: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Waiting]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._writer = threading.Thread(target=self._write, name="usage", daemon=True)
+        self._writer.start()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -76,57 +87,72 @@ class UsageStore:
 
     def close(self) -> None:
         """After the last ``record`` has returned."""
-        self._writer.shutdown()
+        self._work.put(None)
+        self._writer.join()
         self._connection.close()
 
     async def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
-        """Durable on return, and counted once for each id. Raises ``TooMuchUsage`` and ``sqlite3.Error``."""
+        """Durable on return, and counted once for each id. Raises ``TooMuchUsage``, ``sqlite3.Error`` and ``OSError``."""
         if len(self._pending) >= PENDING_MAX:
             raise TooMuchUsage(f"{len(self._pending)} usages wait to be written.")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._pending.append((usage_id, now, usage, done))
-        if self._flushing is None:
-            self._flushing = loop.create_task(self._flush(), name="usage.flush")
+        if not self._is_writing:
+            self._is_writing = True
+            loop.call_soon(self._hand_over, loop)
         await done
 
-    async def _flush(self) -> None:
-        """Write what waits, together, until nothing does."""
-        loop = asyncio.get_running_loop()
-        try:
-            while self._pending:
-                batch, self._pending = self._pending, []
-                rows = [(usage_id, at, usage) for usage_id, at, usage, _ in batch]
-                error: sqlite3.Error | None = None
-                try:
-                    await loop.run_in_executor(self._writer, self._commit, rows)
-                except sqlite3.Error as failure:
-                    error = failure
-                for *_, done in batch:
-                    if done.done():
-                        continue  # The caller has gone.
-                    if error is None:
-                        done.set_result(None)
-                    else:
-                        done.set_exception(error)
-        finally:
-            self._flushing = None
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """To the writer, what waits by now."""
+        batch, self._pending = self._pending, []
+        self._is_writing = bool(batch)
+        if batch:
+            self._work.put((loop, batch))
+
+    def _write(self) -> None:
+        """The writer's thread: handed one batch at a time, it wakes the loop once for it. Each hop costs a caller its time."""
+        while (work := self._work.get()) is not None:
+            loop, batch = work
+            error: sqlite3.Error | OSError | None = None
+            try:
+                self._commit([waiting[:3] for waiting in batch])
+            except (sqlite3.Error, OSError) as failure:
+                error = failure
+            loop.call_soon_threadsafe(self._tell, loop, batch, error)
+
+    def _tell(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: Sequence[_Waiting],
+        error: sqlite3.Error | OSError | None,
+    ) -> None:
+        """Those who wait, and go on with who came meanwhile."""
+        self._hand_over(loop)
+        for *_, done in batch:
+            if done.done():
+                continue  # The caller has gone.
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
 
     def _commit(self, rows: Sequence[tuple[str, float, Usage]]) -> None:
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for usage_id, at, usage in rows:
-                self._add(usage_id, at, usage)
-            self._commits += 1
-            if self._commits % _TRIM_EVERY == 1:
-                oldest = rows[-1][1] - REMEMBERED_SECONDS
-                connection.execute("DELETE FROM recorded WHERE at < ?", (oldest,))
-            failpoint("usage.before-commit")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+        with self._lock:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for usage_id, at, usage in rows:
+                    self._add(usage_id, at, usage)
+                self._commits += 1
+                if self._commits % _TRIM_EVERY == 1:
+                    oldest = rows[-1][1] - REMEMBERED_SECONDS
+                    connection.execute("DELETE FROM recorded WHERE at < ?", (oldest,))
+                failpoint("usage.before-commit")
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
         failpoint("usage.after-commit")
 
     def _add(self, usage_id: str, at: float, usage: Usage) -> None:
@@ -170,10 +196,8 @@ class UsageStore:
 
     def clear(self) -> None:
         """Forget everything; waits for what is being written."""
-        self._writer.submit(self._clear).result()
-
-    def _clear(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.execute("DELETE FROM used")
-        self._connection.execute("DELETE FROM recorded")
-        self._connection.execute("COMMIT")
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM used")
+            self._connection.execute("DELETE FROM recorded")
+            self._connection.execute("COMMIT")

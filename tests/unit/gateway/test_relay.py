@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelyard.gateway.heads import Head
-from modelyard.gateway.relay import HELD_BYTES, Relay, Upstream
+from modelyard.gateway.relay import HELD_BYTES, REQUEST_BYTES, Relay, Upstream
 
 UNAVAILABLE = (503, b"", b"later")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: "
@@ -109,3 +109,41 @@ def test_a_long_answer_is_not_held_and_ends_with_its_connection(tmp_path: Path) 
     head = OK + b"%d\r\n\r\n" % (HELD_BYTES + 1)
     client = relayed(tmp_path, head, b"a")
     assert (client.got, client.ended) == (head + b"a", [False])
+
+
+def test_a_small_request_is_sent_on_when_it_is_whole_and_a_large_one_as_it_comes(
+    tmp_path: Path,
+) -> None:
+    async def story(length: int) -> list[bytes]:
+        """What the process behind read at a time: of the head and a first piece, and of the last byte."""
+        read: list[bytes] = []
+        came, ended = asyncio.Event(), asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while not b"".join(read).endswith(b"!"):
+                read.append(await reader.read(2 * REQUEST_BYTES))
+                came.set()
+            writer.close()
+            ended.set()
+
+        server = await asyncio.start_unix_server(answer, tmp_path / f"s{length}")
+        head = Head(method="POST", target="/", path="/", version="1.1", peer="", joined={}, length=length)  # fmt: skip
+        relay = Relay(
+            head,
+            Client(),  # type: ignore[arg-type]
+            Upstream(str(tmp_path / f"s{length}")),
+            unavailable=lambda _: UNAVAILABLE,
+        )
+        relay.body(b"." * (length - 1))
+        async with asyncio.timeout(10):
+            if length > REQUEST_BYTES:
+                await came.wait()
+            relay.whole(b"!")
+            await ended.wait()
+        server.close()
+        await server.wait_closed()
+        return read
+
+    (whole,) = asyncio.run(story(10))
+    assert whole.endswith(b"\r\n\r\n.........!")
+    assert len(asyncio.run(story(REQUEST_BYTES + 1))) > 1

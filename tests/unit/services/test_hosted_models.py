@@ -7,11 +7,27 @@ from pathlib import Path
 import pytest
 
 from modelyard.ai import installing
-from modelyard.ai.catalogue import Catalogue, Licence, Pack, Package, Serves
+from modelyard.ai.catalogue import (
+    Catalogue,
+    Licence,
+    NotServed,
+    Pack,
+    Package,
+    Ready,
+    Serves,
+    choice_key,
+    write_choices,
+)
 from modelyard.ai.questions import Finding, decode_question, encode_findings
 from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError
-from modelyard.services.hosted_models import ACCOUNT, REGION, HostedModels, PackNotInstalled
+from modelyard.services.hosted_models import (
+    ACCOUNT,
+    FOUND_SECONDS,
+    REGION,
+    HostedModels,
+    PackNotInstalled,
+)
 from modelyard.store.resources import Delete, Json, Key, Update
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
@@ -137,6 +153,29 @@ def test_another_content_of_the_pack_is_rolled_out(tmp_path: Path) -> None:
         assert world.asked == [["a"], ["b"], ["c"]]
 
     asyncio.run(scenario())
+
+
+def test_a_pack_is_looked_for_again_when_packs_change_and_now_and_then(tmp_path: Path) -> None:
+    root = tmp_path / "packs"
+    install(root, tmp_path, "1")
+    world = World(root)
+
+    def find() -> Ready:
+        return world.models.find("comprehend", "sentiment", "en")
+
+    first = find()
+    assert find() is first
+    write_choices(root, {choice_key("comprehend", "sentiment", "en"): "another"})
+    with pytest.raises(NotServed):
+        find()
+    write_choices(root, {})
+    second = find()
+    assert second == first and find() is second
+    world.clock.advance(FOUND_SECONDS)
+    assert find() is not second
+    installing.remove("tiny", root)
+    with pytest.raises(PackNotInstalled):
+        find()
 
 
 def test_a_reset_platform_hosts_its_models_again(tmp_path: Path) -> None:
