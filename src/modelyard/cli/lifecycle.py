@@ -27,7 +27,7 @@ from modelyard.server.status import disk, protections
 from modelyard.server.trace_headers import save_headers
 from modelyard.store.external_objects import from_environment
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 90.0
 AWS_PAYLOAD_BYTES = 6 * MIB
 

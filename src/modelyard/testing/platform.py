@@ -19,7 +19,8 @@ from modelyard.base.settings import Home
 from modelyard.cli.platform import Platform, connect
 from modelyard.server import supervisor
 
-STOP_SECONDS = 60.0
+COMMAND_SECONDS = 280.0
+"""Longer than any command waits by itself."""
 
 
 class PlatformFailed(AssertionError):
@@ -62,7 +63,7 @@ def command(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=STOP_SECONDS * 2,
+        timeout=COMMAND_SECONDS,
         check=False,
     )
 
