@@ -62,6 +62,8 @@ class Dispatcher:
         self.queue_limit = queue_limit
         self.wait_seconds = wait_seconds
         self._pools: dict[VariantKey, Pool] = {}
+        self._fleets: dict[tuple[str, str, str, str], dict[int, Pool]] = {}
+        """The same pools by variant, then by fleet."""
         self._live: list[tuple[Pool, Invocation]] = []
         self.rest_seconds = rest_seconds
         self._resting: set[Pool] = set()
@@ -85,9 +87,10 @@ class Dispatcher:
         gone = [key for key in _routes_by_key(old) if key not in wanted]
         for key, route in wanted.items():
             if key not in self._pools:
-                self._pools[key] = Pool(self, key, route)
+                self._pools[key] = pool = Pool(self, key, route)
+                self._fleets.setdefault(key[:4], {})[key[4]] = pool
             self._pools[key].update(route)
-        retired = [(key, self._pools.pop(key)) for key in gone]
+        retired = [(key, self._remove(key)) for key in gone]
         for key, pool in retired:
             pool.retire(self._other_fleet(key))
 
@@ -115,15 +118,19 @@ class Dispatcher:
         """Another fleet's part of the same variant; none of a shadow, whose answers are its own fleet's to compare."""
         if key[4] < 0:
             return None
-        return next(
-            (pool for other, pool in self._pools.items() if other[:4] == key[:4] and other[4] >= 0),
-            None,
-        )
+        fleets = self._fleets.get(key[:4], {})
+        return next((pool for fleet, pool in fleets.items() if fleet >= 0), None)
+
+    def _remove(self, key: VariantKey) -> Pool:
+        fleets = self._fleets[key[:4]]
+        del fleets[key[4]]
+        if not fleets:
+            del self._fleets[key[:4]]
+        return self._pools.pop(key)
 
     def waits_for(self, wanted: tuple[str, str, str, str]) -> bool:
         """Whether anybody waits for a replica of this variant, which has none."""
-        pools = (pool for key, pool in self._pools.items() if key[:4] == wanted)
-        return any(pool.sleeps and pool.in_flight for pool in pools)
+        return any(pool.sleeps and pool.in_flight for pool in self._fleets.get(wanted, {}).values())
 
     def cancel(self, invocation: Invocation) -> None:
         """The caller has left: whatever happens to the invocation, nobody is told."""
