@@ -23,6 +23,17 @@ from modelyard.services.members import (
     check,
     present,
 )
+from modelyard.services.sagemaker.capacities import (
+    capacities_of,
+    check_counts,
+    check_weights,
+    counts_of,
+    desired,
+    kept,
+    retained,
+    sized,
+    variants_of,
+)
 from modelyard.services.sagemaker.resources import (
     Moment,
     arn_of,
@@ -39,7 +50,6 @@ from modelyard.store.digests import Digests
 from modelyard.store.resources import Create, Json, Key, Resource, ResourceStore, Update
 
 KIND = "endpoint"
-_MEMBER_OF = {"count": "InitialInstanceCount", "weight": "InitialVariantWeight"}
 _UPDATABLE = ("InService", "UpdateRollbackFailed")
 _IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
@@ -238,7 +248,7 @@ class Endpoints:
                     f'Endpoint "{arn_of(resource.key)}" has instances: it cannot become serverless. Create another.'
                 )
             if retain_all_variant_properties and not is_serverless(before["config"]):
-                config = _retained(config, _kept(resource, config), excluded)
+                config = retained(config, kept(resource, config), excluded)
             update = before["update"] if retain_deployment_config else given
             self._check_update(call, update, config, before.get("Tags", ()))
             updated = Updated(
@@ -282,12 +292,12 @@ class Endpoints:
                     f'Endpoint "{arn_of(resource.key)}" is serverless: it has no instances and no weights. Roll out '
                     "another ServerlessConfig with UpdateEndpoint."
                 )
-            capacity = _desired(_capacities(resource), desired_weights_and_capacities)
-            _check_weights(resource, capacity)
-            _check_counts(resource, capacity)
+            capacity = desired(capacities_of(resource), desired_weights_and_capacities)
+            check_weights(resource, capacity)
+            check_counts(resource, capacity)
             return {
                 **before,
-                "config": _sized(before["config"], capacity),
+                "config": sized(before["config"], capacity),
                 "capacity": capacity,
                 "rolled": before.get("rolled", before["generation"]),
             }
@@ -341,7 +351,7 @@ class Endpoints:
         named = [(name, f"the tag {DRY_RUN}") for name in dry_run_alarms(tags)]
         deployment = update.get("DeploymentConfig")
         if deployment:
-            check_deployment(deployment, _counts(config))
+            check_deployment(deployment, counts_of(config))
             named += [(name, "AutoRollbackConfiguration") for name in alarm_names(deployment)]
         for alarm, place in named:
             if not self._alarm_exists(call, alarm):
@@ -352,7 +362,7 @@ class Endpoints:
     def _copies(self, call: Call, config_name: str) -> tuple[Json, dict[str, Json]]:
         """The config and its models as they are now. Raises ``ValidationError`` for a missing one."""
         config = find(self._store, key_of(call, "endpoint-config", config_name)).spec
-        names = {variant["ModelName"] for variant in _variants(config)}
+        names = {variant["ModelName"] for variant in variants_of(config)}
         models = {name: find(self._store, key_of(call, "model", name)).spec for name in names}
         return config, models
 
@@ -416,112 +426,3 @@ def _capture(config: Json | None) -> Json | None:
         "DestinationS3Uri": config["DestinationS3Uri"],
         "KmsKeyId": config.get("KmsKeyId", ""),
     }
-
-
-def _counts(config: Json) -> dict[str, int]:
-    """Instances by variant."""
-    return {
-        variant["VariantName"]: variant.get("InitialInstanceCount", 1)
-        for variant in config["ProductionVariants"]
-    }
-
-
-def _capacities(resource: Resource) -> dict[str, Json]:
-    """Count and weight of each variant that serves, as they were last asked for."""
-    shown = [*resource.status.get("variants", ()), *resource.status.get("shadows", ())]
-    if shown:
-        return {
-            one["VariantName"]: {
-                "count": one.get("DesiredInstanceCount", 1),
-                "weight": one["DesiredWeight"],
-            }
-            for one in shown
-        }
-    return {
-        one["VariantName"]: {
-            "count": one.get("InitialInstanceCount", 1),
-            "weight": one.get("InitialVariantWeight", 1.0),
-        }
-        for one in _variants(resource.spec["config"])
-    }
-
-
-def _variants(config: Json) -> list[Json]:
-    """All that an endpoint config starts."""
-    return [*config["ProductionVariants"], *(config.get("ShadowProductionVariants") or ())]
-
-
-def _sized(config: Json, capacities: Mapping[str, Json]) -> Json:
-    """The config with these counts and weights for those of its variants that they name."""
-
-    def sized(variant: Json) -> Json:
-        given = capacities.get(variant["VariantName"], {})
-        return {**variant, **{_MEMBER_OF[name]: value for name, value in given.items()}}
-
-    members = ("ProductionVariants", "ShadowProductionVariants")
-    found = {name: [sized(one) for one in config[name]] for name in members if config.get(name)}
-    return {**config, **found}
-
-
-def _kept(resource: Resource, config: Json) -> dict[str, Json]:
-    """Count and weight of what serves and goes on as it is: a shadow that is promoted keeps neither."""
-    before = {one["VariantName"] for one in resource.status.get("shadows", ())}
-    after = {one["VariantName"] for one in config.get("ShadowProductionVariants") or ()}
-    return {
-        name: size
-        for name, size in _capacities(resource).items()
-        if (name in before) == (name in after)
-    }
-
-
-def _retained(config: Json, serving: Mapping[str, Json], excluded: set[str]) -> Json:
-    """The new config with the weights and counts that variants of the same name have now.
-
-    One that is scaled to zero gets an instance: nothing is rolled out that was not seen to start.
-    """
-    names = {"DesiredInstanceCount": "count", "DesiredWeight": "weight"}
-    kept = [name for property_type, name in names.items() if property_type not in excluded]
-    some = {variant: {**now, "count": max(1, now["count"])} for variant, now in serving.items()}
-    return _sized(
-        config, {variant: {name: now[name] for name in kept} for variant, now in some.items()}
-    )
-
-
-def _desired(serving: Mapping[str, Json], desires: Sequence[Json]) -> dict[str, Json]:
-    """What is asked for, of every variant. Raises ``ValidationError``; the rules are AWS's."""
-    wanted = {name: dict(now) for name, now in serving.items()}
-    named = [desire["VariantName"] for desire in desires]
-    if len(set(named)) < len(named):
-        raise ValidationError("DesiredWeightsAndCapacities names a variant more than once.")
-    for desire in desires:
-        name = desire["VariantName"]
-        if name not in wanted:
-            known = ", ".join(wanted)
-            raise ValidationError(f"Could not find variant {name} in the endpoint: it has {known}.")
-        given = {"weight": desire.get("DesiredWeight"), "count": desire.get("DesiredInstanceCount")}
-        wanted[name] |= present(given)
-    resized = [name for name, size in wanted.items() if size["count"] != serving[name]["count"]]
-    if len(resized) > 1:
-        raise ValidationError(
-            f"One call changes the capacity of one variant, not of {', '.join(resized)}: call once for each."
-        )
-    return wanted
-
-
-def _check_counts(resource: Resource, wanted: Mapping[str, Json]) -> None:
-    """Requests of an asynchronous endpoint wait in its queue until there is an instance; those of others would be lost."""
-    none = [name for name, size in wanted.items() if size["count"] < 1]
-    if none and not resource.spec["config"].get("AsyncInferenceConfig"):
-        raise ValidationError(
-            f"DesiredInstanceCount of variant {none[0]} must be 1 or more: only variants of asynchronous endpoints "
-            "scale to zero."
-        )
-
-
-def _check_weights(resource: Resource, wanted: Mapping[str, Json]) -> None:
-    """A shadow's weight is no help: it answers nobody."""
-    shadows = {one["VariantName"] for one in resource.status.get("shadows", ())}
-    if sum(size["weight"] for name, size in wanted.items() if name not in shadows) <= 0:
-        raise ValidationError(
-            "At least one variant needs a weight above 0, or no request could be answered."
-        )
