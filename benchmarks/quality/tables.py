@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 _ABOUT = (
     "How good the models behind the AI services are, measured by `make quality` on data that packages carry, against a baseline "
-    "that is named. Everything is seeded: the same packages give the same page. What is not measured here says so."
+    "that is named. Everything is seeded: the same packages on the same processor give the same page, and on another one a last "
+    "digit may differ. What is not measured here says so."
 )
 
 
