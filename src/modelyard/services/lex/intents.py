@@ -12,19 +12,20 @@ from modelyard.domain.lex.utterances import fault_of
 from modelyard.services.lex import limits
 from modelyard.services.lex.dialogue_members import CLOSING, CONFIRMATION, FULFILMENT, INITIAL
 from modelyard.services.lex.kinds import FALLBACK_ID, INTENT, SLOT, path
-from modelyard.services.lex.listing import Asked, Row, answer, listed
+from modelyard.services.lex.listing import Asked, answer, listed, rows_of
 from modelyard.services.lex.parts import (
     Part,
     Place,
     absent,
     change_locale,
+    check_renamed,
     conflict,
-    find_named,
     find_part,
     key_of,
     new_id,
     parts,
     quota,
+    taken,
 )
 from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, present
 from modelyard.store.resources import Change, Create, Delete, Json, ResourceStore, Update
@@ -122,13 +123,13 @@ class Intents:
             return (Create(key=key, spec={"intentId": intent_id, **spec}),)
 
         written = await change_locale(self._store, call, place, decide)
-        return _described(place, Part.of(written), is_new=True)
+        return Part.of(written).described(place, is_new=True)
 
     async def describe_intent(
         self, call: Call, *, intent_id: str, bot_id: str, bot_version: str, locale_id: str
     ) -> Json:
         place = Place(bot_id=bot_id, bot_version=bot_version, locale_id=locale_id)
-        return _described(place, find_part(self._store, call, place, INTENT, intent_id))
+        return find_part(self._store, call, place, INTENT, intent_id).described(place)
 
     async def update_intent(
         self,
@@ -183,16 +184,14 @@ class Intents:
             if found is None:
                 raise absent(call, f"the intent {intent_id} of the locale {locale_id}")
             _check_parent(found.spec, spec)
-            named = find_named(self._store, call, place, INTENT, intent_name)
-            if named is not None and named.members["intentId"] != intent_id:
-                raise _taken(intent_name)
+            check_renamed(self._store, call, place, INTENT, intent_id, name=intent_name)
             slots = parts(self._store, call, place, SLOT, intent_id=intent_id)
             check_priorities(slot_priorities or (), {one.members["slotId"] for one in slots})
             whole = {"intentId": intent_id, **spec}
             return (Update(key=key, version=found.version, spec=whole),)
 
         written = await change_locale(self._store, call, place, decide)
-        return _described(place, Part.of(written))
+        return Part.of(written).described(place)
 
     async def delete_intent(
         self, call: Call, *, intent_id: str, bot_id: str, bot_version: str, locale_id: str
@@ -234,18 +233,7 @@ class Intents:
         place = Place(bot_id=bot_id, bot_version=bot_version, locale_id=locale_id)
         found = listed(
             call,
-            (
-                Row(
-                    name=one.members["intentName"],
-                    summary={
-                        **{name: one.members[name] for name in _SUMMARY if name in one.members},
-                        "lastUpdatedDateTime": one.updated_at,
-                    },
-                    updated_at=one.updated_at,
-                    fields={"IntentName": one.members["intentName"]},
-                )
-                for one in parts(self._store, call, place, INTENT)
-            ),
+            rows_of(INTENT, parts(self._store, call, place, INTENT), _summarised),
             Asked(
                 of=path(bot_id, bot_version, locale_id),
                 sort_by=sort_by,
@@ -301,7 +289,7 @@ def check_utterances(utterances: Sequence[str]) -> None:
 def check_new(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) -> None:
     """Raises ``ConflictException`` and ``ServiceQuotaExceededException`` for an intent that these leave no room for."""
     if any(one["intentName"] == spec["intentName"] for one in known):
-        raise _taken(spec["intentName"])
+        raise taken(INTENT, spec["intentName"])
     parent = spec.get("parentIntentSignature")
     if parent and any(one.get("parentIntentSignature") == parent for one in known):
         raise conflict(f"The locale has an intent of the kind {parent} already.")
@@ -327,12 +315,6 @@ def _check_parent(before: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
         raise ValidationError("The parentIntentSignature of an intent cannot be changed.")
 
 
-def _taken(name: str) -> ServiceError:
-    return conflict(f"The locale has an intent with the name {name} already.")
-
-
-def _described(place: Place, part: Part, *, is_new: bool = False) -> Json:
-    shown = {**part.members, **place.shown(), **part.times()}
-    if is_new:
-        del shown["lastUpdatedDateTime"]
-    return shown
+def _summarised(part: Part) -> Json:
+    shown = {name: part.members[name] for name in _SUMMARY if name in part.members}
+    return {**shown, "lastUpdatedDateTime": part.updated_at}

@@ -1,12 +1,13 @@
 """Lists of bots' parts: filters, order and pages as every one of them has them."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from modelyard.base.call import Call
 from modelyard.domain.listing import DEFAULT_RESULTS, Entry, Query, page
+from modelyard.services.lex.parts import NAMES, Part
 from modelyard.services.members import present
 from modelyard.store.resources import Json
 
@@ -30,6 +31,15 @@ class Row:
     summary: Json
     updated_at: float = 0.0
     fields: Mapping[str, str] | None = None
+
+
+def rows_of(kind: str, found: Iterable[Part], summarise: Callable[[Part], Json]) -> Iterator[Row]:
+    """Of intents, slots or slot types, which are sorted and filtered by their names."""
+    member = NAMES[kind]
+    for one in found:
+        name = one.members[member]
+        fields = {member[0].upper() + member[1:]: name}
+        yield Row(name=name, summary=summarise(one), updated_at=one.updated_at, fields=fields)
 
 
 def listed(call: Call, rows: Iterable[Row], asked: Asked, *, by: str = "") -> Json:

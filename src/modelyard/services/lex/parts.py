@@ -71,6 +71,13 @@ class Part:
         """As they are described."""
         return {"creationDateTime": self.created_at, "lastUpdatedDateTime": self.updated_at}
 
+    def described(self, place: Place, *, is_new: bool = False) -> Json:
+        """Of an intent, slot or slot type; one that has just been made was never changed."""
+        shown = {**self.members, **place.shown(), **self.times()}
+        if is_new:
+            del shown["lastUpdatedDateTime"]
+        return shown
+
 
 def absent(call: Call, what: str) -> ServiceError:
     """What the operation answers when something that it names is not there: each has but one error for it."""
@@ -86,6 +93,14 @@ def absent(call: Call, what: str) -> ServiceError:
 def conflict(message: str) -> ServiceError:
     """What is there, or under way, does not allow it."""
     return ServiceError("ConflictException", message, status=409)
+
+
+def taken(kind: str, name: str) -> ServiceError:
+    """There is such an intent, slot or slot type already."""
+    noun = NOUNS[kind]
+    article = "an" if noun[0] in "aeiou" else "a"
+    owner = NOUNS[INTENT if kind == SLOT else LOCALE]
+    return conflict(f"The {owner} has {article} {noun} with the name {name} already.")
 
 
 def quota(limit: int, of_what: str) -> ServiceError:
@@ -182,6 +197,16 @@ def find_named(
         if one.members[NAMES[kind]] == name:
             return one
     return None
+
+
+def check_renamed(
+    store: ResourceStore, call: Call, place: Place, kind: str, *ids: str, name: str
+) -> None:
+    """Raises ``taken`` where another than the part of these ids has the name."""
+    intent_id = ids[0] if kind == SLOT else ""
+    named = find_named(store, call, place, kind, name, intent_id=intent_id)
+    if named is not None and named.members[ID_NAMES[kind]] != ids[-1]:
+        raise taken(kind, name)
 
 
 def compiled(store: ResourceStore, call: Call, place: Place) -> Json:

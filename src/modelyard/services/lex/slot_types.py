@@ -4,25 +4,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard.base.call import Call
-from modelyard.base.errors import ServiceError, ValidationError
+from modelyard.base.errors import ValidationError
 from modelyard.base.ids import RandomSource
 from modelyard.domain.lex.builtin import ALPHANUMERIC, BY_SIGNATURE
 from modelyard.domain.lex.pattern import BadPattern, compile_pattern
 from modelyard.services.lex import limits
 from modelyard.services.lex.kinds import SLOT, SLOT_TYPE, path
-from modelyard.services.lex.listing import Asked, Row, answer, listed
+from modelyard.services.lex.listing import Asked, answer, listed, rows_of
 from modelyard.services.lex.parts import (
     Part,
     Place,
     absent,
     change_locale,
+    check_renamed,
     conflict,
-    find_named,
     find_part,
     key_of,
     new_id,
     parts,
     quota,
+    taken,
 )
 from modelyard.services.members import (
     EXECUTED,
@@ -100,15 +101,13 @@ class SlotTypes:
             return (Create(key=key, spec={"slotTypeId": type_id, **spec}),)
 
         written = await change_locale(self._store, call, place, decide)
-        shown = _described(place, Part.of(written))
-        del shown["lastUpdatedDateTime"]
-        return shown
+        return Part.of(written).described(place, is_new=True)
 
     async def describe_slot_type(
         self, call: Call, *, slot_type_id: str, bot_id: str, bot_version: str, locale_id: str
     ) -> Json:
         place = Place(bot_id=bot_id, bot_version=bot_version, locale_id=locale_id)
-        return _described(place, find_part(self._store, call, place, SLOT_TYPE, slot_type_id))
+        return find_part(self._store, call, place, SLOT_TYPE, slot_type_id).described(place)
 
     async def update_slot_type(
         self,
@@ -144,9 +143,7 @@ class SlotTypes:
             found = self._store.get(key)
             if found is None:
                 raise absent(call, f"the slot type {slot_type_id} of the locale {locale_id}")
-            named = find_named(self._store, call, place, SLOT_TYPE, slot_type_name)
-            if named is not None and named.members["slotTypeId"] != slot_type_id:
-                raise _taken(slot_type_name)
+            check_renamed(self._store, call, place, SLOT_TYPE, slot_type_id, name=slot_type_name)
             others = [
                 one.members
                 for one in parts(self._store, call, place, SLOT_TYPE)
@@ -157,7 +154,7 @@ class SlotTypes:
             return (Update(key=key, version=found.version, spec=whole),)
 
         written = await change_locale(self._store, call, place, decide)
-        return _described(place, Part.of(written))
+        return Part.of(written).described(place)
 
     async def delete_slot_type(
         self,
@@ -204,19 +201,7 @@ class SlotTypes:
         place = Place(bot_id=bot_id, bot_version=bot_version, locale_id=locale_id)
         found = listed(
             call,
-            (
-                Row(
-                    name=one.members["slotTypeName"],
-                    summary={
-                        **{name: one.members[name] for name in _SUMMARY if name in one.members},
-                        "slotTypeCategory": _category(one.members),
-                        "lastUpdatedDateTime": one.updated_at,
-                    },
-                    updated_at=one.updated_at,
-                    fields={"SlotTypeName": one.members["slotTypeName"]},
-                )
-                for one in parts(self._store, call, place, SLOT_TYPE)
-            ),
+            rows_of(SLOT_TYPE, parts(self._store, call, place, SLOT_TYPE), _summarised),
             Asked(
                 of=path(bot_id, bot_version, locale_id),
                 sort_by=sort_by,
@@ -261,7 +246,7 @@ def checked(operation: str, given: Json) -> Json:
 def check_new(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) -> None:
     """Raises ``ConflictException`` and ``ServiceQuotaExceededException`` for a type that these leave no room for."""
     if any(one["slotTypeName"] == spec["slotTypeName"] for one in known):
-        raise _taken(spec["slotTypeName"])
+        raise taken(SLOT_TYPE, spec["slotTypeName"])
     if len(known) >= limits.SLOT_TYPES:
         raise quota(limits.SLOT_TYPES, "slot types in this locale")
     _check_values(known, spec)
@@ -277,16 +262,8 @@ def _check_values(others: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) 
         raise quota(limits.VALUES, "values and synonyms in this locale")
 
 
-def _taken(name: str) -> ServiceError:
-    return conflict(f"The locale has a slot type with the name {name} already.")
-
-
 def _category(members: Mapping[str, Any]) -> str:
     return "Extended" if members.get("parentSlotTypeSignature") else "Custom"
-
-
-def _described(place: Place, part: Part) -> Json:
-    return {**part.members, **place.shown(), **part.times()}
 
 
 def _check_pattern(setting: Json) -> None:
@@ -297,3 +274,11 @@ def _check_pattern(setting: Json) -> None:
             compile_pattern(pattern)
         except BadPattern as error:
             raise ValidationError(f"The regexFilter cannot be used: {error}") from None
+
+
+def _summarised(part: Part) -> Json:
+    return {
+        **{name: part.members[name] for name in _SUMMARY if name in part.members},
+        "slotTypeCategory": _category(part.members),
+        "lastUpdatedDateTime": part.updated_at,
+    }

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from modelyard.base.call import Call
-from modelyard.base.errors import ServiceError, ValidationError
+from modelyard.base.errors import ValidationError
 from modelyard.base.ids import RandomSource
 from modelyard.domain.lex.builtin import BY_SIGNATURE
 from modelyard.domain.lex.soundness import asks_without_words
@@ -12,19 +12,19 @@ from modelyard.services.lex import limits
 from modelyard.services.lex.dialogue_members import CAPTURE, NOT_ACTIVE, PROMPT
 from modelyard.services.lex.intents import check_settings, check_utterances
 from modelyard.services.lex.kinds import FALLBACK_ID, INTENT, SLOT, SLOT_TYPE, path
-from modelyard.services.lex.listing import Asked, Row, answer, listed
+from modelyard.services.lex.listing import Asked, answer, listed, rows_of
 from modelyard.services.lex.parts import (
     Part,
     Place,
     absent,
     change_locale,
-    conflict,
-    find_named,
+    check_renamed,
     find_part,
     key_of,
     new_id,
     parts,
     quota,
+    taken,
 )
 from modelyard.services.members import (
     EXECUTED,
@@ -114,9 +114,7 @@ class Slots:
             return (Create(key=key, spec={"slotId": slot_id, **spec, "intentId": intent_id}),)
 
         written = await change_locale(self._store, call, place, decide)
-        shown = _described(place, Part.of(written))
-        del shown["lastUpdatedDateTime"]
-        return shown
+        return Part.of(written).described(place, is_new=True)
 
     async def describe_slot(
         self,
@@ -129,7 +127,7 @@ class Slots:
         intent_id: str,
     ) -> Json:
         place = Place(bot_id=bot_id, bot_version=bot_version, locale_id=locale_id)
-        return _described(place, find_part(self._store, call, place, SLOT, intent_id, slot_id))
+        return find_part(self._store, call, place, SLOT, intent_id, slot_id).described(place)
 
     async def update_slot(
         self,
@@ -166,15 +164,13 @@ class Slots:
             found = self._store.get(key)
             if found is None:
                 raise absent(call, f"the slot {slot_id} of the intent {intent_id}")
-            named = find_named(self._store, call, place, SLOT, slot_name, intent_id=intent_id)
-            if named is not None and named.members["slotId"] != slot_id:
-                raise _taken(slot_name)
+            check_renamed(self._store, call, place, SLOT, intent_id, slot_id, name=slot_name)
             check_type(spec, self._types(call, place))
             whole = {"slotId": slot_id, **spec, "intentId": intent_id}
             return (Update(key=key, version=found.version, spec=whole),)
 
         written = await change_locale(self._store, call, place, decide)
-        return _described(place, Part.of(written))
+        return Part.of(written).described(place)
 
     async def delete_slot(
         self,
@@ -221,15 +217,7 @@ class Slots:
         find_part(self._store, call, place, INTENT, intent_id)
         found = listed(
             call,
-            (
-                Row(
-                    name=one.members["slotName"],
-                    summary=_summary(one),
-                    updated_at=one.updated_at,
-                    fields={"SlotName": one.members["slotName"]},
-                )
-                for one in parts(self._store, call, place, SLOT, intent_id=intent_id)
-            ),
+            rows_of(SLOT, parts(self._store, call, place, SLOT, intent_id=intent_id), _summary),
             Asked(
                 of=path(bot_id, bot_version, locale_id, intent_id),
                 sort_by=sort_by,
@@ -268,7 +256,7 @@ def checked(operation: str, given: Json) -> Json:
 def check_new(known: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) -> None:
     """Raises ``ConflictException`` and ``ServiceQuotaExceededException`` for a slot that these leave no room for."""
     if any(one["slotName"] == spec["slotName"] for one in known):
-        raise _taken(spec["slotName"])
+        raise taken(SLOT, spec["slotName"])
     if len(known) >= limits.SLOTS:
         raise quota(limits.SLOTS, "slots in this intent")
 
@@ -283,14 +271,6 @@ def check_type(spec: Mapping[str, Any], type_ids: Collection[str]) -> None:
             f"Modelyard does not have the built-in slot type {type_id}; it has {', '.join(BY_SIGNATURE)}."
         )
     raise ValidationError(f"The slot type {type_id} does not exist in this locale.")
-
-
-def _taken(name: str) -> ServiceError:
-    return conflict(f"The intent has a slot with the name {name} already.")
-
-
-def _described(place: Place, part: Part) -> Json:
-    return {**part.members, **place.shown(), **part.times()}
 
 
 def _summary(part: Part) -> Json:
