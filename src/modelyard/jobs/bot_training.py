@@ -1,9 +1,6 @@
 """A job that builds a bot's locale: what is learned of its definition goes into the place of its model, whole or not at all."""
 
-import os
 import sys
-import tarfile
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ from typing import Any
 from modelyard.ai.engine import EngineError
 from modelyard.ai.lex.model import FILE
 from modelyard.ai.lex.training import Unlearnable, train
+from modelyard.jobs.model_archive import put_archive
 
 Report = Callable[..., None]
 
@@ -34,16 +32,7 @@ def run_bot_training(payload: dict[str, Any], report: Report) -> int:
 
 def _build(definition: dict[str, Any], target: Path) -> None:
     model = train(definition, told=_say)
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as work:
-        model.save(Path(work, FILE))
-        packed = Path(work, target.name)
-        with packed.open("wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-                archive.add(Path(work, FILE), FILE)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(packed, target)
+    put_archive(target, lambda files: model.save(files / FILE))
 
 
 def _say(text: str) -> None:

@@ -1,9 +1,6 @@
 """A job that trains a model on a user's texts: reads them, learns, tests, puts the model into its place, says how good it is."""
 
 import csv
-import os
-import tarfile
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from modelyard.ai.engine import EngineError
 from modelyard.domain.text_training import TEXT_CHARACTERS, BadTrainingData
 from modelyard.jobs import classifier_training, recogniser_training
 from modelyard.jobs.inputs import Objects
+from modelyard.jobs.model_archive import put_archive
 
 Report = Callable[..., None]
 Train = Callable[[dict[str, Any], Path, Objects], dict[str, Any]]
@@ -31,26 +29,9 @@ def run_training(payload: dict[str, Any], report: Report, *, objects: Objects) -
     train_model = _TRAIN[payload.get("kind", "comprehend-classifier")]
     target = Path(payload["target"])
     try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as work:
-            files = Path(work, "files")
-            files.mkdir()
-            about = train_model(payload["spec"], files, objects)
-            _put(files, target)
+        about = put_archive(target, lambda files: train_model(payload["spec"], files, objects))
     except (BadTrainingData, EngineError, OSError, ValueError) as error:
         report("failed", str(error))
         return 0
     report("succeeded", "", about)
     return 0
-
-
-def _put(files: Path, target: Path) -> None:
-    """The archive is there whole or not at all, and stays."""
-    packed = files.with_name("model.tar")
-    with packed.open("wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for path in sorted(files.iterdir()):
-                archive.add(path, path.name)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(packed, target)
