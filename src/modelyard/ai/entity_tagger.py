@@ -7,9 +7,8 @@ scikit-learn; a neural pipeline would take a pack, minutes, and more texts than 
 pickles.
 """
 
-import json
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.ai.engine import EngineError, LibraryMissing
+from modelyard.ai.array_file import Array, read_arrays, write_arrays
+from modelyard.ai.engine import LibraryMissing
 from modelyard.domain.tagged_texts import (
     OUTSIDE,
     Span,
@@ -36,7 +36,6 @@ _ITERATIONS = 100
 _STRENGTH = 1.0
 _WINDOW = 2
 _BATCH = 20_000
-Array = np.ndarray[Any, np.dtype[Any]]
 Scored = tuple[Span, float]
 
 
@@ -141,9 +140,9 @@ class EntityTagger:
     def save(self, path: Path) -> None:
         """Write one file; the same tagger gives the same bytes."""
         about = {"format": FORMAT, "tags": self.tags}
-        np.savez_compressed(
+        write_arrays(
             path,
-            about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+            about,
             columns=self.columns,
             weights=self.weights,
             bias=self.bias,
@@ -153,20 +152,17 @@ class EntityTagger:
     @classmethod
     def read(cls, path: Path) -> "EntityTagger":
         """Raises ``EngineError`` for a file that is none."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                about = json.loads(bytes(stored["about"]))
-                if about["format"] != FORMAT:
-                    raise EngineError(f"{path.name} has format {about['format']}, not {FORMAT}.")
-                return cls(
-                    tags=tuple(about["tags"]),
-                    columns=stored["columns"],
-                    weights=stored["weights"],
-                    bias=stored["bias"],
-                    steps=stored["steps"],
-                )
-        except (OSError, ValueError, KeyError) as error:
-            raise EngineError(f"{path.name} is no tagger of entities: {error}") from error
+
+        def make(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> "EntityTagger":
+            return cls(
+                tags=tuple(about["tags"]),
+                columns=arrays["columns"],
+                weights=arrays["weights"],
+                bias=arrays["bias"],
+                steps=arrays["steps"],
+            )
+
+        return read_arrays(path, make, version=FORMAT, what="tagger of entities")
 
 
 def train(texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> EntityTagger:

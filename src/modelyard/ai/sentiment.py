@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.ai.array_file import Array
 from modelyard.ai.engine import required_folder
 from modelyard.ai.questions import Finding, Item
 from modelyard.ai.sentences import clauses
-from modelyard.ai.text_classifier import Array, TextClassifier
+from modelyard.ai.text_classifier import TextClassifier
 
 FILE = "sentiment.npz"
 POSITIVE, NEGATIVE, NEUTRAL, MIXED = "POSITIVE", "NEGATIVE", "NEUTRAL", "MIXED"

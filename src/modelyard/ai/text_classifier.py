@@ -4,21 +4,20 @@ Small, quick and as good as linear models get; it learns from hundreds of texts 
 as one ``.npz`` without pickles. Several classes exclude each other, or (``is_multi_label``) each is decided for itself.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modelyard.ai.engine import EngineError, LibraryMissing
+from modelyard.ai.array_file import Array, read_arrays, write_arrays
+from modelyard.ai.engine import LibraryMissing
 
 FORMAT = 1
 WORD_BITS, CHARACTER_BITS = 17, 18
 _WORDS = r"(?u)\b\w+\b|[!?]+|[:;=][-']?[()DPp]"
 _ITERATIONS = 300
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _text_features() -> Any:
@@ -51,31 +50,22 @@ class TextClassifier:
     def save(self, path: Path) -> None:
         """Write one file; the same classifier gives the same bytes."""
         about = {"format": FORMAT, "classes": self.classes, "is_multi_label": self.is_multi_label}
-        np.savez_compressed(
-            path,
-            about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-            weights=self.weights,
-            bias=self.bias,
-            rarity=self.rarity,
-        )
+        write_arrays(path, about, weights=self.weights, bias=self.bias, rarity=self.rarity)
 
     @classmethod
     def read(cls, path: Path) -> "TextClassifier":
         """Raises ``EngineError`` for a file that is none."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                about = json.loads(bytes(stored["about"]))
-                if about["format"] != FORMAT:
-                    raise EngineError(f"{path.name} has format {about['format']}, not {FORMAT}.")
-                return cls(
-                    classes=tuple(about["classes"]),
-                    weights=stored["weights"],
-                    bias=stored["bias"],
-                    rarity=stored["rarity"],
-                    is_multi_label=about["is_multi_label"],
-                )
-        except (OSError, ValueError, KeyError) as error:
-            raise EngineError(f"{path.name} is no text classifier: {error}") from error
+
+        def make(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> "TextClassifier":
+            return cls(
+                classes=tuple(about["classes"]),
+                weights=arrays["weights"],
+                bias=arrays["bias"],
+                rarity=arrays["rarity"],
+                is_multi_label=about["is_multi_label"],
+            )
+
+        return read_arrays(path, make, version=FORMAT, what="text classifier")
 
 
 def _counts(texts: Sequence[str]) -> Any:
