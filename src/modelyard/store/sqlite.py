@@ -1,4 +1,4 @@
-"""The resource store on SQLite, through SQLAlchemy Core, so that PostgreSQL can take its place.
+"""The resource store on SQLite; its table and statements are those of ``resource_table.py``.
 
 ::
 
@@ -24,33 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import (
-    URL,
-    Column,
-    Connection,
-    Engine,
-    Float,
-    Integer,
-    MetaData,
-    NullPool,
-    Row,
-    String,
-    Table,
-    Text,
-    bindparam,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Row, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
 from modelyard.base.failpoint import failpoint
+from modelyard.store import resource_table as table
 from modelyard.store.migrations import Migration, migrate
 from modelyard.store.resources import (
     CASE_BLIND,
@@ -67,78 +47,8 @@ from modelyard.store.resources import (
 _QUEUE_LIMIT = 10_000
 _LAST_CHARACTER = "\U0010ffff"
 _GROUP_LIMIT = 512
-_BUSY_MILLISECONDS = 10_000
 _REMEMBERED_SECONDS = 60.0
 _REMEMBERED_COMMITS = 1_000
-
-_metadata = MetaData()
-_resources = Table(
-    "resources",
-    _metadata,
-    Column("kind", String, primary_key=True),
-    Column("account", String, primary_key=True),
-    Column("region", String, primary_key=True),
-    # The name as it is compared: lower-cased for the kinds in ``case_blind``.
-    Column("identity", String, primary_key=True),
-    Column("name", String, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("created_at", Float, nullable=False),
-    Column("updated_at", Float, nullable=False),
-    Column("spec", Text, nullable=False),
-    Column("status", Text, nullable=False),
-)
-# The highest version ever given, which outlives the resources: a name that is deleted and created again
-# never meets a version that an old reader still holds.
-_counter = Table("counter", _metadata, Column("version", Integer, nullable=False))
-# Raised by each taking of the lease (``lease.py``): who was deposed without knowing it writes no more.
-_leadership = Table("leadership", _metadata, Column("epoch", Integer, nullable=False))
-_COLUMNS = tuple(column for column in _resources.c if column.name != "identity")
-
-# Statements are built once: SQLAlchemy takes longer to build one than SQLite to run it.
-_IS_KEY = (
-    _resources.c.kind == bindparam("of_kind"),
-    _resources.c.account == bindparam("of_account"),
-    _resources.c.region == bindparam("of_region"),
-    _resources.c.identity == bindparam("of_identity"),
-    _resources.c.name == bindparam("of_name"),
-)
-_IS_VERSION = _resources.c.version == bindparam("of_version")
-_SELECT = select(*_COLUMNS).where(*_IS_KEY)
-_VERSIONS = select(
-    _resources.c.account, _resources.c.region, _resources.c.name, _resources.c.version
-).where(_resources.c.kind == bindparam("of_kind"))
-_INSERT = insert(_resources).returning(*_COLUMNS)
-_UPDATE = (
-    update(_resources)
-    .where(*_IS_KEY, _IS_VERSION)
-    .values(
-        version=bindparam("new_version"),
-        updated_at=bindparam("now"),
-        spec=func.coalesce(bindparam("new_spec", type_=Text), _resources.c.spec),
-        status=func.coalesce(bindparam("new_status", type_=Text), _resources.c.status),
-    )
-    .returning(*_COLUMNS)
-)
-_DELETE = delete(_resources).where(*_IS_KEY).returning(*_COLUMNS)
-_DELETE_VERSION = delete(_resources).where(*_IS_KEY, _IS_VERSION).returning(*_COLUMNS)
-_DELETE_ALL = delete(_resources).returning(*_COLUMNS)
-_EPOCH = select(_leadership.c.epoch)
-_RAISE_EPOCH = update(_leadership).values(epoch=_leadership.c.epoch + 1)
-_SAVE_COUNTER = update(_counter).values(version=bindparam("new_version"))
-
-
-def _create_tables(connection: Connection) -> None:
-    _metadata.create_all(connection, tables=[_resources, _counter])
-    connection.execute(insert(_counter).values(version=0))
-
-
-def _create_leadership(connection: Connection) -> None:
-    _leadership.create(connection)
-    connection.execute(insert(_leadership).values(epoch=0))
-
-
-MIGRATIONS: tuple[Migration, ...] = (_create_tables, _create_leadership)
-"""Format 1 is the first; 2 knows who may write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +94,7 @@ class SqliteResourceStore:
         clock: Clock,
         case_blind: Collection[str] = CASE_BLIND,
         queue_limit: int = _QUEUE_LIMIT,
-        migrations: Sequence[Migration] = MIGRATIONS,
+        migrations: Sequence[Migration] = table.MIGRATIONS,
         deposed: Callable[[], None] | None = None,
     ) -> None:
         """Open or create. Raises ``FormatTooNew``.
@@ -206,26 +116,28 @@ class SqliteResourceStore:
             # It holds secrets of access keys; SQLite gives its companions (-wal, -shm) the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         with ExitStack() as undo:
-            self._writer = undo.enter_context(_open(path, writes=True).connect())
+            self._writer = undo.enter_context(table.open_database(path, writes=True).connect())
             with self._writer.begin():
                 migrate(self._writer, migrations)
                 if deposed is not None:
-                    self._writer.execute(_RAISE_EPOCH)
-                    self._epoch = self._writer.execute(_EPOCH).scalar_one()
-                self._version: int = self._writer.execute(select(_counter.c.version)).scalar_one()
-            self._reader = _open(path, writes=False).connect()
+                    self._writer.execute(table.RAISE_EPOCH)
+                    self._epoch = self._writer.execute(table.EPOCH).scalar_one()
+                self._version: int = self._writer.execute(
+                    select(table.COUNTER.c.version)
+                ).scalar_one()
+            self._reader = table.open_database(path, writes=False).connect()
             undo.pop_all()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
     def get(self, key: Key) -> Resource | None:
         """The resource, or None."""
-        row = self._reader.execute(_SELECT, self._of(key)).first()
-        return None if row is None else _resource(row)
+        row = self._reader.execute(table.SELECT, self._of(key)).first()
+        return None if row is None else table.resource_of(row)
 
     def versions(self, kind: str) -> Mapping[Key, int]:
         """The version of each of a kind, of all accounts and regions: what ``list`` has, without reading it."""
-        rows = self._reader.execute(_VERSIONS, {"of_kind": kind})
+        rows = self._reader.execute(table.VERSIONS, {"of_kind": kind})
         return {
             Key(kind=kind, account=account, region=region, name=name): version
             for account, region, name, version in rows
@@ -240,17 +152,18 @@ class SqliteResourceStore:
         prefix: str = "",
     ) -> Sequence[Resource]:
         """All of a kind whose names begin with ``prefix``, by name; of all accounts and regions unless given."""
-        statement = select(*_COLUMNS).where(_resources.c.kind == kind)
+        statement = select(*table.COLUMNS).where(table.RESOURCES.c.kind == kind)
         if account is not None:
-            statement = statement.where(_resources.c.account == account)
+            statement = statement.where(table.RESOURCES.c.account == account)
         if region is not None:
-            statement = statement.where(_resources.c.region == region)
+            statement = statement.where(table.RESOURCES.c.region == region)
         if prefix:
             first = prefix.lower() if kind in self._case_blind else prefix
             statement = statement.where(
-                _resources.c.identity >= first, _resources.c.identity < first + _LAST_CHARACTER
+                table.RESOURCES.c.identity >= first,
+                table.RESOURCES.c.identity < first + _LAST_CHARACTER,
             )
-        found = [_resource(row) for row in self._reader.execute(statement)]
+        found = [table.resource_of(row) for row in self._reader.execute(statement)]
         # Sorted here, because databases disagree about the order of texts.
         return sorted(
             (one for one in found if one.key.name.startswith(prefix)),
@@ -266,7 +179,7 @@ class SqliteResourceStore:
         if not changes:
             return ()
         rows = await self._submit([_encode(change) for change in changes])
-        return [_resource(row) for row in rows]
+        return [table.resource_of(row) for row in rows]
 
     async def clear(self) -> None:
         """Delete everything, at once; versions go on rising."""
@@ -354,7 +267,7 @@ class SqliteResourceStore:
                 self._check_epoch()
                 outcomes = [self._apply(write) for write in group]
                 if self._version != before:
-                    self._writer.execute(_SAVE_COUNTER, {"new_version": self._version})
+                    self._writer.execute(table.SAVE_COUNTER, {"new_version": self._version})
                 failpoint("store.before-commit")
         except Deposed as error:
             return [error] * len(group)
@@ -369,7 +282,10 @@ class SqliteResourceStore:
 
     def _check_epoch(self) -> None:
         """Within the transaction of the writes: there is no moment between the question and the commit."""
-        if self._deposed is not None and self._writer.execute(_EPOCH).scalar_one() != self._epoch:
+        if (
+            self._deposed is not None
+            and self._writer.execute(table.EPOCH).scalar_one() != self._epoch
+        ):
             self._deposed()
             raise Deposed
 
@@ -379,7 +295,7 @@ class SqliteResourceStore:
             with self._writer.begin_nested():
                 if write.changes is None:
                     self._version += 1
-                    return self._writer.execute(_DELETE_ALL).all()
+                    return self._writer.execute(table.DELETE_ALL).all()
                 return [self._change(encoded) for encoded in write.changes]
         except (AlreadyExists, VersionConflict) as error:
             self._version = before
@@ -399,11 +315,13 @@ class SqliteResourceStore:
                     "new_spec": encoded.spec,
                     "new_status": encoded.status,
                 }
-                row = self._writer.execute(_UPDATE, values).first()
+                row = self._writer.execute(table.UPDATE, values).first()
             case Delete(version=None):
-                row = self._writer.execute(_DELETE, of).first()
+                row = self._writer.execute(table.DELETE, of).first()
             case Delete(version=version):
-                row = self._writer.execute(_DELETE_VERSION, of | {"of_version": version}).first()
+                row = self._writer.execute(
+                    table.DELETE_VERSION, of | {"of_version": version}
+                ).first()
         if row is None:
             raise VersionConflict(encoded.change.key)
         return row
@@ -418,7 +336,7 @@ class SqliteResourceStore:
             "status": encoded.status,
         }
         try:
-            return self._writer.execute(_INSERT, values).one()
+            return self._writer.execute(table.INSERT, values).one()
         except IntegrityError:
             raise AlreadyExists(encoded.change.key) from None
 
@@ -435,33 +353,7 @@ class SqliteResourceStore:
             write.answer.set_result(outcome)
         for row in outcome:
             for listener in self._listeners:
-                listener(_key(row))
-
-
-def _open(path: Path, *, writes: bool) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        poolclass=NullPool,
-        connect_args={"check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: sqlite3.Connection, _record: object) -> None:
-        # Python's module would begin transactions by itself, and too late for savepoints.
-        connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-
-    if writes:
-        event.listen(engine, "begin", _begin)
-        return engine
-    # A reader holds no snapshot from one statement to the next.
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                listener(table.key_of(row))
 
 
 def _encode(change: Change) -> _Encoded:
@@ -480,21 +372,6 @@ def _encode(change: Change) -> _Encoded:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _key(row: Row[Any]) -> Key:
-    return Key(kind=row.kind, account=row.account, region=row.region, name=row.name)
-
-
-def _resource(row: Row[Any]) -> Resource:
-    return Resource(
-        key=_key(row),
-        version=row.version,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        spec=msgspec.json.decode(row.spec),
-        status=msgspec.json.decode(row.status),
-    )
 
 
 def _failure(reason: str, *, status: int = 500) -> ServiceError:

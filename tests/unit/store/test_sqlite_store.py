@@ -14,8 +14,9 @@ from modelyard.base import failpoint as failpoints
 from modelyard.base.errors import ServiceError
 from modelyard.store import sqlite as module
 from modelyard.store.migrations import FormatTooNew
+from modelyard.store.resource_table import MIGRATIONS
 from modelyard.store.resources import AlreadyExists, Create, Delete, Key, Update
-from modelyard.store.sqlite import MIGRATIONS, Deposed, SqliteResourceStore
+from modelyard.store.sqlite import Deposed, SqliteResourceStore
 from modelyard.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
