@@ -15,7 +15,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import ai_services, environments, instructions, overload, results, starting
+from benchmarks import (
+    ai_latencies,
+    ai_services,
+    environments,
+    instructions,
+    overload,
+    results,
+    starting,
+)
 from benchmarks import batch as batch_systems
 from benchmarks import endpoints as many_endpoints
 from benchmarks import failover as losses
@@ -157,7 +165,7 @@ def measure_ai_services(
     found: dict[str, object] = {}
     if calls:
         rows = ai_services.latencies(calls, console, with_packs=packs)
-        console.print(ai_services.latency_table(rows))
+        console.print(ai_latencies.latency_table(rows))
         found["latencies"] = rows
     if requests:
         report = ai_services.storm(requests, callers, every, console, seconds=seconds)

@@ -1,14 +1,10 @@
 """``python -m benchmarks ai-services``: what a synchronous call costs beside its bare model, and mixed requests under kills."""
 
-import http.client
 import itertools
-import json
-import statistics
-import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import ai_latencies
 from modelyard.ai.apertium import MODES
-from modelyard.ai.catalogue import Catalogue, PackMissing
-from modelyard.ai.engine import load_engine
-from modelyard.ai.installing import install
 from modelyard.cli.platform import Platform
 from modelyard.testing import counting_bot, tagged_documents
 from modelyard.testing.losses import wait_for
@@ -39,20 +33,9 @@ from modelyard.testing.mixed_requests import (
 )
 from modelyard.testing.platform import command, running_platform
 
-TEXT = "I loved the film, but the ending was terrible. Bob saw it in Seattle on Monday; write to bob@example.com."
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
-WARM = 20
-PACKS = ("sentiment-en", "spacy-en")
 VICTIMS = ("0", "1", "2", "control", "3", "4")
 """Workers by their place in the list, and control; in turn."""
-_TASKS = (
-    ("DetectDominantLanguage", "dominant-language", "*"),
-    ("DetectSentiment", "sentiment", "en"),
-    ("DetectEntities", "entities", "en"),
-    ("DetectKeyPhrases", "key-phrases", "en"),
-    ("DetectSyntax", "syntax", "en"),
-    ("DetectPiiEntities", "pii-patterns", "en"),
-)
 
 
 @contextmanager
@@ -64,101 +47,9 @@ def _platform(*options: str) -> Iterator[tuple[Platform, Path]]:
 
 
 def latencies(requests: int, console: Console, *, with_packs: bool) -> list[dict[str, Any]]:
-    """A row for each operation: milliseconds of the bare model and of the call.
-
-    Without packs: those that need no download, and a tiny model of sentiment.
-    """
-    rows = []
-    with _platform("--no-auth") as (platform, folder):
-        home = platform.home
-        catalogue = Catalogue(home.packs)
-        for pack in catalogue.builtins():
-            if pack.name in PACKS and with_packs:
-                install(pack, home.packs, accept_licence=False, say=console.print)
-        if not with_packs:
-            small_sentiment(platform, folder / "sentiment")
-        command("models", "use", "comprehend", "pii-names", "en", "pii-patterns", home=home.root)
-        for operation, task, language in _TASKS:
-            try:
-                ready = catalogue.find("comprehend", task, language)
-            except PackMissing:
-                continue
-            place = None
-            if ready.archive is not None:
-                place = folder / ready.pack.name
-                _unpack(ready.archive, place)
-            engine = load_engine(ready.pack.engine, place, ready.pack.options)
-            given = {"Text": TEXT} | ({} if language == "*" else {"LanguageCode": language})
-            bare, call = _both(
-                lambda engine=engine, task=task: engine.answer(task, [{"text": TEXT}], {}),  # type: ignore[misc]
-                _caller(platform, operation, given),
-                requests,
-            )
-            rows.append({"operation": operation, "model": ready.pack.name, **_row(bare, call)})
-            console.print(rows[-1])
-    return rows
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    if not folder.exists():
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
-
-
-def _caller(platform: Platform, operation: str, given: Any) -> Callable[[], Any]:
-    """One connection, no signature, nothing of a client: what the platform itself takes."""
-    connection = http.client.HTTPConnection(platform.settings.host, platform.settings.port)
-    body = json.dumps(given).encode()
-    headers = {
-        "Content-Type": "application/x-amz-json-1.1",
-        "X-Amz-Target": f"Comprehend_20171127.{operation}",
-    }
-
-    def ask() -> Any:
-        connection.request("POST", "/", body, headers)
-        answer = connection.getresponse()
-        said = answer.read()
-        if answer.status != http.client.OK:
-            raise SystemExit(f"{operation}: {said!r}")
-        return said
-
-    return ask
-
-
-def _both(
-    bare: Callable[[], Any], call: Callable[[], Any], requests: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of each, taken in turn, so that both see the same machine."""
-    for _ in range(WARM):
-        bare()
-        call()
-    found: tuple[list[float], list[float]] = [], []
-    for _, place in itertools.product(range(requests), (0, 1)):
-        began = time.perf_counter()
-        (bare, call)[place]()
-        found[place].append(time.perf_counter() - began)
-    return found
-
-
-def _row(bare: Sequence[float], call: Sequence[float]) -> dict[str, float]:
-    half = [statistics.median(some) * 1e3 for some in (bare, call)]
-    return {
-        "bare_p50_ms": half[0],
-        "call_p50_ms": half[1],
-        "added_p50_ms": half[1] - half[0],
-        "call_p99_ms": sorted(call)[len(call) * 99 // 100] * 1e3,
-    }
-
-
-def latency_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """One line an operation."""
-    found = Table(title="one caller, one connection, one short text")
-    for heading in ("operation", "model", "bare p50", "call p50", "so added", "call p99"):
-        found.add_column(heading, justify="left" if heading in ("operation", "model") else "right")
-    for row in rows:
-        figures = (row[n] for n in ("bare_p50_ms", "call_p50_ms", "added_p50_ms", "call_p99_ms"))
-        found.add_row(row["operation"], row["model"], *(f"{one:.2f} ms" for one in figures))
-    return found
+    """As ``ai_latencies.latencies``, on a platform of its own."""
+    with _platform() as (platform, folder):
+        return ai_latencies.latencies(platform, folder, requests, console, with_packs=with_packs)
 
 
 def storm(
