@@ -180,14 +180,15 @@ class Control:
     def _authenticate(
         self, service: ServiceModel, operation: str, request: Request
     ) -> tuple[Principal, str]:
+        joined = request.mapping()
         return self._authentication.check(
             may_be_unsigned=service.operation_model(operation).auth_type == UNSIGNED_BODY,
-            family=sigv4.family_of(protocol_of(service, request.mapping())),
+            family=sigv4.family_of(protocol_of(service, joined)),
             service=service.signing_name,
             method=request.method,
             target=request.target,
             headers=list(request.headers),
-            joined=request.mapping(),
+            joined=joined,
             body=request.body,
         )
 

@@ -2,7 +2,8 @@
 
 ``put`` returns when the turn is on the disk. A session that nobody used for its bot's time is over: it is not found, and makes
 room.
-Methods block, and may be called from any thread.
+Methods block, and may be called from any thread. ``get`` waits for no ``put``: it has a connection of its own, and reads what was
+put last.
 """
 
 import sqlite3
@@ -48,9 +49,8 @@ class LexSessions:
     def __init__(self, path: Path, *, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
-        )
+        self._reading = threading.Lock()
+        self._connection = _open(path)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -60,6 +60,7 @@ class LexSessions:
             )
         self._count = self._counted()
         self._puts = 0
+        self._reader = _open(path)
 
     def _counted(self) -> int:
         (count,) = self._connection.execute("SELECT count(*) FROM sessions").fetchone()
@@ -67,8 +68,8 @@ class LexSessions:
 
     def get(self, key: SessionKey, *, now: float) -> bytes | None:
         """What was put last, unless its time is over."""
-        with self._lock:
-            row = self._connection.execute(
+        with self._reading:
+            row = self._reader.execute(
                 f"SELECT data FROM sessions WHERE {_WHERE} AND expires_at > ?",  # noqa: S608 - a constant
                 (*astuple(key), now),
             ).fetchone()
@@ -118,5 +119,12 @@ class LexSessions:
             self._count = 0
 
     def close(self) -> None:
-        with self._lock:
+        with self._reading, self._lock:
+            self._reader.close()
             self._connection.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
+    )

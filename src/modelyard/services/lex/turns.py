@@ -112,7 +112,7 @@ class Turns:
     async def find(self, key: SessionKey) -> Kept:
         """Raises ``ServiceError`` where there is none."""
         self._resolve(key)
-        found = await self._load(key)
+        found = self._load(key)
         if found is None:
             raise ServiceError(
                 "ResourceNotFoundException", f"There is no session {key.id}.", status=404
@@ -129,7 +129,7 @@ class Turns:
         resolved = self._resolve(key)
         scene = _Scene(call, key, resolved, Bot(resolved.definition))
         with self._alone(key):
-            before = await self._load(key)
+            before = self._load(key)
             if before is not None and call.invocation_id == before.invocation_id != "":
                 return before
             session = before.session if before is not None else Session()
@@ -211,8 +211,9 @@ class Turns:
         finally:
             self._busy.discard(key)
 
-    async def _load(self, key: SessionKey) -> Kept | None:
-        data = await asyncio.to_thread(self._sessions.get, key, now=self._clock.now())
+    def _load(self, key: SessionKey) -> Kept | None:
+        """On the loop, as resources are read: a row by its key, which a thread would take longer to be asked for."""
+        data = self._sessions.get(key, now=self._clock.now())
         return None if data is None else _decode(data)
 
     async def _keep(self, key: SessionKey, kept: Kept, idle_seconds: float) -> None:
