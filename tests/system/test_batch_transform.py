@@ -14,7 +14,7 @@ from modelyard.cli.platform import Platform
 from modelyard.testing.platform import command
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
-SECONDS = 60
+SECONDS = 120
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from modelyard.cli.platform import Platform
 from modelyard.runtimes.engines import Engines
 from modelyard.testing.platform import running_platform
 
-SECONDS = 60.0
+SECONDS = 120.0
 PROGRAMS = Path(__file__).parent / "programs"
 ROLE = "arn:aws:iam::123456789012:role/R"
 

@@ -177,6 +177,6 @@ def test_a_rehearsal_that_is_told_to_end_takes_its_candidate_along(
     with running_command("rehearse", endpoint, *arguments, home=home) as rehearsal:
         wait_for(lambda: len(candidates(platform)) == 1, "a candidate")
         rehearsal.send_signal(word)
-        said, _ = rehearsal.communicate(timeout=60)
+        said, _ = rehearsal.communicate(timeout=120)
     assert rehearsal.returncode == 130, said
     assert candidates(platform) == []

@@ -336,7 +336,7 @@ def test_a_person_holds_a_rollout_hurries_it_and_sends_another_back(versions: Pl
             sagemaker.update_endpoint(
                 EndpointName="steered", EndpointConfigName=config, DeploymentConfig=deployment
             )
-            until(lambda: state("steered")["rollout"]["doing"] == "baking")
+            until(lambda: (state("steered")["rollout"] or {}).get("doing") == "baking")
             assert state("steered")["rollout"]["shares"] == {"all": 0.5}
             tell("pause", "steered")
             assert state("steered")["rollout"]["held"]
@@ -360,7 +360,7 @@ def waits_at(platform: Platform, name: str, stage: int) -> Any:
     end = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < end:
         found = told(platform, "status", name)["rollout"]
-        if found["doing"] == "waiting at its gate" and found["stage"] == stage:
+        if found and found["doing"] == "waiting at its gate" and found["stage"] == stage:
             return found
         time.sleep(0.1)
     raise AssertionError(f"{name} is not at gate {stage}: {found}")

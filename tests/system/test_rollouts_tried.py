@@ -109,6 +109,11 @@ def status(platform: Platform, endpoint: str) -> Any:
     return json.loads(platform.own_call("GET", f"/_modelyard/rollouts?{query}"))["rollout"]
 
 
+def begun(platform: Platform, endpoint: str) -> Any:
+    """Its rollout's state, which is there once control has seen the update."""
+    return until(lambda: status(platform, endpoint))
+
+
 def ledger(platform: Platform, endpoint: str) -> Any:
     def seen() -> Any:
         query = f"endpoint={endpoint}&region={platform.region}"
@@ -219,7 +224,7 @@ def test_tested_before_traffic_a_wrong_version_meets_no_caller(
         assert found["test"]["sent"] == 1
         assert found["totals"]["green"]["answered"] == 0
         sagemaker.update_endpoint(**update, EndpointConfigName="tried-slow")
-        until(lambda: (status(tried, endpoint) or {}).get("doing") == "starting, to be tested")
+        until(lambda: begun(tried, endpoint)["doing"] == "starting, to be tested")
         kill_control(tried)
         last = settled(sagemaker, endpoint)
     assert (last["EndpointConfigName"], last.get("FailureReason")) == ("tried-slow", None)
@@ -284,7 +289,7 @@ def test_checks_compare_both_fleets_and_keep_their_counts_when_control_dies(
         update("tried-bad", "tried-errors", CANARY)
         update("tried-fine", "tried-better", all_at_once(25))
         update("tried-quiet", "tried-better", all_at_once(15))
-        until(lambda: [one["failed"] for one in status(tried, "tried-bad")["checks"]] == [1])
+        until(lambda: [one["failed"] for one in begun(tried, "tried-bad")["checks"]] == [1])
         kill_control(tried)
         bad, fine_ = (settled(sagemaker, name) for name in names[:2])
     assert bad["EndpointConfigName"] == "tried-good"
@@ -308,7 +313,7 @@ def test_checks_compare_both_fleets_and_keep_their_counts_when_control_dies(
     assert last["EndpointConfigName"] == "tried-errors", "errors that nobody watches stop nothing"
 
     found = until(
-        lambda: (one := status(tried, "tried-quiet"))["doing"] == "waiting in doubt" and one
+        lambda: (one := begun(tried, "tried-quiet"))["doing"] == "waiting in doubt" and one
     )
     assert "had no data once" in found["doubt"]
     shown = command("rollout", "status", "tried-quiet", home=tried.home.root).stdout

@@ -60,5 +60,5 @@ def test_clients_reach_a_platform_over_tls_and_only_so(tmp_path: Path) -> None:
         assert command("status", home=home).returncode == 0
         with pytest.raises((urllib.error.URLError, ConnectionError)):
             urllib.request.urlopen(
-                f"http://127.0.0.1:{platform.settings.port}/_modelyard/health", timeout=10
+                f"http://127.0.0.1:{platform.settings.port}/_modelyard/health", timeout=60
             )
