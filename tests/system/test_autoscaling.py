@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from modelyard.cli.platform import Platform
 from modelyard.testing.platform import command
 
-FAST = {"Delay": 1, "MaxAttempts": 60}
+FAST = {"Delay": 1, "MaxAttempts": 150}
 TARGET = {
     "ServiceNamespace": "sagemaker",
     "ResourceId": "endpoint/scaled/variant/AllTraffic",

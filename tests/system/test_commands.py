@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from modelyard.base.settings import Home
+from modelyard.cli.platform import connect
+from modelyard.testing.losses import wait_for, workers
 from modelyard.testing.platform import command, running_platform, start, stop
 
 
@@ -179,12 +181,7 @@ def test_reset_empties_a_running_platform(home: Path, booster: Any) -> None:
         "Endpoints": [],
         "TransformJobs": [],
     }
-    workers = [
-        process
-        for process in json.loads(command("status", "--json", home=home).stdout)["processes"]
-        if process["name"].startswith("worker") and process["state"] == "ready"
-    ]
-    assert workers == []
+    wait_for(lambda: workers(connect(home)) == [], "the end of its workers")
     assert command("deploy", str(booster.archive), "--name", "r", home=home).returncode == 0
 
 

@@ -36,7 +36,7 @@ def test_invocations_are_captured_with_both_sides(platform: Platform, booster: A
     )
     sagemaker.create_endpoint(EndpointName="captured", EndpointConfigName="captured")
     waiter = sagemaker.get_waiter("endpoint_in_service")
-    waiter.wait(EndpointName="captured", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    waiter.wait(EndpointName="captured", WaiterConfig={"Delay": 1, "MaxAttempts": 150})
     summary = sagemaker.describe_endpoint(EndpointName="captured")["DataCaptureConfig"]
     assert (summary["CaptureStatus"], summary["CurrentSamplingPercentage"]) == ("Started", 100)
     body = booster.csv.read_text().splitlines()[0]

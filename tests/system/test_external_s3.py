@@ -40,7 +40,7 @@ def test_models_inputs_and_outputs_lie_in_the_other_s3(
         )
         sagemaker.create_endpoint(EndpointName="m", EndpointConfigName="m")
         waiter = sagemaker.get_waiter("endpoint_in_service")
-        waiter.wait(EndpointName="m", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        waiter.wait(EndpointName="m", WaiterConfig={"Delay": 1, "MaxAttempts": 150})
         answer = runtime.invoke_endpoint(
             EndpointName="m", ContentType="text/csv", Body=booster.csv.read_bytes()
         )
@@ -60,7 +60,7 @@ def test_models_inputs_and_outputs_lie_in_the_other_s3(
             TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
         )
         waiter = sagemaker.get_waiter("transform_job_completed_or_stopped")
-        waiter.wait(TransformJobName="t", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        waiter.wait(TransformJobName="t", WaiterConfig={"Delay": 1, "MaxAttempts": 150})
     body = theirs.get_object(Bucket="elsewhere", Key="out/rows.csv.out")["Body"].read()
     np.testing.assert_allclose(np.array(body.split(), float), booster.expected, rtol=1e-5)
 

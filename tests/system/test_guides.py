@@ -69,7 +69,7 @@ def endpoints(platform: Platform) -> list[dict[str, Any]]:
 def serves(platform: Platform, endpoint: str) -> None:
     """Wait for it."""
     waiter = platform.client("sagemaker").get_waiter("endpoint_in_service")
-    waiter.wait(EndpointName=endpoint, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    waiter.wait(EndpointName=endpoint, WaiterConfig={"Delay": 1, "MaxAttempts": 150})
 
 
 def exists(platform: Platform, key: str) -> bool:

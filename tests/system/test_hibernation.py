@@ -47,7 +47,7 @@ def sleepy(tmp_path_factory: pytest.TempPathFactory, booster: Any) -> Iterator[P
             sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name, Tags=tags)
         for name in kinds:
             waiter = sagemaker.get_waiter("endpoint_in_service")
-            waiter.wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+            waiter.wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 150})
         yield platform
 
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, WaiterError
 from modelyard.cli.platform import Platform
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
-FAST = {"Delay": 1, "MaxAttempts": 60}
+FAST = {"Delay": 1, "MaxAttempts": 150}
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/edges-of-hosting"
 
 

@@ -34,7 +34,7 @@ def many(platform: Platform, booster: Any) -> Iterator[Platform]:
     )
     sagemaker.create_endpoint(EndpointName="many", EndpointConfigName="many")
     waiter = sagemaker.get_waiter("endpoint_in_service")
-    waiter.wait(EndpointName="many", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    waiter.wait(EndpointName="many", WaiterConfig={"Delay": 1, "MaxAttempts": 150})
     yield platform
     sagemaker.delete_endpoint(EndpointName="many")
 

@@ -374,7 +374,7 @@ def test_nginx_gunicorn_and_flask_score_a_batch_and_end_with_their_endpoint(
     sagemaker = platform.client("sagemaker")
     sagemaker.delete_endpoint(EndpointName=trees)
     waiter = sagemaker.get_waiter("endpoint_deleted")
-    waiter.wait(EndpointName=trees, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    waiter.wait(EndpointName=trees, WaiterConfig={"Delay": 1, "MaxAttempts": 150})
 
 
 def test_images_are_listed_replaced_and_removed(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def served(platform: Platform, booster: Any) -> Any:
         sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
     for name in ENDPOINTS:
         waiter = sagemaker.get_waiter("endpoint_in_service")
-        waiter.wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        waiter.wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 150})
     yield platform.client("sagemaker-runtime")
     for name in ENDPOINTS:
         sagemaker.delete_endpoint(EndpointName=name)
@@ -212,6 +212,6 @@ def test_a_pipeline_scores_files(platform: Platform, served: Any) -> None:
         TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
     )
     waiter = sagemaker.get_waiter("transform_job_completed_or_stopped")
-    waiter.wait(TransformJobName="pipeline", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    waiter.wait(TransformJobName="pipeline", WaiterConfig={"Delay": 1, "MaxAttempts": 150})
     body = s3.get_object(Bucket="pipelines", Key="out/rows.csv.out")["Body"].read()
     assert np.array(body.split(), np.float32).tolist() == EXPECTED.tolist()

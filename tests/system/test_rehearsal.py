@@ -14,7 +14,7 @@ from modelyard.testing.losses import wait_for
 from modelyard.testing.platform import command, running_command
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
-FAST = {"Delay": 1, "MaxAttempts": 60}
+FAST = {"Delay": 1, "MaxAttempts": 150}
 REQUESTS = 200
 BEHAVIOURS: dict[str, dict[str, str]] = {
     "rehearsed": {},

@@ -100,7 +100,7 @@ def deploy(platform: Platform, archive: str) -> Callable[..., str]:
         )
         sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
         sagemaker.get_waiter("endpoint_in_service").wait(
-            EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+            EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 150}
         )
         return name
 

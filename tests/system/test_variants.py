@@ -40,7 +40,7 @@ def several(platform: Platform, booster: Any) -> Iterator[Platform]:
 def settled(platform: Platform) -> Any:
     sagemaker = platform.client("sagemaker")
     waiter = sagemaker.get_waiter("endpoint_in_service")
-    waiter.wait(EndpointName="several", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    waiter.wait(EndpointName="several", WaiterConfig={"Delay": 1, "MaxAttempts": 150})
     return sagemaker.describe_endpoint(EndpointName="several")
 
 

@@ -109,7 +109,7 @@ for name, predictor in predictors.items():
     transformers[name].delete_model()  # The SDK makes one more for a job.
 for name in predictors:
     client.get_waiter("endpoint_deleted").wait(
-        EndpointName=f"sdk-2-{name}", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        EndpointName=f"sdk-2-{name}", WaiterConfig={"Delay": 1, "MaxAttempts": 150}
     )
 assert client.list_endpoint_configs(NameContains="sdk-2-")["EndpointConfigs"] == []
 left = {one["ModelName"] for one in client.list_models(MaxResults=100)["Models"]}
