@@ -1,10 +1,8 @@
 """Every answer goes to its own caller: any order of arrivals, cancels, disconnects, failing rows and slow readers."""
 
-import gc
 import itertools
 import socket
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,15 +25,7 @@ POISON = 666
 WIDE = 20_000
 META = frames.encode_meta(frames.RequestMeta(content_type="application/json"))
 QUEUE = 12
-
-
-@pytest.fixture(scope="module", autouse=True)
-def frozen() -> Iterator[None]:
-    """As a worker does at its start: its server collects whenever nobody waits, and looks at nothing older."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("frozen")
 
 
 class Doubler:

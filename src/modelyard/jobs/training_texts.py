@@ -1,6 +1,6 @@
 """The objects that a training reads: all below an address, whole, within a limit on all of them."""
 
-import codecs
+import io
 import posixpath
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -38,6 +38,8 @@ def lines(objects: Objects, uri: str) -> Iterator[str]:
     """Of all objects below an address. Raises ``BadTrainingData``."""
     for name, file in files(objects, uri):
         try:
-            yield from codecs.getreader("utf-8-sig")(file)
+            # Not by codecs' reader, which looks through a long line from its start with every piece that it reads.
+            with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+                yield from text
         except UnicodeDecodeError as error:
             raise BadTrainingData(f"{name} is not UTF-8: {error}") from error

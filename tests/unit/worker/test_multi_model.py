@@ -16,6 +16,7 @@ from modelyard.transport.frames import ModelTimes
 from modelyard.worker.multi_model import LOAD_SECONDS, MultiModelPredictor
 from modelyard.worker.predictor import Answer, Request
 
+pytestmark = pytest.mark.usefixtures("frozen")
 SIZES = {"small": 10, "middle": 40, "large": 60, "huge": 500, "broken": 5, "bug": 5}
 
 

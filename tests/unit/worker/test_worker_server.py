@@ -17,6 +17,7 @@ from modelyard.worker.batcher import Bounds
 from modelyard.worker.predictor import Predictor
 from modelyard.worker.server import WorkerServer
 
+pytestmark = pytest.mark.usefixtures("frozen")
 CSV = frames.encode_meta(frames.RequestMeta(content_type="text/csv"))
 
 
