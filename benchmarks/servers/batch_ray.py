@@ -35,7 +35,8 @@ from pyarrow import csv  # noqa: E402
 
 data = ray.data.read_csv(rows, read_options=csv.ReadOptions(column_names=names))
 ray.data.DataContext.get_current().execution_options.preserve_order = True
-scored = data.map_batches(Score, batch_size=20_000, concurrency=2)
+# Half a processor each: two whole ones would leave none for whoever reads.
+scored = data.map_batches(Score, batch_size=20_000, concurrency=2, num_cpus=0.5)
 scored.write_csv(output + ".d")
 with open(output, "wb") as file:
     for part in sorted(glob.glob(output + ".d/*.csv")):

@@ -235,9 +235,19 @@ def _fill(rows: Array, begin: int, columns: Any) -> int:
     for block in columns.to_batches():
         end = begin + block.num_rows
         for at, column in enumerate(block.columns):
-            rows[begin:end, at] = column.to_numpy(zero_copy_only=False)
+            rows[begin:end, at] = _numbers(column)
         begin = end
     return begin
+
+
+def _numbers(column: Any) -> Array:
+    """What pyarrow read, where it lies; an empty cell is no number.
+
+    Its own ``to_numpy`` imports pandas where that is installed: 0.4 s, a tenth of what a million rows take.
+    """
+    if column.null_count:
+        column = column.fill_null(float("nan"))
+    return np.frombuffer(column.buffers()[1], np.float64, len(column), column.offset * 8)
 
 
 def _from_json_lines(body: bytes, records: int, *, array_type: str) -> Table | None:
