@@ -114,10 +114,10 @@ class UsageStore:
         """The writer's thread: handed one batch at a time, it wakes the loop once for it. Each hop costs a caller its time."""
         while (work := self._work.get()) is not None:
             loop, batch = work
-            error: sqlite3.Error | OSError | None = None
+            error: Exception | None = None
             try:
                 self._commit([waiting[:3] for waiting in batch])
-            except (sqlite3.Error, OSError) as failure:
+            except Exception as failure:  # noqa: BLE001 - who waits is told, and the next ones are written
                 error = failure
             loop.call_soon_threadsafe(self._tell, loop, batch, error)
 
@@ -125,7 +125,7 @@ class UsageStore:
         self,
         loop: asyncio.AbstractEventLoop,
         batch: Sequence[_Waiting],
-        error: sqlite3.Error | OSError | None,
+        error: Exception | None,
     ) -> None:
         """Those who wait, and go on with who came meanwhile."""
         self._hand_over(loop)

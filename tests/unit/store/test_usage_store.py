@@ -68,6 +68,21 @@ def test_who_waits_for_a_write_that_fails_is_told(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_use_that_cannot_be_written_stops_no_other(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = UsageStore(tmp_path / "usage.db")
+        with pytest.raises(UnicodeEncodeError):  # No error of the store's.
+            await store.record("\ud800", used(), now=NOW)
+        async with asyncio.timeout(60):
+            await store.record("one", used(), now=NOW)
+        assert [one.requests for one in store.read("1", start="2026-01-01", end="2026-03-01")] == [
+            1
+        ]
+        store.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_caller_that_leaves_disturbs_nobody(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = UsageStore(tmp_path / "usage.db")
