@@ -1,6 +1,7 @@
 """What every runtime does, the host's processes and the fake alike."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -102,12 +103,30 @@ class RealHost:
 
     def end(self, how: signal.Signals) -> None:
         assert self.child is not None
+        self.child.send_signal(signal.SIGCONT)
         self.child.send_signal(how)
         self.child.wait(60)
 
 
+def home_at(folder: Path) -> Home:
+    home = Home(folder)
+    home.create()
+    return home
+
+
 def zoned(home: Home) -> ZonedRuntime:
     return ZonedRuntime({zone: home.zone(zone) for zone in "ab"}, clock=SystemClock())
+
+
+@contextlib.asynccontextmanager
+async def running(runtime: LocalRuntime | ZonedRuntime, *hosts: RealHost) -> AsyncIterator[None]:
+    """However it ends, nothing is left that another test would stumble over."""
+    async with contextlib.AsyncExitStack() as ends:
+        ends.push_async_callback(runtime.close)
+        for host in hosts:
+            await host.start()
+            ends.callback(host.end, signal.SIGUSR1)
+        yield
 
 
 @pytest.fixture(params=["local", "zoned", "fake"])
@@ -115,16 +134,11 @@ async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     if request.param == "fake":
         yield FakeRuntime(on_start=behave)
         return
-    home = Home(tmp_path)
-    home.create()
+    home = home_at(tmp_path)
     hosts = [RealHost(home, zone) for zone in ("ab" if request.param == "zoned" else "a")]
-    for host in hosts:
-        await host.start()
     real = zoned(home) if request.param == "zoned" else LocalRuntime(home.socket("host"))
-    yield real
-    await real.close()
-    for host in hosts:
-        host.end(signal.SIGUSR1)
+    async with running(real, *hosts):
+        yield real
 
 
 async def until(
@@ -251,104 +265,86 @@ async def test_a_host_that_is_down_raises(tmp_path: Path) -> None:
 
 
 async def test_a_connection_is_made_anew_when_the_host_was_killed(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    home.create()
-    host = RealHost(home)
-    await host.start()
-    runtime = LocalRuntime(home.socket("host"))
-    await runtime.start(spec())
-    before = await until(runtime, lambda all_: all_["a"].state is ProcessState.READY)
-    host.end(signal.SIGKILL)
-    with pytest.raises(RuntimeUnavailable):
-        await runtime.list()
-    with pytest.raises(RuntimeUnavailable):
-        while True:  # Hints that were on their way may come first.
-            await runtime.changed()
+    home = home_at(tmp_path)
+    host, runtime = RealHost(home), LocalRuntime(home.socket("host"))
+    async with running(runtime, host):
+        await runtime.start(spec())
+        before = await until(runtime, lambda all_: all_["a"].state is ProcessState.READY)
+        host.end(signal.SIGKILL)
+        with pytest.raises(RuntimeUnavailable):
+            await runtime.list()
+        with pytest.raises(RuntimeUnavailable):
+            while True:  # Hints that were on their way may come first.
+                await runtime.changed()
 
-    await host.start()
-    await runtime.changed()
-    (process,) = await runtime.list()
-    assert process == before["a"]
-    os.kill(process.pid, 0)  # It lives.
-    await runtime.close()
-    host.end(signal.SIGUSR1)
+        await host.start()
+        await runtime.changed()
+        (process,) = await runtime.list()
+        assert process == before["a"]
+        os.kill(process.pid, 0)  # It lives.
 
 
 async def test_a_connection_that_ended_is_no_sign_that_the_host_is_away_now(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    home.create()
-    host = RealHost(home)
-    await host.start()
-    runtime = LocalRuntime(home.socket("host"))
-    await runtime.changed()  # The connection of hints is made.
-    host.end(signal.SIGKILL)
-    await host.start()
-    async with asyncio.timeout(60):
-        await runtime.changed()
-    assert await runtime.list() == []
-    await runtime.close()
-    host.end(signal.SIGUSR1)
+    home = home_at(tmp_path)
+    host, runtime = RealHost(home), LocalRuntime(home.socket("host"))
+    async with running(runtime, host):
+        await runtime.changed()  # The connection of hints is made.
+        host.end(signal.SIGKILL)
+        await host.start()
+        async with asyncio.timeout(60):
+            await runtime.changed()
+        assert await runtime.list() == []
 
 
 async def test_a_zone_whose_host_is_away_starts_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    home.create()
+    home = home_at(tmp_path)
     a, b = RealHost(home, "a"), RealHost(home, "b")
-    await a.start()
-    await b.start()
     runtime = zoned(home)
-    for name, zone in (("a", "a"), ("b", "b"), ("c", "b")):
-        await runtime.start(spec(name, zone=zone))
+    async with running(runtime, a, b):
+        for name, zone in (("a", "a"), ("b", "b"), ("c", "b")):
+            await runtime.start(spec(name, zone=zone))
 
-    def all_ready(found: dict[str, Process]) -> bool:
-        return all(one.state is ProcessState.READY for one in found.values())
+        def all_ready(found: dict[str, Process]) -> bool:
+            return all(one.state is ProcessState.READY for one in found.values())
 
-    before = await until(runtime, all_ready)
-    assert {name: one.zone for name, one in before.items()} == {"a": "a", "b": "b", "c": "b"}
-    b.end(signal.SIGKILL)
-    await until(runtime, lambda found: found == before and runtime.zones_up() == ("a",))
-    with pytest.raises(RuntimeUnavailable, match="zone b"):
-        await runtime.start(spec("d", zone="b"))
-    await runtime.start(spec("d"))
+        before = await until(runtime, all_ready)
+        assert {name: one.zone for name, one in before.items()} == {"a": "a", "b": "b", "c": "b"}
+        b.end(signal.SIGKILL)
+        await until(runtime, lambda found: found == before and runtime.zones_up() == ("a",))
+        with pytest.raises(RuntimeUnavailable, match="zone b"):
+            await runtime.start(spec("d", zone="b"))
+        await runtime.start(spec("d"))
 
-    os.kill(before["b"].pid, signal.SIGKILL)
-    found = await until(runtime, lambda all_: all_["b"].state is ProcessState.DEAD)
-    assert "host of its zone was away" in found["b"].reason
-    assert found["d"].zone == "a"
-    await runtime.forget("b")
-    await runtime.stop("c", grace_seconds=10)
-    assert "b" not in {one.id for one in await runtime.list()}
-    os.kill(before["c"].pid, 0)  # Nobody can tell it yet.
+        os.kill(before["b"].pid, signal.SIGKILL)
+        found = await until(runtime, lambda all_: all_["b"].state is ProcessState.DEAD)
+        assert "host of its zone was away" in found["b"].reason
+        assert found["d"].zone == "a"
+        await runtime.forget("b")
+        await runtime.stop("c", grace_seconds=10)
+        assert "b" not in {one.id for one in await runtime.list()}
+        os.kill(before["c"].pid, 0)  # Nobody can tell it yet.
 
-    told: list[tuple[str, ...]] = []
-    runtime.subscribe(lambda: told.append(runtime.zones_up()))
-    await b.start()
-    found = await until(runtime, lambda all_: all_["c"].state is ProcessState.DEAD)
-    assert found["c"].reason == "it was stopped"
-    assert told == [("a", "b")]
-    assert found.keys() == {"a", "c", "d"}
-    await runtime.close()
-    a.end(signal.SIGUSR1)
-    b.end(signal.SIGUSR1)
+        told: list[tuple[str, ...]] = []
+        runtime.subscribe(lambda: told.append(runtime.zones_up()))
+        await b.start()
+        found = await until(runtime, lambda all_: all_["c"].state is ProcessState.DEAD)
+        assert found["c"].reason == "it was stopped"
+        assert told == [("a", "b")]
+        assert found.keys() == {"a", "c", "d"}
 
 
 async def test_a_host_that_hangs_holds_up_no_other_zone(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    home.create()
+    home = home_at(tmp_path)
     a, b = RealHost(home, "a"), RealHost(home, "b")
-    await a.start()
-    await b.start()
     runtime = zoned(home)
-    await runtime.start(spec("b", zone="b"))
-    await until(runtime, lambda found: found["b"].state is ProcessState.READY)
-    assert b.child is not None
-    b.child.send_signal(signal.SIGSTOP)
-    assert [one.state for one in await runtime.list()] == [ProcessState.READY]
-    assert runtime.zones_up() == ("a",)
-    await runtime.start(spec("a"))
-    await until(runtime, lambda found: found["a"].state is ProcessState.READY)
-    b.child.send_signal(signal.SIGCONT)
-    await until(runtime, lambda _: runtime.zones_up() == ("a", "b"))
-    await runtime.close()
-    a.end(signal.SIGUSR1)
-    b.end(signal.SIGUSR1)
+    async with running(runtime, a, b):
+        await runtime.start(spec("b", zone="b"))
+        await until(runtime, lambda found: found["b"].state is ProcessState.READY)
+        assert b.child is not None
+        b.child.send_signal(signal.SIGSTOP)
+        assert [one.state for one in await runtime.list()] == [ProcessState.READY]
+        assert runtime.zones_up() == ("a",)
+        await runtime.start(spec("a"))
+        await until(runtime, lambda found: found["a"].state is ProcessState.READY)
+        b.child.send_signal(signal.SIGCONT)
+        await until(runtime, lambda _: runtime.zones_up() == ("a", "b"))
