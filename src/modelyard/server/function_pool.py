@@ -5,6 +5,7 @@ event gets another. When the function's file changes, the processes that have re
 """
 
 import asyncio
+import logging
 import os
 import signal
 import struct
@@ -17,11 +18,14 @@ import msgspec
 from modelyard.domain.lex.code_hooks import ANSWER_BYTES
 from modelyard.services.lex.hooks import FunctionFailed
 
+logger = logging.getLogger(__name__)
 RUNNING_MAX, IDLE_MAX = 8, 2
 WAITING_MAX = 200
 """Events that wait for a process; past it they fail."""
 _HEAD = struct.Struct(">BI")
 _CHUNK = 64 * 1024
+END_SECONDS = 5.0
+"""A killed process is waited for so long: what it put into a session of its own may keep its pipe."""
 
 
 class RunningFunction:
@@ -63,9 +67,13 @@ class RunningFunction:
             os.killpg(self._process.pid, signal.SIGKILL)
         # What nobody read holds the pipe open, and the end of a process is only told once its pipes have ended.
         assert self._process.stdout is not None
-        while await self._process.stdout.read(_CHUNK):
-            pass
-        await self._process.wait()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                while await self._process.stdout.read(_CHUNK):
+                    pass
+                await self._process.wait()
+        except TimeoutError:
+            logger.warning("what process %d has started lives on", self._process.pid)
 
 
 class FunctionPool:

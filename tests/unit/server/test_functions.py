@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.server import function_pool
 from modelyard.server.function_pool import RunningFunction
 from modelyard.server.functions import BadTarget, LocalFunctions, parse_target
 from modelyard.services.lex.hooks import FunctionFailed, FunctionUnknown, FunctionUnreachable
@@ -34,6 +36,16 @@ def main(event, context):
         time.sleep(600)
     if kind == "big":
         return "x" * 300_000
+    if kind == "daemon":
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            time.sleep(600)
+        with open(event["mark"], "w") as file:
+            file.write(str(child))
+        while not os.getsid(child) == child:
+            pass
+        os._exit(3)
     if kind == "odd":
         return object()
     if kind == "greedy":
@@ -122,6 +134,30 @@ def test_a_function_that_hangs_is_killed_when_its_time_is_over(folder: Path) -> 
     assert fine["calls"] == 1, "another process"
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
+
+
+def test_who_leaves_a_process_behind_holds_up_nobody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function_pool, "END_SECONDS", 0.1)
+    mark = folder / "mark"
+
+    async def play() -> Any:
+        functions = LocalFunctions([f"{ARN}=hooks:main"], folder=folder)
+        event = json.dumps({"kind": "daemon", "mark": str(mark)}).encode()
+        try:
+            async with asyncio.timeout(60):
+                left = asyncio.create_task(functions.invoke(ARN, event, seconds=60.0))
+                while not mark.exists() or not mark.read_text():
+                    await asyncio.sleep(0.01)
+                left.cancel()
+                await asyncio.wait([left])
+                return json.loads(await functions.invoke(ARN, b"{}", seconds=20.0))
+        finally:
+            os.kill(int(mark.read_text()), signal.SIGKILL)
+            await functions.close()
+
+    assert asyncio.run(play())["calls"] == 1, "another process"
 
 
 def test_a_changed_file_is_read_anew(folder: Path) -> None:
