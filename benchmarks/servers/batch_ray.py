@@ -2,7 +2,7 @@
 
 import glob
 import json
-import resource
+import os
 import shutil
 import sys
 import time
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import ray
+from memory import highest_kib
 
 model, rows, output = sys.argv[1:]
 ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
@@ -43,6 +44,5 @@ with open(output, "wb") as file:
         pd.read_csv(part).to_csv(file, header=False, index=False)
 seconds = time.monotonic() - began
 shutil.rmtree(output + ".d")
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-peak += resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+peak = highest_kib(os.getpid())
 print(json.dumps({"seconds": seconds, "peak_kib": peak}))

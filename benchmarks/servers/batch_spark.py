@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from memory import highest_kib
 
 os.environ["PYSPARK_PYTHON"] = sys.executable
 os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
@@ -34,14 +35,6 @@ def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     for batch in batches:
         scores = session.run(None, {feed: batch.to_numpy(np.float32)})[0]
         yield pd.DataFrame({"score": np.ravel(scores).astype(float)})
-
-
-def highest_kib(pid: int) -> int:
-    """The most that a process and those that it started, of which the JVM is one, have each held."""
-    with open(f"/proc/{pid}/status") as file:
-        own = next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return own + sum(highest_kib(int(child)) for child in file.read().split())
 
 
 began = time.monotonic()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from modelyard.base.call import Principal
+from modelyard.base.call import Call, Principal
 from modelyard.base.clock import Clock
 from modelyard.base.settings import Home, Settings
 from modelyard.gateway.heads import CHANGING, Head
@@ -37,6 +37,10 @@ def anonymous(settings: Settings) -> Principal:
         id=settings.account,
         account=settings.account,
     )
+
+
+def allow(call: Call) -> None:
+    """The authoriser of today: every verified caller may do everything."""
 
 
 Authenticated = tuple[Principal, str]

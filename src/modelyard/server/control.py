@@ -29,7 +29,7 @@ from modelyard.server import scraping
 from modelyard.server.ai import AiServices
 from modelyard.server.app import Pipeline, Request
 from modelyard.server.async_plane import AsyncDataPlane, SnsTopics, UriObjects
-from modelyard.server.authentication import Authentication, key_table, make_verifier
+from modelyard.server.authentication import Authentication, allow, key_table, make_verifier
 from modelyard.server.bootstrap import bootstrap
 from modelyard.server.control_app import ControlApp
 from modelyard.server.facades import build_facades
@@ -103,7 +103,7 @@ class Control:
         pipeline = Pipeline(
             registry=registry.operations(registry.SERVICES, {type(one): one for one in facades}),
             authenticate=self._authenticate,
-            authorise=_allow,
+            authorise=allow,
             audit=_log_outcome,
             clock=clock,
             random=random,
@@ -219,10 +219,6 @@ def _resign() -> None:
     """Another control has taken over, by a lease that this one should have had: leave at once."""
     logger.critical("another control process has taken over")
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _allow(call: Call) -> None:
-    """The authoriser of today: every verified caller may do everything."""
 
 
 def _log_outcome(call: Call, outcome: Mapping[str, Any] | ServiceError | None) -> None:

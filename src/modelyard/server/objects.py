@@ -16,7 +16,7 @@ from modelyard.base.clock import Clock, SystemClock
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import FastRandom
 from modelyard.base.settings import Home, Settings
-from modelyard.server.authentication import make_verifier
+from modelyard.server.authentication import allow, make_verifier
 from modelyard.server.objects_app import ObjectsApp
 from modelyard.server.process import begin
 from modelyard.services.s3.operations import build_operations
@@ -35,15 +35,11 @@ def build_app(settings: Settings, store: ObjectStore, clock: Clock) -> ObjectsAp
         build_operations(store, create_checksum=checksums.create),
         settings=settings,
         verifier=make_verifier(Home(settings.home), clock),
-        authorise=_allow,
+        authorise=allow,
         audit=_log_outcome,
         clock=clock,
         random=FastRandom(),
     )
-
-
-def _allow(call: Call) -> None:
-    """The authoriser of today: every verified caller may do everything with its account's buckets."""
 
 
 def _log_outcome(call: Call, outcome: Mapping[str, Any] | ServiceError | None) -> None:
