@@ -12,8 +12,8 @@ from modelyard.control.routes import last_published
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
 REQUESTS = 2_000
-CRITICAL = 30.7
-"""Of chi-squared with three degrees of freedom, one in a million: this runs often."""
+CRITICAL = 16.3
+"""Of chi-squared with three degrees of freedom, one in a thousand; this runs often, and twice in a row is one in a million."""
 WEIGHTS = {"a": 0.0, "b": 1.0, "c": 2.0, "d": 3.0, "e": 4.0}
 
 
@@ -70,9 +70,13 @@ def chi_squared(counts: Counter[str], weights: dict[str, float]) -> float:
 
 def test_the_split_follows_the_weights_and_a_weight_of_zero_gets_nothing(several: Platform) -> None:
     runtime = several.client("sagemaker-runtime")
-    counts = Counter(invoke(runtime) for _ in range(REQUESTS))
-    assert counts["a"] == 0
-    assert chi_squared(counts, WEIGHTS) < CRITICAL
+
+    def split() -> Counter[str]:
+        counts = Counter(invoke(runtime) for _ in range(REQUESTS))
+        assert counts["a"] == 0
+        return counts
+
+    assert any(chi_squared(split(), WEIGHTS) < CRITICAL for _ in range(2))
     assert {invoke(runtime, TargetVariant=name) for name in WEIGHTS} == set(WEIGHTS)
     with pytest.raises(ClientError, match="Variant f not found"):
         invoke(runtime, TargetVariant="f")
