@@ -51,7 +51,13 @@ class Platform:
         self.store = ObjectStore(home.objects)
         app = build_app(Settings(home=root), self.store, SystemClock())
         config = uvicorn.Config(
-            app, port=0, http="httptools", lifespan="off", access_log=False, log_config=None
+            app,
+            port=0,
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            date_header=False,
         )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run)

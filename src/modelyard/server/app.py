@@ -5,7 +5,6 @@ stands before parsing, because the signature covers the bytes that came; authori
 about the operation and the resource.
 """
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -45,9 +44,13 @@ class Request:
     target: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    joined: dict[str, str] | None = None
+    """What ``mapping`` says, where whoever read the request knows it already."""
 
     def mapping(self) -> dict[str, str]:
         """The headers by name; of repeated ones, joined by commas as HTTP says."""
+        if self.joined is not None:
+            return self.joined
         joined: dict[str, str] = {}
         for name, value in self.headers:
             joined[name] = f"{joined[name]},{value}" if name in joined else value
@@ -108,7 +111,7 @@ class Pipeline:
         try:
             for step in self.STEPS:
                 outcome = step(exchange)
-                if inspect.isawaitable(outcome):
+                if outcome is not None:
                     await outcome
         except ServiceError as error:
             exchange.result = error

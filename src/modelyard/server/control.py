@@ -5,14 +5,14 @@ What it keeps is ``server/stores.py``; what it reconciles with, ``reconciling.py
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 from collections.abc import Coroutine, Mapping
-from pathlib import Path
 from typing import Any
 
-import uvicorn
+import uvloop
 from botocore.model import ServiceModel
 
 from modelyard.base.call import Call, Principal
@@ -127,10 +127,29 @@ class Control:
                 "POST /_modelyard/reset": self._reset,
                 f"GET {scraping.PATH}": metrics_page,
             },
-            body_limit=settings.limits.api_body_bytes,
-            startup=self._begin,
-            shutdown=self._end,
+            limits=settings.limits,
+            clock=clock,
         )
+
+    async def run(self) -> None:
+        """Until SIGTERM."""
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        await self._begin()
+        path = self._home.socket("control")
+        path.unlink(missing_ok=True)
+        server = await loop.create_unix_server(self.app.connection, str(path))
+        # What exists now exists for good: collections look at what calls leave behind only.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        self._run("control.connections", self.app.run())
+        logger.info("Started server process [%d]", os.getpid())
+        await stopping.wait()
+        server.close()
+        await self.app.close()
+        await self._end()
 
     async def _begin(self) -> None:
         """Before the first request: the first key and role exist and are published; reconciling begins."""
@@ -229,30 +248,12 @@ def _log_outcome(call: Call, outcome: Mapping[str, Any] | ServiceError | None) -
         logger.info("%s %s by %s: %s", call.request_id, call.action, call.principal.arn, result)
 
 
-def serve(app: Any, path: Path, *, keep_alive_seconds: int = 600) -> None:
-    """Run an ASGI application on a UNIX socket until SIGTERM."""
-    path.unlink(missing_ok=True)
-    config = uvicorn.Config(
-        app,
-        uds=str(path),
-        loop="uvloop",
-        http="httptools",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=keep_alive_seconds,
-        timeout_graceful_shutdown=5,
-    )
-    uvicorn.Server(config).run()
-
-
 def main() -> None:
     """``python -m modelyard.server.control --settings FILE``."""
     start = begin("control")
     lease = take_lease(start, prepare=_load_services)
-    serve(Control(start).app, start.home.socket("control"))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Control(start).run())
     lease.close()
 
 

@@ -1,132 +1,174 @@
-"""The ASGI application of the control process: HTTP on one side, ``app.Pipeline`` on the other.
+"""What control answers over HTTP: AWS's APIs through ``app.Pipeline``, and the platform's own paths, ``/_modelyard/…``.
 
-Beside AWS's APIs it answers the platform's own paths, ``/_modelyard/…``: what ``modelyard status`` and ``reset`` ask.
+Connections are the gateway's own kind (``gateway/http.py``), on a UNIX socket that gateways connect to. An answer leaves in one
+write: whoever waits for it would wake once for each.
 """
 
+import asyncio
+import dataclasses
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
+from modelyard.base.settings import Limits
 from modelyard.domain.exposition import CONTENT_TYPE
+from modelyard.gateway.heads import Head
+from modelyard.gateway.http import ClientConnection, Gate
 from modelyard.server.app import Pipeline, Request
-from modelyard.wire import codec
+from modelyard.server.dates import Dates
 
 logger = logging.getLogger(__name__)
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 OwnHandler = Callable[[Request], Awaitable[Mapping[str, Any] | str]]
 """Answers one of the platform's own paths, with JSON or a text for Prometheus; raises ``ServiceError`` to refuse."""
-
-
-class ClientGone(Exception):
-    """The caller left before its request was whole: nobody waits for an answer."""
+IDLE_SECONDS = 600.0
+"""A gateway's connection without a request is closed after this."""
+PATIENCE_SECONDS = 60.0
+"""A gateway has so long for a head, and between two pieces of a body; its own client has less."""
+CLOSING_SECONDS = 5.0
+"""What is being answered when control ends has so long."""
+TICK_SECONDS = 1.0
+_PLAIN = {"Content-Type": "text/plain"}
+_JSON = {"Content-Type": "application/json"}
 
 
 class ControlApp:
     """``own`` maps ``"GET /_modelyard/status"`` to its handler."""
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        *,
-        own: Mapping[str, OwnHandler],
-        body_limit: int,
-        startup: Callable[[], Awaitable[None]],
-        shutdown: Callable[[], Awaitable[None]],
+        self, pipeline: Pipeline, *, own: Mapping[str, OwnHandler], limits: Limits, clock: Clock
     ) -> None:
         self._pipeline = pipeline
         self._own = own
-        self._body_limit = body_limit
-        self._startup = startup
-        self._shutdown = shutdown
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        try:
-            request = await self._read(scope, receive)
-        except ClientGone:
-            return
-        except ServiceError as error:
-            await _send(send, error.status, {"content-type": "text/plain"}, error.message.encode())
-            return
-        if request.target.startswith("/_modelyard/"):
-            await self._answer_own(request, send)
-            return
-        response = await self._pipeline.handle(request)
-        await _send_response(send, response)
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self._startup()
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                await self._shutdown()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
-
-    async def _read(self, scope: Scope, receive: Receive) -> Request:
-        """The whole request. Raises ``ServiceError`` 413 past the limit, ``ClientGone``."""
-        body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            body += message.get("body", b"")
-            if len(body) > self._body_limit:
-                raise ServiceError(
-                    "RequestEntityTooLarge",
-                    f"HTTP content length exceeded {self._body_limit} bytes.",
-                    status=413,
-                )
-            more = message.get("more_body", False)
-        query = scope["query_string"].decode("latin-1")
-        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        return Request(
-            method=scope["method"],
-            target=f"{path}?{query}" if query else path,
-            headers=tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in scope["headers"]),
-            body=bytes(body),
+        self.body_limit = limits.api_body_bytes
+        patient = dataclasses.replace(
+            limits, idle_seconds=IDLE_SECONDS, header_seconds=PATIENCE_SECONDS
         )
+        self._gate = Gate(patient, self._begin, clock.monotonic)
+        self._dates = Dates(clock)
+        self._answering: set[asyncio.Task[None]] = set()
 
-    async def _answer_own(self, request: Request, send: Send) -> None:
+    def connection(self) -> ClientConnection:
+        """The protocol of a new connection."""
+        return ClientConnection(self._gate)
+
+    def _begin(self, head: Head, client: ClientConnection) -> "_Asked":
+        return _Asked(self, head, client)
+
+    async def run(self) -> None:
+        """As long as connections are accepted: close those that nobody uses."""
+        while True:
+            self._gate.tick()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def close(self) -> None:
+        """When no connection is accepted any more: answer what was asked, for a while."""
+        self._gate.is_closing = True
+        for connection in list(self._gate.connections):
+            connection.close_when_idle()
+        if self._answering:
+            _, late = await asyncio.wait(set(self._answering), timeout=CLOSING_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def answer(self, request: Request, client: ClientConnection) -> None:
+        """In a task of its own: a caller that leaves ends no operation halfway."""
+        task = asyncio.get_running_loop().create_task(self._answer(request, client))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, request: Request, client: ClientConnection) -> None:
+        try:
+            if request.target.startswith("/_modelyard/"):
+                status, headers, body = await self._answer_own(request)
+            else:
+                response = await self._pipeline.handle(request)
+                status, headers, body = response.status, response.headers, response.body
+                assert isinstance(body, bytes), "control's services have no streaming outputs"
+        except Exception:
+            # A bug outside the pipeline, which answers its own: nobody waits for ever.
+            logger.exception("%s %s", request.method, request.target)
+            status, headers, body = 500, _PLAIN, b"Internal Server Error"
+        self.send(client, status, headers, body)
+
+    async def _answer_own(self, request: Request) -> tuple[int, Mapping[str, str], bytes]:
         path = request.target.partition("?")[0]
         handler = self._own.get(f"{request.method} {path}")
-        status: int = 200
-        headers = {"content-type": "application/json"}
-        answer: Mapping[str, Any] | str
         if handler is None:
-            status, answer = 404, {"message": f"Modelyard has no {request.method} {path}."}
-        else:
-            try:
-                answer = await handler(request)
-            except ServiceError as error:
-                status, answer = error.status, {"code": error.code, "message": error.message}
-                headers |= error.headers
+            missing = {"message": f"Modelyard has no {request.method} {path}."}
+            return 404, _JSON, json.dumps(missing).encode()
+        try:
+            answer = await handler(request)
+        except ServiceError as error:
+            said = {"code": error.code, "message": error.message}
+            return error.status, {**_JSON, **error.headers}, json.dumps(said).encode()
         if isinstance(answer, str):
-            await _send(send, status, {"content-type": CONTENT_TYPE}, answer.encode())
-        else:
-            await _send(send, status, headers, json.dumps(dict(answer)).encode())
+            return 200, {"Content-Type": CONTENT_TYPE}, answer.encode()
+        return 200, _JSON, json.dumps(dict(answer)).encode()
+
+    def refuse(self, client: ClientConnection) -> None:
+        """A body past the limit."""
+        text = f"HTTP content length exceeded {self.body_limit} bytes."
+        self.send(client, 413, _PLAIN, text.encode())
+
+    def send(
+        self, client: ClientConnection, status: int, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        lines = [f"{name.lower()}: {_line(value)}\r\n" for name, value in headers.items()]
+        text = f"date: {self._dates.header()}\r\n{''.join(lines)}"
+        client.respond(status, text.encode("latin-1", "replace"), body)
 
 
-async def _send_response(send: Send, response: codec.Response) -> None:
-    body = response.body
-    assert isinstance(body, bytes), "control's services have no streaming outputs"
-    await _send(send, response.status, response.headers, body)
+def _line(value: str) -> str:
+    """No value can end its line, whoever chose it."""
+    return value if value.isprintable() else "".join(c if c >= " " else " " for c in value)
 
 
-async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    raw = [
-        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
-    ]
-    raw.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+class _Asked:
+    """One request, from its head to the end of its body."""
+
+    def __init__(self, app: ControlApp, head: Head, client: ClientConnection) -> None:
+        self._app = app
+        self._head = head
+        self._client = client
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        if head.length > app.body_limit:
+            self._refuse()
+        elif head.joined.get("expect", "").lower() == "100-continue":
+            client.expect_more()
+
+    def body(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._bytes += len(data)
+        if self._bytes > self._app.body_limit:
+            self._refuse()
+
+    def whole(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self.complete()
+
+    def complete(self) -> None:
+        head = self._head
+        request = Request(
+            method=head.method,
+            target=head.target,
+            headers=tuple(head.headers),
+            body=b"".join(self._pieces),
+            joined=head.joined,
+        )
+        self._app.answer(request, self._client)
+
+    def client_gone(self) -> None:
+        """The operation goes on; its answer is nobody's."""
+
+    def client_paused(self, paused: bool) -> None:
+        """Answers are bounded, and wait in the transport."""
+
+    def _refuse(self) -> None:
+        self._pieces.clear()
+        self._app.refuse(self._client)

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -53,6 +54,22 @@ def _log_outcome(call: Call, outcome: Mapping[str, Any] | ServiceError | None) -
         )  # fmt: skip
 
 
+class _Server(uvicorn.Server):
+    """Waits for its end, where uvicorn's own looks for it ten times a second; the application dates its answers."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._loop.call_soon_threadsafe(self._ending.set)
+
+    async def main_loop(self) -> None:
+        await self._ending.wait()
+
+
 async def _serve(app: ObjectsApp, path: Path) -> None:
     config = uvicorn.Config(
         app,
@@ -62,10 +79,11 @@ async def _serve(app: ObjectsApp, path: Path) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        date_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    await uvicorn.Server(config).serve()
+    await _Server(config).serve()
 
 
 def main() -> None:

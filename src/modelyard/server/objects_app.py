@@ -18,6 +18,7 @@ from modelyard.base.errors import ServiceError, Unsupported
 from modelyard.base.ids import RandomSource, request_id
 from modelyard.base.settings import Settings
 from modelyard.server.authentication import anonymous
+from modelyard.server.dates import Dates
 from modelyard.server.objects_body import (
     ClientGone,
     Receive,
@@ -106,6 +107,7 @@ class ObjectsApp:
         self._authorise = authorise
         self._audit = audit
         self._clock = clock
+        self._dates = Dates(clock)
         self._random = random
         self._service = models.load_service("s3")
 
@@ -135,6 +137,7 @@ class ObjectsApp:
             response = _location(response, result)
         if progress.leaves_body_unsent(request):
             response.headers["connection"] = "close"
+        response.headers["Date"] = self._dates.header()
         await _send(receive, send, request.method, response)
 
     async def _answer(
