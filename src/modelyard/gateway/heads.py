@@ -28,7 +28,7 @@ class Head(msgspec.Struct, eq=False):
     """A request's first part. ``joined`` has lower-case names; ``target`` is path and query as sent.
 
     ``length`` is the body's, -1 where the head does not say. ``raw_headers`` are as sent; empty where the head was read by its
-    form, which only invocations' are.
+    form, as those are that a handler has left a ``memo`` in.
     """
 
     method: str
@@ -67,7 +67,7 @@ class HeadForm:
     def read(self, raw: bytes) -> Head | None:
         """The head that these bytes are, or None: ask the parser."""
         lines = raw.split(_LINE_END)
-        if len(lines) != len(self._lines):
+        if len(lines) != len(self._lines) or lines[0] != self._lines[0]:
             return None
         joined = self._head.joined.copy()
         for place, prefix, name in self._changing:

@@ -315,7 +315,10 @@ def _request_head(head: Head) -> bytes:
         for item in head.joined.get("connection", "").encode("latin-1").split(b",")
     }
     lines = [f"{head.method} {head.target} HTTP/1.1".encode("latin-1")]
-    for name, value in head.raw_headers:
+    raw = head.raw_headers or [
+        (name.encode("latin-1"), value.encode("latin-1")) for name, value in head.joined.items()
+    ]
+    for name, value in raw:
         lowered = name.lower()
         if lowered not in _HOP_BY_HOP and (lowered not in named or lowered == b"host"):
             lines.append(name + b": " + value)

@@ -17,6 +17,7 @@ from modelyard.base.call import Call, Principal
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError, Unsupported
 from modelyard.base.ids import RandomSource, request_id
+from modelyard.gateway.heads import Head
 from modelyard.wire import codec, identify, models
 
 logger = logging.getLogger(__name__)
@@ -44,13 +45,13 @@ class Request:
     target: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
-    joined: dict[str, str] | None = None
-    """What ``mapping`` says, where whoever read the request knows it already."""
+    head: Head | None = None
+    """Where it came over a connection."""
 
     def mapping(self) -> dict[str, str]:
         """The headers by name; of repeated ones, joined by commas as HTTP says."""
-        if self.joined is not None:
-            return self.joined
+        if self.head is not None:
+            return self.head.joined
         joined: dict[str, str] = {}
         for name, value in self.headers:
             joined[name] = f"{joined[name]},{value}" if name in joined else value

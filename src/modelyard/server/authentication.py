@@ -96,7 +96,11 @@ class Authentication:
         return opened.principal, opened.region
 
     def invocation(self, head: Head, body: bytes) -> Authenticated:
-        """``check`` of an invocation; what a client's requests have in common is read once."""
+        """Of an endpoint."""
+        return self.of_head(head, body, service="sagemaker")
+
+    def of_head(self, head: Head, body: bytes, *, service: str) -> Authenticated:
+        """``check`` of the JSON family; what a client's requests have in common is read once."""
         form = head.form
         if form is not None and form.plan is not None:
             plan: repeated.Plan = form.plan
@@ -105,7 +109,7 @@ class Authentication:
                 return principal, plan.signer.region
         found = self.check(
             family="json",
-            service="sagemaker",
+            service=service,
             method=head.method,
             target=head.target,
             headers=head.headers,
@@ -113,13 +117,13 @@ class Authentication:
             body=body,
         )
         if form is not None and self._settings.auth:
-            form.plan = self._plan(head)
+            form.plan = self._plan(head, service)
         return found
 
-    def _plan(self, head: Head) -> repeated.Plan | None:
+    def _plan(self, head: Head, service: str) -> repeated.Plan | None:
         opened = self._verifier.open_request(
             family="json",
-            service="sagemaker",
+            service=service,
             raw_query=head.target.partition("?")[2],
             headers=head.joined,
         )

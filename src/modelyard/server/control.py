@@ -200,9 +200,15 @@ class Control:
         self, service: ServiceModel, operation: str, request: Request
     ) -> tuple[Principal, str]:
         joined = request.mapping()
+        family = sigv4.family_of(protocol_of(service, joined))
+        may_be_unsigned = service.operation_model(operation).auth_type == UNSIGNED_BODY
+        if request.head is not None and family == "json" and not may_be_unsigned:
+            return self._authentication.of_head(
+                request.head, request.body, service=service.signing_name
+            )
         return self._authentication.check(
-            may_be_unsigned=service.operation_model(operation).auth_type == UNSIGNED_BODY,
-            family=sigv4.family_of(protocol_of(service, joined)),
+            may_be_unsigned=may_be_unsigned,
+            family=family,
             service=service.signing_name,
             method=request.method,
             target=request.target,

@@ -56,6 +56,7 @@ class ControlApp:
         return ClientConnection(self._gate)
 
     def _begin(self, head: Head, client: ClientConnection) -> "_Asked":
+        head.memo = True  # The next one may be read by this one's form.
         return _Asked(self, head, client)
 
     async def run(self) -> None:
@@ -159,7 +160,7 @@ class _Asked:
             target=head.target,
             headers=tuple(head.headers),
             body=b"".join(self._pieces),
-            joined=head.joined,
+            head=head,
         )
         self._app.answer(request, self._client)
 

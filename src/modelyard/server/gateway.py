@@ -171,6 +171,7 @@ class Gateway:
         return self._relay(head, client, self._objects if service == "s3" else self._control)
 
     def _relay(self, head: Head, client: ClientConnection, upstream: Upstream) -> Relay:
+        head.memo = True  # The client's next one may be read by this one's form.
         return Relay(head, client, upstream, unavailable=_unavailable)
 
     def _authenticate(self, head: Head, body: bytes) -> tuple[Principal, str]:

@@ -8,7 +8,7 @@ put last.
 
 import sqlite3
 import threading
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.base.failpoint import failpoint
@@ -71,9 +71,13 @@ class LexSessions:
         with self._reading:
             row = self._reader.execute(
                 f"SELECT data FROM sessions WHERE {_WHERE} AND expires_at > ?",  # noqa: S608 - a constant
-                (*astuple(key), now),
+                (*_columns(key), now),
             ).fetchone()
         return row[0] if row else None
+
+    def has_room_for(self, more: int) -> bool:
+        """Whether so many ``put`` cannot raise ``TooManySessions``, even if each were of a new session."""
+        return self._count + more <= self._limit
 
     def put(self, key: SessionKey, data: bytes, *, expires_at: float, now: float) -> None:
         """Durable on return. Raises ``TooManySessions`` for a new one where there is no room."""
@@ -87,7 +91,7 @@ class LexSessions:
             if is_new:
                 self._connection.execute(
                     "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*astuple(key), expires_at, data),
+                    (*_columns(key), expires_at, data),
                 )
                 self._count += 1
         failpoint("lex.after-put")
@@ -95,7 +99,7 @@ class LexSessions:
     def _update(self, key: SessionKey, data: bytes, expires_at: float) -> bool:
         changed = self._connection.execute(
             f"UPDATE sessions SET data = ?, expires_at = ? WHERE {_WHERE}",  # noqa: S608 - a constant
-            (data, expires_at, *astuple(key)),
+            (data, expires_at, *_columns(key)),
         )
         return changed.rowcount > 0
 
@@ -108,7 +112,7 @@ class LexSessions:
         with self._lock:
             gone = self._connection.execute(
                 f"DELETE FROM sessions WHERE {_WHERE}",  # noqa: S608 - a constant
-                astuple(key),
+                _columns(key),
             )
             self._count -= gone.rowcount
 
@@ -122,6 +126,10 @@ class LexSessions:
         with self._reading, self._lock:
             self._reader.close()
             self._connection.close()
+
+
+def _columns(key: SessionKey) -> tuple[str, ...]:
+    return (key.account, key.region, key.bot, key.alias, key.locale, key.id)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -6,6 +6,8 @@ from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.services.lex.kinds import ALIAS, BUILD, DRAFT, VERSION, path
 from modelyard.store.resources import Json, Key, Resource, ResourceStore
 
+KNOWN_MAX = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
@@ -18,6 +20,29 @@ class Resolved:
     model: str
     alias_name: str
     settings: Json = field(default_factory=dict)
+
+
+class Resolver:
+    """``resolve``, remembered until a bot changes: a definition may be large, and each turn of a conversation asks for it."""
+
+    def __init__(self, store: ResourceStore) -> None:
+        self._store = store
+        self._known: dict[tuple[str, str, str, str, str], Resolved] = {}
+        store.subscribe(self._notice)
+
+    def _notice(self, key: Key) -> None:
+        if key.kind in (ALIAS, BUILD, VERSION):
+            self._known.clear()
+
+    def resolve(self, account: str, region: str, bot: str, alias: str, locale: str) -> Resolved:
+        """What it gives is not to be changed. Raises as ``resolve`` does."""
+        wanted = (account, region, bot, alias, locale)
+        found = self._known.get(wanted)
+        if found is None:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[wanted] = found = resolve(self._store, *wanted)
+        return found
 
 
 def resolve(

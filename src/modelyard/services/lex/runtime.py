@@ -87,8 +87,7 @@ class Conversations:
         said = Said(
             text=text, state=session_state, request_attributes=dict(request_attributes or {})
         )
-        kept = await self._turns.hear(call, key, said)
-        await self._meter(call)
+        kept = await self._turns.hear(call, key, said, meter=lambda: self._meter(call))
         return {**self._shown(kept), "sessionId": session_id}
 
     async def recognize_utterance(
@@ -117,8 +116,7 @@ class Conversations:
                 _unpacked("x-amz-lex-request-attributes", request_attributes)
             ),
         )
-        kept = await self._turns.hear(call, key, said)
-        await self._meter(call)
+        kept = await self._turns.hear(call, key, said, meter=lambda: self._meter(call))
         shown = {name: _packed(value) for name, value in self._shown(kept).items()}
         return {
             **shown,

@@ -7,7 +7,7 @@ repeats a request, because its answer was lost, gets that answer and not a secon
 import asyncio
 import datetime
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ from modelyard.domain.lex.session import Session, alive
 from modelyard.domain.lex.states import BadState, applied, check_attributes, read_state
 from modelyard.domain.lex.understanding import Heard, Understanding
 from modelyard.services.lex.hooks import CodeHooks
-from modelyard.services.lex.resolving import Resolved, resolve
+from modelyard.services.lex.resolving import Resolved, Resolver
 from modelyard.store.lex_sessions import LexSessions, SessionKey, TooManySessions
 from modelyard.store.resources import Json, ResourceStore
 
@@ -44,6 +44,10 @@ class Models(Protocol):
     async def understand(
         self, call: Call, model: str, heard: Sequence[Heard]
     ) -> list[Understanding]: ...
+
+
+Meter = Callable[[], Awaitable[None]]
+"""Counts the request of a turn. Durable on return; counting the same request again counts nothing."""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -93,7 +97,7 @@ class Turns:
         clock: Clock,
         random: RandomSource,
     ) -> None:
-        self._store = store
+        self._resolver = Resolver(store)
         self._sessions = sessions
         self._models = models
         self._hooks = hooks
@@ -101,13 +105,13 @@ class Turns:
         self._random = random
         self._busy: set[SessionKey] = set()
 
-    async def hear(self, call: Call, key: SessionKey, said: Said) -> Kept:
-        """A user says something. Raises ``ServiceError``."""
-        return await self._take(call, key, said, is_heard=True)
+    async def hear(self, call: Call, key: SessionKey, said: Said, *, meter: Meter) -> Kept:
+        """A user says something, which is metered. Raises ``ServiceError``."""
+        return await self._take(call, key, said, meter)
 
     async def put(self, call: Call, key: SessionKey, said: Said) -> Kept:
         """Somebody sets the state. Raises ``ServiceError``."""
-        return await self._take(call, key, said, is_heard=False)
+        return await self._take(call, key, said, None)
 
     async def find(self, key: SessionKey) -> Kept:
         """Raises ``ServiceError`` where there is none."""
@@ -125,15 +129,17 @@ class Turns:
         with self._alone(key):
             await asyncio.to_thread(self._sessions.delete, key)
 
-    async def _take(self, call: Call, key: SessionKey, said: Said, *, is_heard: bool) -> Kept:
+    async def _take(self, call: Call, key: SessionKey, said: Said, meter: Meter | None) -> Kept:
         resolved = self._resolve(key)
         scene = _Scene(call, key, resolved, Bot(resolved.definition))
         with self._alone(key):
             before = self._load(key)
             if before is not None and call.invocation_id == before.invocation_id != "":
+                if meter is not None:
+                    await meter()
                 return before
             session = before.session if before is not None else Session()
-            begin = self._talk if is_heard else self._put
+            begin = self._talk if meter is not None else self._put
             try:
                 check_attributes("requestAttributes", said.request_attributes)
                 talk = await begin(scene, session, said)
@@ -148,8 +154,25 @@ class Turns:
                 interpretations=turn.interpretations,
                 request_attributes=turn.request_attributes,
             )
-            await self._keep(key, kept, scene.bot.idle_seconds)
+            await self._settle(key, kept, scene.bot.idle_seconds, meter)
         return kept
+
+    async def _settle(
+        self, key: SessionKey, kept: Kept, idle_seconds: float, meter: Meter | None
+    ) -> None:
+        """The turn is kept and counted. Both at once where nothing but the disk can refuse either: two files, one wait."""
+        if len(_encode(kept.session)) > SESSION_BYTES:
+            raise ValidationError(f"The session would be larger than {SESSION_BYTES} bytes.")
+        keeping = self._keep(key, kept, idle_seconds)
+        if meter is None:
+            await keeping
+        elif self._sessions.has_room_for(len(self._busy)):
+            for failure in await asyncio.gather(keeping, meter(), return_exceptions=True):
+                if failure is not None:
+                    raise failure
+        else:
+            await keeping
+            await meter()
 
     async def _talk(self, scene: _Scene, session: Session, said: Said) -> Talk:
         bot, now = scene.bot, self._clock.now()
@@ -194,7 +217,7 @@ class Turns:
             outcome = await self._hooks.call(scene.call, scene.bot, settings, wanted)
 
     def _resolve(self, key: SessionKey) -> Resolved:
-        return resolve(self._store, key.account, key.region, key.bot, key.alias, key.locale)
+        return self._resolver.resolve(key.account, key.region, key.bot, key.alias, key.locale)
 
     @contextmanager
     def _alone(self, key: SessionKey) -> Iterator[None]:
@@ -217,8 +240,6 @@ class Turns:
         return None if data is None else _decode(data)
 
     async def _keep(self, key: SessionKey, kept: Kept, idle_seconds: float) -> None:
-        if len(_encode(kept.session)) > SESSION_BYTES:
-            raise ValidationError(f"The session would be larger than {SESSION_BYTES} bytes.")
         now = self._clock.now()
         try:
             await asyncio.to_thread(

@@ -352,6 +352,7 @@ async def test_past_the_limit_of_sessions_new_ones_are_refused(tmp_path: Path) -
     with pytest.raises(ServiceError, match="lex_sessions") as refused:
         await world.say("pizza", session_id="s-2")
     assert (refused.value.code, refused.value.status) == ("ThrottlingException", 429)
+    assert len(world.recorder.used) == 1, "what was refused is not metered"
 
 
 async def test_the_function_of_the_alias_is_called_and_its_answer_is_done(tmp_path: Path) -> None:

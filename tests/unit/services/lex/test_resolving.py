@@ -6,8 +6,8 @@ import pytest
 
 from modelyard.base.errors import ServiceError
 from modelyard.services.lex.kinds import ALIAS, BUILD, VERSION
-from modelyard.services.lex.resolving import resolve
-from modelyard.store.resources import Create, Key
+from modelyard.services.lex.resolving import Resolver, resolve
+from modelyard.store.resources import Create, Delete, Key, Update
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
 
@@ -72,3 +72,21 @@ async def test_what_cannot_answer_says_why(
         resolve(await _store(), ACCOUNT, REGION, bot, alias, locale)
 
     assert refused.value.code == code
+
+
+async def test_what_is_remembered_is_forgotten_when_a_bot_changes() -> None:
+    store = await _store()
+    resolver = Resolver(store)
+    live = (ACCOUNT, REGION, BOT, "LIVEALIAS1", "en_US")
+    assert resolver.resolve(*live) is resolver.resolve(*live)
+
+    key = Key(kind=ALIAS, account=ACCOUNT, region=REGION, name=f"{BOT}/LIVEALIAS1")
+    alias = store.get(key)
+    assert alias is not None
+    spec = {**alias.spec, "botVersion": "DRAFT"}
+    await store.write(Update(key=key, version=alias.version, spec=spec))
+    assert resolver.resolve(*live).model == "lex-2"
+
+    await store.write(Delete(key=key))
+    with pytest.raises(ServiceError):
+        resolver.resolve(*live)
