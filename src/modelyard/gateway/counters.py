@@ -236,7 +236,8 @@ class Telling:
         self._send = send
         self._now = now
         self._since = self._last = self._moment()
-        self._has_more = False
+        self.has_more = False
+        """Whether it is worth to tick again soon."""
 
     def tick(self) -> None:
         """Often, whether something is due or not."""
@@ -245,9 +246,9 @@ class Telling:
             # Of a clock that was set back, too: not a word about the future, and no waiting for it.
             self._since, self._last = min(self._last, moment), moment
             self._counters.note(self._since, self._gauges())
-        elif not self._has_more:
+        elif not self.has_more:
             return
-        self._has_more = self._counters.tell(self._since, self._send)
+        self.has_more = self._counters.tell(self._since, self._send)
 
     def _moment(self) -> int:
         return int(self._now()) // TELL_SECONDS * TELL_SECONDS

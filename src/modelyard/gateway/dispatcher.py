@@ -27,6 +27,10 @@ def _sleeps_on(wanted: tuple[str, str, str, str]) -> None:
     """Where nothing hibernates."""
 
 
+def _nobody_looks() -> None:
+    """Where somebody looks all the time."""
+
+
 class Uncounted:
     """Where nobody asks for metrics."""
 
@@ -70,6 +74,8 @@ class Dispatcher:
         self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
         self.wake: Callable[[tuple[str, str, str, str]], None] = _sleeps_on
         """Called when somebody waits for a variant that hibernates, and it has no replica."""
+        self.begin: Callable[[], None] = _nobody_looks
+        """Called when there is an invocation, and there was none."""
         self.counters: Measures = Uncounted()
         """Takes what is a metric beside those of requests: ``counters.Counters``."""
 
@@ -100,7 +106,10 @@ class Dispatcher:
         if pool is None:
             raise ServiceError("ServiceUnavailable", "The endpoint has no replicas.", status=503)
         pool.admit(invocation)
-        self._live.append((pool, invocation))
+        live = self._live
+        live.append((pool, invocation))
+        if len(live) == 1:
+            self.begin()
 
     def resume(self, key: VariantKey, invocation: Invocation) -> None:
         """The model that was absent is there: as if it had just come, but never refused."""
@@ -180,6 +189,11 @@ class Dispatcher:
             )
             return False
         return True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a tick has nothing to do."""
+        return not self._live and not self._resting
 
     def gauges(self) -> Iterator[tuple[VariantKey, str, int, int]]:
         """Of each fleet's part of a variant: its endpoint config, instances, and requests in flight."""

@@ -38,6 +38,7 @@ from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection, Exchange, Gate
 from modelyard.gateway.in_flight import WorkerChannel
 from modelyard.gateway.invocations import Invocations
+from modelyard.gateway.looks import Looks
 from modelyard.gateway.relay import Relay, Upstream
 from modelyard.gateway.shadows import Shadows
 from modelyard.gateway.shelves import Shelves
@@ -54,11 +55,7 @@ from modelyard.transport.channel import Channel, Listener
 from modelyard.wire.identify import identify
 
 logger = logging.getLogger(__name__)
-TABLE_SECONDS = 0.05
-"""How often new routes are looked for when no request asks for them."""
-WAKING_SECONDS = 0.01
-"""The same while somebody waits for a variant to wake."""
-SLOW_SECONDS = 1.0
+DRAIN_SECONDS = 0.05
 REST_SECONDS = 0.1
 """A request whose worker died waits so long: workers of one zone that die together are all gone by then."""
 FRAME_MARGIN = 1 << 20
@@ -73,7 +70,7 @@ class Gateway:
         self._settings = settings
         self._auth = settings.auth
         self._start = start
-        clock = SystemClock()
+        self._clock = clock = SystemClock()
         limits = settings.limits
         self._authentication = Authentication(settings, make_verifier(home, clock))
         self._anonymous = (anonymous(settings), settings.region)
@@ -110,6 +107,10 @@ class Gateway:
             control=home.socket(WAKES), now=clock.monotonic, waits=self._dispatcher.waits_for
         )
         self._dispatcher.wake = self._wakes.want
+        self._looks = Looks(
+            clock=clock, is_idle=self._is_idle, is_waking=lambda: self._wakes.is_asking
+        )
+        self._dispatcher.begin = self._looks.begin
         self._invocations = Invocations(
             gate=self._gate,
             dispatcher=self._dispatcher,
@@ -242,23 +243,24 @@ class Gateway:
         )
 
     async def _tick(self) -> None:
-        slow = 0.0
+        last = 0
         while True:
-            seconds = WAKING_SECONDS if self._wakes.is_asking else TABLE_SECONDS
-            await asyncio.sleep(seconds)
+            await self._looks.pause()
             self._routes.refresh()
             self._dispatcher.tick()
-            slow += seconds
             if self._acceptor is not None:
                 self._acceptor.tick()
             self._telling.tick()
             if self._spans is not None:
                 self._spans.tell(self._told_spans.send)
-            if slow >= SLOW_SECONDS:
-                slow = 0.0
+            if (second := int(self._clock.now())) != last:
+                last = second
                 self._gate.tick()
                 self._shelves.tick()
                 self._wakes.tick()
+
+    def _is_idle(self) -> bool:
+        return self._dispatcher.is_idle and not self._telling.has_more
 
     def _gauges(self) -> Iterable[tuple[CellKey, int, int]]:
         return (
@@ -273,7 +275,7 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.limits.drain_seconds):
                 while self._gate.connections:  # noqa: ASYNC110 - a set that many empty
-                    await asyncio.sleep(TABLE_SECONDS)
+                    await asyncio.sleep(DRAIN_SECONDS)
 
 
 class _Health:
