@@ -9,6 +9,9 @@ STAMP := $(VENV)/.installed
 CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed \
   .cache/venvs/frameworks/.installed .cache/javascript/.installed
 TORCH := torch==2.13.0
+# Processes that run tests side by side: fast tests compute, the others wait most of the time.
+FAST := --numprocesses logical --maxprocesses 4 --dist worksteal
+PROCESSES := --numprocesses 3 --dist loadfile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,10 +67,10 @@ format: setup ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 
 test-fast: setup ## unit tests, contracts and state machines: seconds
-	$(BIN)/python -m pytest tests/unit tests/machines tests/contract tests/conformance
+	$(BIN)/python -m pytest $(FAST) tests/unit tests/machines tests/contract tests/conformance
 
 test-processes: setup clients .cache/venvs/docs/.installed ## what real processes and clients show: minutes
-	$(BIN)/python -m pytest tests/crash tests/system
+	$(BIN)/python -m pytest $(PROCESSES) tests/crash tests/system
 
 test: test-fast test-processes ## every test
 

@@ -1,10 +1,15 @@
-"""Fixtures that every test may use, and what hypothesis is told everywhere."""
+"""Fixtures that every test may use, what hypothesis is told everywhere, and in what order tests run side by side."""
 
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile(
@@ -14,6 +19,44 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("any-machine")
+
+
+LONGEST_FIRST = (
+    "tests/system/test_rollouts.py",
+    "tests/system/test_commands.py",
+    "tests/crash/test_rollouts_under_crashes.py",
+    "tests/system/test_rogue_models.py",
+    "tests/system/test_guides.py",
+    "tests/system/test_autoscaling.py",
+    "tests/system/test_rollouts_tried.py",
+    "tests/system/test_lex_conversations.py",
+    "tests/system/test_rehearsal.py",
+    "tests/system/test_shadow_variants.py",
+)
+"""Modules that take minutes: the first to begin, so that none of them is the last to end."""
+APART = frozenset(("tests/crash/test_platform_at_failpoints.py",))
+"""Modules whose tests share nothing and take long: each test is work by itself."""
+
+
+class Scheduling(LoadFileScheduling):
+    """A module's tests run in one process, one after another, and share what they have made; with ``--dist loadfile``."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, _ = nodeid.partition("::")
+        return nodeid if module in APART else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        ranks = {module: rank for rank, module in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
 @pytest.fixture
@@ -28,3 +71,14 @@ def frozen() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ends the platforms of this process's tests, should it not come to it: killed, or out of time, it runs no fixture's end."""
+    folder = tmp_path_factory.getbasetemp()
+    program = Path(__file__).with_name("guard.py")
+    with subprocess.Popen(
+        [sys.executable, str(program), str(folder)], stdin=subprocess.PIPE, start_new_session=True
+    ):
+        yield

@@ -1,9 +1,12 @@
 """botocore's own test cases, taken from its source distribution on PyPI: read where they are, never copied in."""
 
+import contextlib
+import fcntl
 import json
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +19,7 @@ def folder() -> Path:
     """The unpacked ``tests/unit`` of the installed botocore; fetched once a version."""
     target = CACHE / botocore.__version__
     if not target.exists():
-        archive = _archive()
-        prefix = f"botocore-{botocore.__version__}/tests/unit/"
-        temporary = CACHE / f".{botocore.__version__}"
-        with tarfile.open(archive) as source:
-            for member in source:
-                if member.isreg() and member.name.startswith(
-                    (prefix + "protocols", prefix + "auth")
-                ):
-                    member.name = member.name.removeprefix(prefix)
-                    source.extract(member, temporary, filter="data")
-        temporary.rename(target)
+        _unpack(_archive(), target)
     return target
 
 
@@ -40,13 +33,36 @@ def unit_test_source(name: str) -> str:
 
 def _archive() -> Path:
     archive = CACHE / f"botocore-{botocore.__version__}.tar.gz"
-    if not archive.exists():
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "botocore",
-             f"botocore=={botocore.__version__}", "--dest", str(CACHE)],
-            check=True,
-        )  # fmt: skip
+    with _alone():
+        if not archive.exists():
+            subprocess.run(
+                [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "botocore",
+                 f"botocore=={botocore.__version__}", "--dest", str(CACHE)],
+                check=True,
+            )  # fmt: skip
     return archive
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    prefix = f"botocore-{botocore.__version__}/tests/unit/"
+    temporary = CACHE / f".{botocore.__version__}"
+    with _alone(), tarfile.open(archive) as source:
+        if target.exists():
+            return
+        for member in source:
+            if member.isreg() and member.name.startswith((prefix + "protocols", prefix + "auth")):
+                member.name = member.name.removeprefix(prefix)
+                source.extract(member, temporary, filter="data")
+        temporary.rename(target)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Among the processes that run tests side by side: one fetches, the others find it there."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def protocol_cases(direction: str, protocol: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:

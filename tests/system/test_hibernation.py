@@ -1,10 +1,13 @@
 """Serverless endpoints, and instances with the tag: stopped when nobody asks, woken by who does, through boto3."""
 
+import contextlib
 import datetime
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -145,12 +148,29 @@ def outcome(runtime: Any, name: str, booster: Any) -> str:
         return code
 
 
+@contextlib.contextmanager
+def stopped(processes: list[int]) -> Iterator[None]:
+    """They do nothing while the block runs."""
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_more_than_max_concurrency_is_throttled(sleepy: Platform, booster: Any) -> None:
     """Many at once, to an endpoint that sleeps: some wait, all others are refused at once, and nobody is lost."""
     fall_asleep(sleepy, "serverless")
     runtime = impatient(sleepy)
     with ThreadPoolExecutor(32) as callers:
-        found = list(callers.map(lambda _: outcome(runtime, "serverless", booster), range(32)))
+        with stopped(
+            losses.victims(sleepy, "control")
+        ):  # Nothing wakes before somebody has been refused.
+            asked = [callers.submit(outcome, runtime, "serverless", booster) for _ in range(32)]
+            wait(asked, timeout=WAIT_SECONDS, return_when=FIRST_COMPLETED)
+        found = [one.result() for one in asked]
     answered = found.count(str(len(booster.rows)))
     assert answered >= CONCURRENCY
     assert found.count("ThrottlingException") == 32 - answered > 0

@@ -32,9 +32,7 @@ class Waiting:
         return pause
 
 
-@pytest.mark.parametrize(
-    ("is_waking", "seconds"), [(False, BUSY_SECONDS), (True, WAKING_SECONDS)]
-)
+@pytest.mark.parametrize(("is_waking", "seconds"), [(False, BUSY_SECONDS), (True, WAKING_SECONDS)])
 async def test_while_somebody_waits_there_are_many_looks_a_second(
     is_waking: bool, seconds: float
 ) -> None:
