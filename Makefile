@@ -7,11 +7,11 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 .PHONY: help setup clients demo check lint format test test-fast test-processes docs quality site lock clean
 CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed \
-  .cache/venvs/frameworks/.installed .cache/javascript/.installed
+  .cache/venvs/frameworks/.installed .cache/venvs/docs/.installed .cache/javascript/.installed
 TORCH := torch==2.13.0
 # Processes that run tests side by side: fast tests compute, the others wait most of the time.
 FAST := --numprocesses logical --maxprocesses 4 --dist worksteal
-PROCESSES := --numprocesses 3 --dist loadfile
+PROCESSES := --numprocesses 4 --dist loadfile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m compileall -q src  # Where Python may write no bytecode, each process would compile it all anew.
 	@touch $(STAMP)
 
-clients: $(CLIENTS) ## install AWS clients and heavy frameworks, each in an environment of its own, for the tests
+clients: $(CLIENTS) ## install AWS clients, heavy frameworks and mkdocs for the tests, each in an environment of its own
 
 .cache/venvs/%/.installed: requirements/%.lock
 	$(PYTHON) -m venv .cache/venvs/$*
@@ -69,7 +69,7 @@ format: setup ## rewrite the code in the project's format
 test-fast: setup ## unit tests, contracts and state machines: seconds
 	$(BIN)/python -m pytest $(FAST) tests/unit tests/machines tests/contract tests/conformance
 
-test-processes: setup clients .cache/venvs/docs/.installed ## what real processes and clients show: minutes
+test-processes: setup clients ## what real processes and clients show: minutes
 	$(BIN)/python -m pytest $(PROCESSES) tests/crash tests/system
 
 test: test-fast test-processes ## every test
