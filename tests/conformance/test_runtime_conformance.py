@@ -59,6 +59,7 @@ HOST = textwrap.dedent(
 
     home = Home(Path(sys.argv[1]))
     Host(home=home, limits=Limits(), mains={"worker": main, "job": main}, sink=lambda *_: None,
+         ahead={"job": lambda what: print("prepares for", what, flush=True)},
          cgroups=Cgroups({}, 0, "off"), clock=SystemClock(), zone=sys.argv[2]).run()
     """
 )
@@ -192,6 +193,29 @@ async def test_a_job_succeeds_with_its_last_progress(runtime: Runtime) -> None:
     assert found["a"].progress == {"rows": 2}
 
 
+async def test_a_process_that_waits_begins_with_its_payload_and_once(runtime: Runtime) -> None:
+    early = spec(kind="job", prepares_for="text/csv")
+    await runtime.start(early)
+    await runtime.start(early)
+    waiting = await until(runtime, lambda all_: all_["a"].state is ProcessState.WAITING)
+    for _ in range(2):
+        await runtime.start(spec(kind="job", payload={"do": "ready", "seen": 3}))
+    found = await until(runtime, lambda all_: all_["a"].state is ProcessState.READY)
+    assert found["a"].progress == {"seen": 3}
+    assert found["a"].pid == waiting["a"].pid
+
+
+async def test_a_process_that_waits_is_stopped_as_any_other(runtime: Runtime) -> None:
+    await runtime.start(spec(kind="job", prepares_for=""))
+    await until(runtime, lambda all_: all_["a"].state is ProcessState.WAITING)
+    await runtime.stop("a", grace_seconds=30)
+    found = await until(runtime, lambda all_: all_["a"].state is ProcessState.DEAD)
+    assert found["a"].reason == "it was stopped"
+    await runtime.start(spec(kind="job"))
+    (process,) = await runtime.list()
+    assert process.state is ProcessState.DEAD
+
+
 async def test_an_ended_process_is_not_started_again_until_it_is_forgotten(
     runtime: Runtime,
 ) -> None:
@@ -282,6 +306,23 @@ async def test_a_connection_is_made_anew_when_the_host_was_killed(tmp_path: Path
         (process,) = await runtime.list()
         assert process == before["a"]
         os.kill(process.pid, 0)  # It lives.
+
+
+async def test_a_process_that_waits_ends_with_its_host(tmp_path: Path) -> None:
+    home = home_at(tmp_path)
+    host, runtime = RealHost(home), LocalRuntime(home.socket("host"))
+    async with running(runtime, host):
+        await runtime.start(spec("waits", kind="job", prepares_for="text/csv"))
+        await runtime.start(
+            spec("works", kind="job")
+        )  # Born later, it does not hold the other's pipe.
+        await until(runtime, lambda all_: all_["works"].state is ProcessState.READY)
+        host.end(signal.SIGKILL)
+        await host.start()
+        await runtime.close()
+        found = await until(runtime, lambda all_: all_["waits"].state is ProcessState.DEAD)
+        assert "prepares for text/csv" in found["waits"].reason
+        assert found["works"].state is ProcessState.READY
 
 
 async def test_a_connection_that_ended_is_no_sign_that_the_host_is_away_now(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ change; what control itself starts or forgets is entered at once, so that a pass
 
 import asyncio
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from modelyard.domain.fleet import Observed
 from modelyard.domain.worker_report import TAKES_ARRAYS
@@ -74,10 +75,16 @@ class Processes:
             return changed
 
     async def start(self, spec: ProcessSpec) -> None:
-        """Start it unless it is known."""
+        """Start it unless it is known; one that waits for its payload begins with it."""
         await self._runtime.start(spec)
         known = await self.current()
-        if spec.id not in known:
+        state = ProcessState.STARTING if spec.prepares_for is None else ProcessState.WAITING
+        before = known.get(spec.id)
+        if before is not None and before.state is ProcessState.WAITING:
+            assert self._known is not None
+            self._known[spec.id] = replace(before, state=state)
+            self._news.add(spec.id)
+        if before is None:
             self._entered[spec.id] = self._refreshes
             assert self._known is not None
             self._news.add(spec.id)
@@ -85,7 +92,7 @@ class Processes:
                 id=spec.id,
                 kind=spec.kind,
                 pid=0,
-                state=ProcessState.STARTING,
+                state=state,
                 address=spec.address,
                 zone=spec.zone,
             )

@@ -25,11 +25,13 @@ from modelyard.domain.transform import (
     container_environment,
 )
 from modelyard.domain.transform_plan import (
+    FIRST,
     DropJournal,
     ForgetProcess,
     Job,
     JobMemory,
     JobStep,
+    PrepareJob,
     SaveJob,
     StartJob,
     StartReplicaWorker,
@@ -144,6 +146,14 @@ class TransformJobReconciler:
                 await asyncio.to_thread(self._write_replicas, resource, workers)
             case StartReplicaWorker(placement=placement):
                 await self._start_worker(placement, resource)
+            case PrepareJob(id=job_id):
+                content_type = resource.spec["TransformInput"].get("ContentType", "")
+                await self._processes.start(
+                    ProcessSpec(
+                        id=job_id, kind="job", log=_job_stream(resource), prepares_for=content_type
+                    )
+                )
+                failpoint("transform-job.after-prepare")
             case StartJob(id=job_id, workers=workers):
                 await asyncio.to_thread(self._write_replicas, resource, workers)
                 reported = await self._reported(workers)
@@ -270,8 +280,7 @@ def process_ids(memory: JobMemory, owner: str) -> set[str]:
     ids = set(memory.retired)
     if memory.fleet is not None:
         ids.update(placement.id for placement in placements(memory.fleet, memory.slots))
-    if memory.process is not None:
-        ids.add(process_id(owner, memory.process))
+        ids.add(process_id(owner, memory.process or FIRST))
     return ids
 
 

@@ -17,7 +17,7 @@ import msgspec
 from modelyard.domain import zones as zones_of
 from modelyard.domain.images import Program
 
-WorkerState = Literal["starting", "ready", "running", "succeeded", "failed", "dead"]
+WorkerState = Literal["waiting", "starting", "ready", "running", "succeeded", "failed", "dead"]
 DELAY_SECONDS_MAX = 60.0
 REASON_CHARACTERS = 1024
 TOLERANCE = "MODELYARD_SHADOW_TOLERANCE"

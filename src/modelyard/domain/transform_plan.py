@@ -1,5 +1,8 @@
 """What a transform job needs next: replicas first, then the process that feeds them, then a clean end.
 
+While replicas start, the process does so too, as far as it can without knowing them (``PrepareJob``); if they never get
+ready it has done nothing, and goes.
+
 Pure and level-based as ``endpoint_plan`` is. The job's process keeps a journal, so that starting it again after a death
 costs only what was under way; it is given up when it dies again and again without finishing another object.
 """
@@ -72,6 +75,13 @@ class StartReplicaWorker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareJob:
+    """Start its process ahead; it waits until ``StartJob``."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartJob:
     id: str
     workers: tuple[Placement, ...]
@@ -96,6 +106,7 @@ JobStep = (
     SaveJob
     | TellReplicas
     | StartReplicaWorker
+    | PrepareJob
     | StartJob
     | StopProcess
     | ForgetProcess
@@ -109,6 +120,10 @@ class JobPlan:
 
     steps: list[JobStep] = field(default_factory=list)
     seconds: float = float("inf")
+
+
+FIRST = Slot()
+"""Of the process that is prepared while there is none yet."""
 
 
 def process_id(owner: str, slot: Slot) -> str:
@@ -200,6 +215,8 @@ class _Pass:
                 self.end("Failed", describe_loss(fatal))
             elif look.is_ready:
                 self.remember(process=Slot(start_at=self.now))
+            elif process_id(self.job.owner, FIRST) not in self.observed:
+                self.starts.append(PrepareJob(id=process_id(self.job.owner, FIRST)))
         else:
             self.starts.append(TellReplicas(workers=self._workers(fleet)))
 
@@ -223,7 +240,7 @@ class _Pass:
             done = max(objects_done, self.memory.objects_done)
             self.remember(process=slot, retired=retired, objects_done=done)
             process = None
-        if process is None:
+        if process is None or process.state == "waiting":
             self.wait(slot.start_at - self.now)
             if slot.start_at <= self.now:
                 job_id = process_id(self.job.owner, slot)
@@ -241,8 +258,7 @@ class _Pass:
         gone = [*self.memory.retired]
         if self.memory.fleet is not None:
             gone += [placement.id for placement in self._workers(self.memory.fleet)]
-        if self.memory.process is not None:
-            gone.append(process_id(self.job.owner, self.memory.process))
+        gone.append(process_id(self.job.owner, self.memory.process or FIRST))
         self.memory = JobMemory(
             outcome=outcome, failure=limited_reason(failure), retired=tuple(dict.fromkeys(gone))
         )

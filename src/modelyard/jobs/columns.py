@@ -35,6 +35,7 @@ _EXACT = 2.0**53
 _WHOLE_MINUS_ZERO = re.compile(rb"-0+(?![0-9.])")
 _BARE_RETURN = re.compile(rb"\r(?!\n)")
 _BLANK_LINE = re.compile(rb"\n\r?\n")
+_CSV = "text/csv"
 _JSON_LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")
 _encode_json = msgspec.json.Encoder().encode
 _lists = msgspec.json.Decoder(list[float]).decode_lines
@@ -149,14 +150,26 @@ def columns_for(options: TransformOptions, array_type: str) -> Columns | None:
 def _decoder(kind: str, array_type: str) -> Decode | None:
     if kind in _JSON_LINES:
         return functools.partial(_from_json_lines, array_type=array_type)
-    if kind != "text/csv":
+    if kind != _CSV:
         return None
+    pyarrow = _import_pyarrow()
+    return None if pyarrow is None else _CsvReader(pyarrow, array_type)
+
+
+def prepare(content_type: str) -> None:
+    """What requests of this type may need, and takes long to import."""
+    if content_type.partition(";")[0].strip().lower() == _CSV:
+        _import_pyarrow()
+
+
+def _import_pyarrow() -> Any:
+    """None where the extra ``columns`` is not installed: the worker reads the text."""
     try:
         import pyarrow  # type: ignore[import-untyped]  # it has no annotations
         import pyarrow.csv  # type: ignore[import-untyped]
     except ImportError:
-        return None  # The extra ``columns`` is not installed: the worker reads the text.
-    return _CsvReader(pyarrow, array_type)
+        return None
+    return pyarrow
 
 
 class _CsvReader:

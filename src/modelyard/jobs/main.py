@@ -92,19 +92,18 @@ def run_transform(
             report("running", "", dict(last))
 
     report("running")
-    journal = Journal(Path(payload["journal"]))
-    try:
-        reason = _run(payload, objects, stop, errors, journal, progress)
-    except Stopped:
-        _say("stopped; unfinished objects are not stored")
-        return EXIT_STOPPED
-    except (ReplicaLost, JobFailed) as error:
-        reason = str(error)
-    finally:
-        journal.close()
-    if reason:
-        _say(f"FAILED: {reason}")
-    report("failed" if reason else "succeeded", reason, last)
+    with closing(Journal(Path(payload["journal"]))) as journal:
+        try:
+            reason = _run(payload, objects, stop, errors, journal, progress)
+        except Stopped:
+            _say("stopped; unfinished objects are not stored")
+            return EXIT_STOPPED
+        except (ReplicaLost, JobFailed) as error:
+            reason = str(error)
+        if reason:
+            _say(f"FAILED: {reason}")
+        # Nobody has to wait until the journal, which is of no use any more, is closed.
+        report("failed" if reason else "succeeded", reason, last)
     return 0
 
 

@@ -29,6 +29,8 @@ Prepare = Callable[[dict[str, Any], Callable[..., None]], View | None]
 
 None: what runs is isolated by other means. To give up, it reports ``failed`` with the reason and raises ``SystemExit``.
 """
+Ahead = Callable[[str], None]
+"""What a process does before its payload is known, given what it prepares for."""
 SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -49,6 +51,9 @@ class Birth:
     main: Main
     prepare: Prepare | None
     """None: this kind of process runs only the platform's own code, and is not isolated."""
+    ahead: Ahead | None
+    waits_at: int
+    """Read end of a pipe: a byte comes when the payload is there, its end if the host dies first. -1: it is there already."""
     isolation: Isolation
     records: Records
     cgroups: Cgroups
@@ -68,6 +73,8 @@ def run(birth: Birth) -> None:
         if os.getppid() != birth.host:
             return  # The host died before it could know of this process, and nobody ever will.
         _limit(birth)
+        if birth.waits_at >= 0 and not _was_told(birth):
+            return  # The host died, and with it whoever could say what is to be done.
         status = _run_main(birth, reporter)
     except SystemExit as end:
         status = exit_status(end)
@@ -114,7 +121,7 @@ def _leave_host(birth: Birth) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     null = os.open(os.devnull, os.O_RDONLY)
     output = os.open(birth.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(null, 0)
+    os.dup2(null if birth.waits_at < 0 else birth.waits_at, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # Sockets, files and pidfds of the host.
@@ -127,6 +134,17 @@ def _leave_host(birth: Birth) -> None:
     if generators is not None:
         # Only what the host has imported already: who imports it later is seeded by that, and an import costs 20 ms.
         generators.seed()
+
+
+def _was_told(birth: Birth) -> bool:
+    """Prepare for what will come, and wait until it is there."""
+    if birth.ahead is not None:
+        birth.ahead(birth.spec.prepares_for or "")
+    told = os.read(0, 1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return bool(told)
 
 
 def _limit(birth: Birth) -> None:

@@ -57,12 +57,13 @@ STOPPED = "it was stopped"
 
 @dataclass(slots=True)
 class _Watched:
-    """One process that is known. ``pidfd`` is -1 when it has ended."""
+    """One process that is known. ``pidfd`` is -1 when it has ended; ``gate`` unless it waits for a byte from there."""
 
     record: Record
     tail: Tail
     report: Report | None = None
     pidfd: int = -1
+    gate: int = -1
     kill_at: float | None = None
     ready_by: float | None = None
     killed_because: str = ""
@@ -75,8 +76,9 @@ class _Watched:
 class Host:
     """``mains`` are what each kind of process runs, given by the composition root.
 
-    ``views`` tells of the kinds that are isolated what they see. ``warm`` names the libraries that may be imported
-    here once a worker has used them, so that the next replica of such a model finds them in memory.
+    ``views`` tells of the kinds that are isolated what they see, ``ahead`` what others do before their payload is known.
+    ``warm`` names the libraries that may be imported here once a worker has used them, so that the next replica of such a
+    model finds them in memory.
     """
 
     def __init__(  # noqa: PLR0913 - what the composition root gives it
@@ -89,6 +91,7 @@ class Host:
         cgroups: Cgroups,
         isolation: Isolation = NO_ISOLATION,
         views: Mapping[str, child.Prepare] | None = None,
+        ahead: Mapping[str, child.Ahead] | None = None,
         clock: Clock,
         warm: Collection[str] = (),
         zone: str = FIRST_ZONE,
@@ -102,6 +105,7 @@ class Host:
         self._cgroups = cgroups
         self._isolation = isolation
         self._views = views or {}
+        self._ahead = ahead or {}
         self._busy_groups: set[str] = set()
         self._clock = clock
         self._records = Records(self._run / PROCESSES)
@@ -199,8 +203,17 @@ class Host:
     # ---- processes
 
     def start(self, spec: ProcessSpec) -> None:
-        """Fork it, unless it is known. The record is on disk before the process exists. Raises ``OSError``."""
-        if spec.id in self._watched:
+        """Fork it, unless it is known. The record is on disk before the process exists. Raises ``OSError``.
+
+        One that waits for its payload, which is there now, may begin.
+        """
+        known = self._watched.get(spec.id)
+        if known is not None:
+            if spec.prepares_for is None and known.gate >= 0:
+                with contextlib.suppress(BrokenPipeError):  # It has died meanwhile.
+                    os.write(known.gate, b"\n")
+                _close_gate(known)
+                self._changed(spec.id)
             return
         record = Record(spec=without_payload(spec), started_at=self._clock.now())
         with contextlib.ExitStack() as undo:
@@ -212,7 +225,15 @@ class Host:
             undo.callback(watched.tail.close)
             undo.callback(self._cgroups.remove, spec.id)
             self._cgroups.create(spec.id, spec.caps)
-            pid = self._fork(spec)
+            waits_at = -1
+            if spec.prepares_for is not None:
+                waits_at, watched.gate = os.pipe2(os.O_CLOEXEC)
+                undo.callback(_close_gate, watched)
+            try:
+                pid = self._fork(spec, waits_at)
+            finally:
+                if waits_at >= 0:
+                    os.close(waits_at)
             undo.pop_all()
         if spec.kind == "worker":
             watched.ready_by = self._clock.monotonic() + self._startup_seconds(spec)
@@ -221,11 +242,13 @@ class Host:
         self._watch(watched, pid)
         self._changed(spec.id)
 
-    def _fork(self, spec: ProcessSpec) -> int:
+    def _fork(self, spec: ProcessSpec, waits_at: int) -> int:
         birth = child.Birth(
             spec=spec,
             main=self._mains[spec.kind],
             prepare=self._views.get(spec.kind),
+            ahead=self._ahead.get(spec.kind),
+            waits_at=waits_at,
             isolation=self._isolation,
             records=self._records,
             cgroups=self._cgroups,
@@ -315,6 +338,7 @@ class Host:
         self._selector.unregister(watched.pidfd)
         os.close(watched.pidfd)
         watched.pidfd = -1
+        _close_gate(watched)
         exit_code: int | None = None
         with contextlib.suppress(ChildProcessError):
             # Before it is reaped its number is nobody else's: what it left running in its session ends with it.
@@ -446,6 +470,8 @@ class Host:
 def _describe(watched: _Watched) -> Process:
     record, report = watched.record, watched.report
     state = record.ended or (report.state if report is not None else ProcessState.STARTING)
+    if watched.gate >= 0:
+        state = ProcessState.WAITING
     return Process(
         id=record.spec.id,
         kind=record.spec.kind,
@@ -473,6 +499,13 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # A real-time signal.
         return f"signal {number}"
+
+
+def _close_gate(watched: _Watched) -> None:
+    """Idempotent."""
+    if watched.gate >= 0:
+        os.close(watched.gate)
+        watched.gate = -1
 
 
 def _signal(watched: _Watched, number: signal.Signals) -> None:

@@ -8,9 +8,11 @@ from typing import Any, Literal, Protocol
 class ProcessState(StrEnum):
     """Of a worker: ``STARTING`` → ``READY`` → ``DEAD``, or ``FAILED`` before it was ready.
 
-    Of a job: ``STARTING`` → ``RUNNING`` → ``SUCCEEDED``, ``FAILED`` or ``DEAD`` (killed: start it again).
+    Of a job: ``STARTING`` → ``RUNNING`` → ``SUCCEEDED``, ``FAILED`` or ``DEAD`` (killed: start it again); ``WAITING``
+    before that where it was started ahead of its payload.
     """
 
+    WAITING = "waiting"
     STARTING = "starting"
     READY = "ready"
     RUNNING = "running"
@@ -61,6 +63,8 @@ class ProcessSpec:
     """A worker has so long to become ready; 0 leaves it to the platform's bound."""
     zone: str = ""
     """Where it is to run; empty leaves it to the runtime."""
+    prepares_for: str | None = None
+    """Given: it is started ahead of its payload, prepares for this (a job: the content type of its requests), and waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,10 @@ class Runtime(Protocol):
     """Idempotent; a call that cannot reach the runtime raises ``RuntimeUnavailable``."""
 
     async def start(self, spec: ProcessSpec) -> None:
-        """Start it unless a process of this id is known, whatever its state. Returns before it is ready."""
+        """Start it unless a process of this id is known, whatever its state. Returns before it is ready.
+
+        A process that waits for its payload begins when it is started once more, with the payload.
+        """
 
     async def stop(self, process_id: str, *, grace_seconds: float) -> None:
         """SIGTERM now, SIGKILL after the grace; returns at once. Unknown ids are stopped already."""

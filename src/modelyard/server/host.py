@@ -13,6 +13,8 @@ from modelyard.base.clock import SystemClock
 from modelyard.base.settings import FIRST_ZONE, Home
 from modelyard.domain.images import Program
 from modelyard.frameworks.archive import ArtifactError, ArtifactLimits, unpack_once
+from modelyard.jobs.columns import prepare as prepare_job
+from modelyard.jobs.main import main as job_main
 from modelyard.runtimes.cgroups import open_cgroups
 from modelyard.runtimes.child import Prepare
 from modelyard.runtimes.host import Host
@@ -31,13 +33,6 @@ from modelyard.worker.program import PLACE, program_of
 logger = logging.getLogger(__name__)
 WARM = ("numpy", "onnxruntime")
 """Imported before the first fork; others at their first use, by the worker that needs them."""
-
-
-def run_job(payload: dict[str, Any], address: str, report: Callable[..., None]) -> int:
-    """A job's main; imported in the child, so that the host stays small."""
-    from modelyard.jobs.main import main as job_main
-
-    return job_main(payload, address, report)
 
 
 class Sink:
@@ -168,10 +163,11 @@ def main() -> None:
     Host(
         home=start.home,
         limits=start.settings.limits,
-        mains={"worker": run_worker, "job": run_job},
+        mains={"worker": run_worker, "job": job_main},
         sink=sink,
         cgroups=cgroups,
         isolation=isolation,
+        ahead={"job": prepare_job},
         views={"worker": views_of_workers(Preparation(start.home, isolation))},
         clock=clock,
         warm=FRAMEWORKS,

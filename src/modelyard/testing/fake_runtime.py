@@ -34,19 +34,29 @@ class FakeRuntime:
 
     async def start(self, spec: ProcessSpec) -> None:
         self._reach()
-        if spec.id in self._processes:
+        known = self._processes.get(spec.id)
+        if known is not None:
+            if known.state is ProcessState.WAITING and spec.prepares_for is None:
+                self._begin(spec, replace(known, state=ProcessState.STARTING))
             return
         self._last_pid += 1
-        self.specs[spec.id] = spec
-        self._put(
-            Process(
-                id=spec.id,
-                kind=spec.kind,
-                pid=self._last_pid,
-                state=ProcessState.STARTING,
-                address=spec.address,
-            )
+        is_early = spec.prepares_for is not None
+        process = Process(
+            id=spec.id,
+            kind=spec.kind,
+            pid=self._last_pid,
+            state=ProcessState.WAITING if is_early else ProcessState.STARTING,
+            address=spec.address,
         )
+        if is_early:
+            self.specs[spec.id] = spec
+            self._put(process)
+        else:
+            self._begin(spec, process)
+
+    def _begin(self, spec: ProcessSpec, process: Process) -> None:
+        self.specs[spec.id] = spec
+        self._put(process)
         if self._on_start is not None:
             self._on_start(self, spec)
 

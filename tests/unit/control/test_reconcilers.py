@@ -37,6 +37,7 @@ pytestmark = pytest.mark.anyio
 ENDPOINT = Key(kind="endpoint", account="1", region="us-east-1", name="churn")
 JOB = Key(kind="transform-job", account="1", region="us-east-1", name="score")
 STARTING, READY, DEAD = ProcessState.STARTING, ProcessState.READY, ProcessState.DEAD
+WAITING = ProcessState.WAITING
 MODEL = {"PrimaryContainer": {"Image": "modelyard/sklearn", "ModelDataUrl": "s3://models/m.tar.gz"}}
 
 
@@ -55,11 +56,11 @@ class ScriptedRuntime:
 
     async def start(self, spec: ProcessSpec) -> None:
         self._reach()
-        if spec.id not in self.processes:
+        known = self.processes.get(spec.id)
+        if known is None or (known.state is WAITING and spec.prepares_for is None):
             self.specs[spec.id] = spec
-            self.put(
-                Process(id=spec.id, kind=spec.kind, pid=1, state=STARTING, address=spec.address)
-            )
+            state = STARTING if spec.prepares_for is None else WAITING
+            self.put(Process(id=spec.id, kind=spec.kind, pid=1, state=state, address=spec.address))
 
     async def stop(self, process_id: str, *, grace_seconds: float) -> None:
         self._reach()
@@ -421,6 +422,52 @@ async def test_a_job_runs_on_ready_replicas_and_completes(control: Control) -> N
     assert "FailureReason" not in status
 
 
+async def test_the_process_of_a_job_waits_while_its_replicas_start(control: Control) -> None:
+    await control.create_job(
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3Uri": "s3://in/"}},
+            "ContentType": "text/csv",
+        }
+    )
+    await control.until(lambda: control.runtime.ids("job", WAITING))
+    await control.quiet()
+    (process_id,) = control.runtime.ids("job", WAITING)
+    spec = control.runtime.specs[process_id]
+    assert (spec.prepares_for, spec.payload) == ("text/csv", {})
+    assert control.processes.owner(process_id) == JOB
+    assert "TransformStartTime" not in control.status(JOB)
+    await control.garbage.reconcile(GARBAGE)
+    control.runtime.all_become("worker", READY)
+    await control.until(lambda: control.runtime.ids("job", STARTING))
+    assert control.runtime.ids("job", STARTING) == [process_id]
+    assert control.runtime.specs[process_id].payload["job"] == "transform"
+
+
+async def test_a_job_whose_waiting_process_died_has_another(control: Control) -> None:
+    await control.create_job()
+    await control.until(lambda: control.runtime.ids("job", WAITING))
+    (first,) = control.runtime.ids("job", WAITING)
+    control.runtime.become(first, DEAD)
+    await control.quiet()
+    control.runtime.all_become("worker", READY)
+    await control.quiet()
+    control.clock.advance(60)
+    await control.until(lambda: control.runtime.ids("job", STARTING))
+    (second,) = control.runtime.ids("job", STARTING)
+    assert second != first
+    assert control.runtime.specs[second].payload["job"] == "transform"
+
+
+async def test_a_job_that_is_stopped_before_its_replicas_are_ready_leaves_nothing(
+    control: Control,
+) -> None:
+    await control.create_job()
+    await control.until(lambda: control.runtime.ids("job", WAITING))
+    await control.change_spec(JOB, stopping=True)
+    await control.until(lambda: control.status(JOB)["TransformJobStatus"] == "Stopped")
+    await control.until(lambda: not control.runtime.processes)
+
+
 async def test_a_job_is_told_what_its_workers_said_of_themselves(control: Control) -> None:
     await control.create_job()
     await control.until(lambda: control.runtime.ids("worker", STARTING))
@@ -448,6 +495,7 @@ async def test_a_model_that_cannot_be_loaded_fails_its_job(control: Control) -> 
     control.runtime.all_become("worker", ProcessState.FAILED, reason="corrupt")
     await control.until(lambda: control.status(JOB)["TransformJobStatus"] == "Failed")
     assert control.status(JOB)["FailureReason"] == "Container primary: corrupt"
+    await control.until(lambda: not control.runtime.processes)
 
 
 async def test_a_killed_job_process_is_started_again(control: Control) -> None:
