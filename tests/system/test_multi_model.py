@@ -1,6 +1,7 @@
 """Many models behind one endpoint, each loaded when it is first invoked, through boto3."""
 
 import datetime
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -79,6 +80,12 @@ def test_what_loading_costs_is_metrics(many: Platform, booster: Any) -> None:
     for found in (waits, loads):
         assert sum(point["SampleCount"] for point in found) == 8 - hits
     assert 0 < sum(point["Sum"] for point in loads) < sum(point["Sum"] for point in waits)
+    fetched = points("ModelDownloadingTime", "Microseconds")
+    assert sum(point["SampleCount"] for point in fetched) >= 1
+    assert sum(point["Sum"] for point in fetched) > 0
+    states = [one.read_bytes() for one in (many.home.run / "processes").glob("*.state")]
+    loaded = [json.loads(one)["progress"].get("loaded_models") for one in states]
+    assert sorted(one for one in loaded if one is not None)[-1] == 1
 
 
 @pytest.mark.parametrize("model", ["a.tar.gz", "team/b v2.tar.gz"])

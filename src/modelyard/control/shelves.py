@@ -1,4 +1,7 @@
-"""Models for multi-model endpoints: gateways ask for them by datagram, and are told when they are on the shelf."""
+"""Models for multi-model endpoints: gateways ask for them by datagram, and are told when they are on the shelf.
+
+How long it took to put one there is CloudWatch's ``ModelDownloadingTime``.
+"""
 
 import asyncio
 import logging
@@ -7,10 +10,14 @@ from typing import Any
 
 import msgspec
 
+from modelyard.base.clock import Clock
 from modelyard.control.endpoints import endpoint_memory
 from modelyard.control.fleets import Fleets
+from modelyard.domain.endpoint_metrics import MODEL_DOWNLOADING, NAMESPACE
 from modelyard.domain.fleet import Container
+from modelyard.domain.metrics import Summary
 from modelyard.domain.shelf import Ask, Told, decode_ask, encode
+from modelyard.store.metrics import Datum, Dimensions, Metric, MetricsNotKept, MetricStore
 from modelyard.store.resources import Key, ResourceStore
 from modelyard.transport.datagrams import bound
 
@@ -22,8 +29,12 @@ AT_ONCE = 4
 class Shelves(asyncio.DatagramProtocol):
     """Listens on a UNIX datagram socket; a wish that finds the queue full is dropped, and its gateway gives up in time."""
 
-    def __init__(self, *, store: ResourceStore, fleets: Fleets) -> None:
+    def __init__(
+        self, *, store: ResourceStore, fleets: Fleets, metrics: MetricStore, clock: Clock
+    ) -> None:
         self._store = store
+        self._metrics = metrics
+        self._clock = clock
         self._fleets = fleets
         self._queue: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue(QUEUE_MAX)
 
@@ -60,7 +71,8 @@ class Shelves(asyncio.DatagramProtocol):
         containers = self._containers(ask)
         if not containers:
             return f"Endpoint {ask.endpoint} has no multi-model variant {ask.variant} any more."
-        for container in containers:
+        for config_name, container in containers:
+            began = self._clock.monotonic()
             try:
                 is_there = await asyncio.to_thread(self._fleets.shelve, container, ask.model)
             except OSError as error:
@@ -72,16 +84,43 @@ class Shelves(asyncio.DatagramProtocol):
                     "there is an object located at the URL and that the role passed to CreateModel has permissions to "
                     "download the model."
                 )
+            await self._tell(ask, config_name, self._clock.monotonic() - began)
         return ""
 
-    def _containers(self, ask: Ask) -> list[Container]:
+    async def _tell(self, ask: Ask, config_name: str, seconds: float) -> None:
+        of_variant: Dimensions = (("EndpointName", ask.endpoint), ("VariantName", ask.variant))
+        summary = Summary()
+        summary.add(seconds * 1e6)
+        now = self._clock.now()
+        data = [
+            Datum(
+                metric=Metric(
+                    account=ask.account,
+                    region=ask.region,
+                    namespace=NAMESPACE,
+                    name=MODEL_DOWNLOADING,
+                    dimensions=dimensions,
+                ),
+                at=int(now),
+                summary=summary,
+                unit="Microseconds",
+            )
+            for dimensions in (of_variant, (("EndpointConfigName", config_name), *of_variant))
+        ]
+        try:
+            await asyncio.to_thread(self._metrics.put, data, now=now)
+        except MetricsNotKept as error:
+            logger.warning("measurements are dropped: %s", error)
+
+    def _containers(self, ask: Ask) -> list[tuple[str, Container]]:
+        """With the endpoint config of the fleet of each."""
         key = Key(kind="endpoint", account=ask.account, region=ask.region, name=ask.endpoint)
         resource = self._store.get(key)
         if resource is None:
             return []
         memory = endpoint_memory(resource)
         return [
-            container
+            (fleet.config_name, container)
             for fleet in (memory.serving, memory.target)
             if fleet is not None
             for variant in fleet.variants

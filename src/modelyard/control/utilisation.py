@@ -1,4 +1,7 @@
-"""How busy instances are: each minute, what their workers used of processors and memory, into the metric store."""
+"""How busy instances are: each minute, what their workers used of processors and memory, into the metric store.
+
+And how many models the workers of multi-model endpoints have loaded, as they last reported.
+"""
 
 import asyncio
 import logging
@@ -9,7 +12,9 @@ from modelyard.control.endpoints import endpoint_memory, fleet_owner
 from modelyard.control.fleets import instance_id
 from modelyard.control.processes import Processes
 from modelyard.control.transform_jobs import job_memory
-from modelyard.domain.fleet import Fleet, Slot
+from modelyard.domain.endpoint_metrics import LOADED_MODEL_COUNT
+from modelyard.domain.endpoint_metrics import NAMESPACE as MODEL_NAMESPACE
+from modelyard.domain.fleet import Fleet, Slot, placements
 from modelyard.domain.metrics import Summary
 from modelyard.domain.utilisation import (
     CPU,
@@ -21,7 +26,8 @@ from modelyard.domain.utilisation import (
     Used,
     readings,
 )
-from modelyard.runtimes.runtime import RuntimeUnavailable
+from modelyard.domain.worker_report import LOADED_MODELS
+from modelyard.runtimes.runtime import Process, RuntimeUnavailable
 from modelyard.runtimes.usage import machine_memory_bytes, usage
 from modelyard.store.metrics import Datum, Dimensions, Metric, MetricsNotKept, MetricStore
 from modelyard.store.resources import Key, Resource, ResourceStore
@@ -81,6 +87,7 @@ class Utilisation:
         for owner in self._owners(used):
             if owner.key.kind == "endpoint":
                 data += _of_endpoint(owner.key, self._endpoint(owner, used, seconds), at=int(at))
+                data += _loaded_models(owner, known, at=int(at))
             elif owner.key.kind == "transform-job":
                 data += _of_job(owner, self._job(owner, used, seconds), at=int(at))
             await asyncio.sleep(
@@ -106,9 +113,7 @@ class Utilisation:
     def _endpoint(
         self, endpoint: Resource, used: Mapping[str, Used], seconds: float
     ) -> Iterator[Reading]:
-        memory = endpoint_memory(endpoint)
-        fleets = [fleet for fleet in (memory.serving, memory.target) if fleet is not None]
-        return self._of(fleets, memory.slots, used, seconds)
+        return self._of(_fleets(endpoint), endpoint_memory(endpoint).slots, used, seconds)
 
     def _job(self, job: Resource, used: Mapping[str, Used], seconds: float) -> Iterator[Reading]:
         memory = job_memory(job)
@@ -132,16 +137,38 @@ class Utilisation:
         )
 
 
+def _fleets(endpoint: Resource) -> list[Fleet]:
+    memory = endpoint_memory(endpoint)
+    return [fleet for fleet in (memory.serving, memory.target) if fleet is not None]
+
+
+def _loaded_models(endpoint: Resource, known: Mapping[str, Process], *, at: int) -> Iterator[Datum]:
+    """A sample for each instance of a multi-model variant."""
+    slots = endpoint_memory(endpoint).slots
+    summaries: dict[tuple[Dimensions, str], Summary] = {}
+    for fleet in _fleets(endpoint):
+        for placement in placements(fleet, slots):
+            worker = known.get(placement.id)
+            loaded = None if worker is None else worker.progress.get(LOADED_MODELS)
+            if isinstance(loaded, int):
+                for dimensions in _dimensions(
+                    endpoint.key, placement.variant.name, fleet.config_name
+                ):
+                    place = dimensions, LOADED_MODEL_COUNT
+                    summaries.setdefault(place, Summary()).add(float(loaded))
+    return _data(endpoint.key, MODEL_NAMESPACE, summaries, at=at, unit="None")
+
+
+def _dimensions(endpoint: Key, variant: str, config: str) -> tuple[Dimensions, Dimensions]:
+    of_variant: Dimensions = (("EndpointName", endpoint.name), ("VariantName", variant))
+    return of_variant, (("EndpointConfigName", config), *of_variant)
+
+
 def _of_endpoint(endpoint: Key, found: Iterable[Reading], *, at: int) -> Iterator[Datum]:
     """For the variant, and once more for the variant's part from its endpoint config."""
     summaries: dict[tuple[Dimensions, str], Summary] = {}
     for reading in found:
-        of_variant: Dimensions = (
-            ("EndpointName", endpoint.name),
-            ("VariantName", reading.variant),
-        )
-        of_fleet: Dimensions = (("EndpointConfigName", reading.config_name), *of_variant)
-        for dimensions in (of_variant, of_fleet):
+        for dimensions in _dimensions(endpoint, reading.variant, reading.config_name):
             _add(summaries, dimensions, reading)
     return _data(endpoint, NAMESPACE, summaries, at=at)
 
@@ -164,7 +191,12 @@ def _add(
 
 
 def _data(
-    owner: Key, namespace: str, summaries: Mapping[tuple[Dimensions, str], Summary], *, at: int
+    owner: Key,
+    namespace: str,
+    summaries: Mapping[tuple[Dimensions, str], Summary],
+    *,
+    at: int,
+    unit: str = UNIT,
 ) -> Iterator[Datum]:
     for (dimensions, name), summary in summaries.items():
         yield Datum(
@@ -177,5 +209,5 @@ def _data(
             ),
             at=at,
             summary=summary,
-            unit=UNIT,
+            unit=unit,
         )

@@ -15,6 +15,7 @@ MODEL_SETUP = "ModelSetupTime"
 MODEL_CACHE_HIT = "ModelCacheHit"
 MODEL_WAIT, MODEL_LOADING = "ModelLoadingWaitTime", "ModelLoadingTime"
 MODEL_UNLOADING = "ModelUnloadingTime"
+MODEL_DOWNLOADING, LOADED_MODEL_COUNT = "ModelDownloadingTime", "LoadedModelCount"
 SHADOW_NAMESPACE = "Modelyard/Shadow"
 """What AWS has no metrics for: how a shadow's answers compare with the production variant's."""
 

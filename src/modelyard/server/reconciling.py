@@ -62,7 +62,9 @@ class Reconciling:
             programs=LocalImages(home.images).all,
             find_engine=Engines().find,
         )
-        self.shelves = Shelves(store=stores.resources, fleets=self._fleets)
+        self.shelves = Shelves(
+            store=stores.resources, fleets=self._fleets, metrics=stores.metrics, clock=clock
+        )
         self.trial_plane = ReplicaTrials(limits=settings.limits, clock=clock)
         self._trials = Trials(plane=self.trial_plane, clock=clock, wake=self._wake)
         self.activity = Activity(clock)

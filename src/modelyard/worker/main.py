@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.base.clock import SystemClock
-from modelyard.domain.worker_report import TAKES_ARRAYS
+from modelyard.domain.worker_report import LOADED_MODELS, TAKES_ARRAYS
 from modelyard.frameworks.archive import ArtifactError
 from modelyard.frameworks.model import LoadError, Model
 from modelyard.frameworks.service import Service
@@ -45,7 +45,7 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
         return run_started(payload["python"], payload, _listen(address), report)
     begin = time.perf_counter()
     try:
-        served = _serve_many(payload) if payload.get("multi_model") else _serve_one(payload)
+        served = _serve_many(payload, report) if payload.get("multi_model") else _serve_one(payload)
     except (ArtifactError, LoadError) as error:
         report("failed", str(error))
         return FAILED
@@ -72,12 +72,17 @@ def main(payload: dict[str, Any], address: str, report: Callable[..., None]) -> 
         gc.freeze()
         if not served.leaves_garbage:
             gc.disable()
-        frameworks = [name for name in FRAMEWORKS if name in sys.modules]
-        report("ready", progress={"frameworks": frameworks, TAKES_ARRAYS: served.array_type})
+        loaded = {LOADED_MODELS: 0} if payload.get("multi_model") else {}
+        progress = {**_frameworks(), TAKES_ARRAYS: served.array_type, **loaded}
+        report("ready", progress=progress)
         print(f"ready in {time.perf_counter() - begin:.3f} s", flush=True)  # noqa: T201 - the container's log
         server.serve()
         server.close()
     return 0
+
+
+def _frameworks() -> dict[str, list[str]]:
+    return {"frameworks": [name for name in FRAMEWORKS if name in sys.modules]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +105,11 @@ def _serve_one(payload: dict[str, Any]) -> _Served:
     )
 
 
-def _serve_many(payload: dict[str, Any]) -> _Served:
+def _serve_many(payload: dict[str, Any], report: Callable[..., None]) -> _Served:
     """The models of a shelf."""
+
+    def tell(loaded: int) -> None:
+        report("ready", progress={**_frameworks(), TAKES_ARRAYS: "", LOADED_MODELS: loaded})
 
     def unpack(name: str, path: Path, scratch: Path) -> Predicts:
         model = load_shelved(payload, name, path, scratch)
@@ -114,6 +122,7 @@ def _serve_many(payload: dict[str, Any]) -> _Served:
         keeps=payload["multi_model"]["keeps"],
         resident=resident_bytes,
         now=time.monotonic,
+        tell=tell,
     )
     return _Served(predictor=predictor, max_batch=payload["max_batch"], leaves_garbage=True)
 

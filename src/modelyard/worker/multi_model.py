@@ -50,9 +50,12 @@ class _Held:
 
 
 class MultiModelPredictor:
-    """``load`` makes the model of an artifact; ``resident`` tells the process's memory in bytes, ``now`` monotonic seconds."""
+    """``load`` makes the model of an artifact; ``resident`` tells the process's memory in bytes, ``now`` monotonic seconds.
 
-    def __init__(
+    ``tell`` is told how many models are loaded when requests for one have changed that.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it acts through
         self,
         shelf: Path,
         load: Callable[[str, Path], Predicts],
@@ -61,7 +64,9 @@ class MultiModelPredictor:
         keeps: bool = True,
         resident: Callable[[], int],
         now: Callable[[], float],
+        tell: Callable[[int], None] = lambda _loaded: None,
     ) -> None:
+        self._tell = tell
         self._shelf = shelf
         self._load = load
         self._budget = budget_bytes
@@ -93,9 +98,11 @@ class MultiModelPredictor:
 
     def _answer_timed(self, name: str, requests: Sequence[Request]) -> list[Answer]:
         """Each answer says whether its model was there; the first says how long it took to load it, and to unload others."""
-        was_loaded = name in self._models
+        was_loaded, before = name in self._models, len(self._models)
         self._waited, self._loading, self._unloading = 0, [], []
         answers = self._answer_one(name, requests)
+        if len(self._models) != before:
+            self._tell(len(self._models))
         own = ModelTimes() if was_loaded else ModelTimes(False, self._waited)
         first = msgspec.structs.replace(
             own, loading=tuple(self._loading), unloading=tuple(self._unloading)

@@ -15,7 +15,8 @@ from modelyard.domain.fleet import Container, Fleet, Variant, placements
 from modelyard.domain.instances import GIB
 from modelyard.domain.transform_plan import JobMemory
 from modelyard.domain.utilisation import JOB_NAMESPACE, NAMESPACE, Used
-from modelyard.runtimes.runtime import LogStream, ProcessSpec
+from modelyard.domain.worker_report import LOADED_MODELS
+from modelyard.runtimes.runtime import LogStream, ProcessSpec, ProcessState
 from modelyard.store.metrics import Dimensions, Metric, MetricStore
 from modelyard.store.resources import Create, Key
 from modelyard.testing.clock import ManualClock
@@ -117,6 +118,23 @@ async def test_each_instance_of_a_running_transform_job_is_told_by_its_host(
     assert len(set(hosts)) == 2
     told = [machine.told("MemoryUtilization", (("Host", host),), JOB_NAMESPACE) for host in hosts]
     assert told == [[(25.0, 25.0)], [(50.0, 50.0)]]
+
+
+async def test_each_instance_tells_how_many_models_it_has_loaded(machine: Machine) -> None:
+    await machine.begin()
+    first, second = (placement.id for placement in placements(FLEET, {}))
+    machine.works(1001, 10.0, 2 * GIB)
+    machine.works(1002, 10.0, 2 * GIB)
+    await machine.utilisation.look()
+    assert machine.told("LoadedModelCount", OF_VARIANT, "AWS/SageMaker") == []
+    machine.runtime.become(first, ProcessState.READY, progress={LOADED_MODELS: 5})
+    machine.runtime.become(second, ProcessState.READY, progress={LOADED_MODELS: 0})
+    await machine.processes.refresh()
+    machine.clock.advance(60.0)
+    await machine.utilisation.look()
+    for dimensions in (OF_VARIANT, OF_FLEET):
+        told = machine.told("LoadedModelCount", dimensions, "AWS/SageMaker")
+        assert told == [(2.5, 5.0)]
 
 
 async def test_an_ended_worker_says_nothing(machine: Machine) -> None:

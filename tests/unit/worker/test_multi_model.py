@@ -36,6 +36,7 @@ class Machine:
 
     def __init__(self, shelf: Path, *, keeps: bool = True, budget: int = 100) -> None:
         self.loads: list[str] = []
+        self.told: list[int] = []
         self.peak = 0
         self.predictor = MultiModelPredictor(
             shelf,
@@ -44,6 +45,7 @@ class Machine:
             keeps=keeps,
             resident=self.resident,
             now=lambda: self.now,
+            tell=self.told.append,
         )
         self.now = 0.0
         self._loading = 0
@@ -100,6 +102,17 @@ def test_the_least_recently_used_goes_when_memory_is_short(shelf: Path) -> None:
     machine.ask("middle")
     assert machine.loads.count("middle") == 2
     assert machine.predictor.loaded == ("middle",) or machine.resident() <= 100
+
+
+def test_how_many_models_are_loaded_is_told_when_that_changes(shelf: Path) -> None:
+    machine = Machine(shelf)
+    for name in ("small", "middle", "small", "broken", "huge"):
+        machine.ask(name)
+    assert machine.told == [1, 2, 1]
+    assert machine.predictor.loaded == ("huge",)
+    single = Machine(shelf, keeps=False)
+    single.ask("small")
+    assert single.told == []
 
 
 def test_each_load_and_each_unload_is_told_once_and_each_request_what_it_waited(
