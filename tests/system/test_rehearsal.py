@@ -168,6 +168,24 @@ def test_what_cannot_be_rehearsed_is_said(platform: Platform, endpoint: str) -> 
     assert missing.returncode == 1
 
 
+def test_tags_that_decide_about_rollouts_are_never_passed_over_in_silence(
+    platform: Platform, endpoint: str
+) -> None:
+    sagemaker = platform.client("sagemaker")
+    arn = sagemaker.describe_endpoint(EndpointName="rehearsed")["EndpointArn"]
+    sagemaker.add_tags(
+        ResourceArn=arn, Tags=[{"Key": "modelyard:rollout-gate", "Value": "each-step"}]
+    )
+    try:
+        refused = rehearse(platform, "good")
+        assert (refused.returncode, "modelyard:rollout-gate" in refused.stderr) == (1, True)
+        without = rehearse(platform, "good", "--json", "--without-tags")
+        assert without.returncode == 0, without.stderr
+        assert json.loads(without.stdout)["tags_left_out"] == ["modelyard:rollout-gate"]
+    finally:
+        sagemaker.delete_tags(ResourceArn=arn, TagKeys=["modelyard:rollout-gate"])
+
+
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
 def test_a_rehearsal_that_is_told_to_end_takes_its_candidate_along(
     platform: Platform, endpoint: str, word: signal.Signals

@@ -22,6 +22,7 @@ from modelyard.domain.fleet import TOLERANCE_DEFAULT
 from modelyard.domain.rehearsal import Exchange, Plan, rehearse
 from modelyard.domain.rehearsal_report import report_of, requirements_of
 from modelyard.domain.rehearsed_alarms import Fleets, Watched, watched_of
+from modelyard.domain.rollout_tags import deciding
 
 STOPPED = 3
 """Exit status of a candidate that would not have been promoted; 1 is a rehearsal that could not be held."""
@@ -70,6 +71,13 @@ def command(  # the parameters are its options
         list[str] | None,
         typer.Option("--require", metavar="FIGURE<=BOUND", help="Such as agreement>=0.99."),
     ] = None,
+    without_tags: Annotated[
+        bool,
+        typer.Option(
+            "--without-tags",
+            help="Leave out gates, dry runs, checks and the test that the endpoint's tags add.",
+        ),
+    ] = False,
     latency: Annotated[
         bool, typer.Option("--latency", help="Measure latencies; they differ from run to run.")
     ] = False,
@@ -88,6 +96,12 @@ def command(  # the parameters are its options
     if recorded and latency:
         raise CommandFailed("--recorded has no latencies to compare with: leave out --latency.")
     stage = _Stage(connect(home, region=region), endpoint, config, measured=latency)
+    tags = stage.tags()
+    if tags and not without_tags:
+        raise CommandFailed(
+            f"Endpoint {endpoint} has {', '.join(tags)}: a rollout obeys them, a rehearsal cannot.",
+            "Rehearse requests, answers and alarms alone: --without-tags",
+        )
     plan, alarms = stage.plan(deployment)
     wanted = captured.Wanted(
         endpoint=endpoint,
@@ -108,6 +122,7 @@ def command(  # the parameters are its options
         "seed": seed,
         "policy": plan.policy.kind,
         "alarms": alarms,
+        "tags_left_out": list(tags),
         "lines_left_out": left_out,
         **report_of(exchanges, course, requirements, tolerance=tolerance, measured=latency),
     }
@@ -138,6 +153,13 @@ class _Stage:
             )
         old = self._described["EndpointConfigName"]
         self.fleets = Fleets(endpoint=endpoint, old=old, new=config, measured=measured)
+
+    def tags(self) -> tuple[str, ...]:
+        """Those that decide about the endpoint's rollouts, and not about a rehearsal's."""
+        pages = self._sagemaker.get_paginator("list_tags").paginate(
+            ResourceArn=self._described["EndpointArn"]
+        )
+        return deciding([tag for page in pages for tag in page["Tags"]])
 
     def plan(self, file: Path | None) -> tuple[Plan, list[Json]]:
         """The rollout, and of each alarm of it whether it can be rehearsed."""
@@ -249,6 +271,8 @@ def _print(report: Json) -> None:
         empty="",
     )
     _print_alarms(report)
+    if report["tags_left_out"]:
+        output.console.print(f"Left out: {', '.join(report['tags_left_out'])}.", soft_wrap=True)
     output.console.print()
     output.print_table(
         ("requirement", "value", ""),

@@ -60,6 +60,11 @@ def check_tags(tags: Tags) -> None:
             )
 
 
+def deciding(tags: Tags) -> tuple[str, ...]:
+    """Those that say when an update goes on or back."""
+    return tuple(key for key in (GATE, DRY_RUN, CHECKS, TEST) if _value(tags, key))
+
+
 def document(tags: Tags, key: str) -> str:
     """The URI of a document that a tag names; empty where none does."""
     return _value(tags, key)
