@@ -46,7 +46,7 @@ SCENARIO = textwrap.dedent(
         return False
 
     options = ("--no-auth", "--isolation", "off", "--gateways", "2", *losses.PATIENTLY)
-    with running_platform(root / "home", *options) as platform:
+    with running_platform(root / "h", *options) as platform:
         home = platform.home.root
         deployed = command(
             "deploy", sys.argv[2], "--name", "double", "--count", "2", home=home
@@ -90,7 +90,7 @@ def test_a_full_disk_is_told_survived_and_recovered_from(tmp_path: Path) -> None
     from modelyard.testing.models import doubling_model
 
     model = doubling_model(tmp_path / "double.onnx")
-    folder = tmp_path / "disk"
+    folder = tmp_path / "d"  # Paths of sockets are short.
     folder.mkdir()
     enter = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
     mount = 'mount -t tmpfs -o size=96m tmpfs "$0"'

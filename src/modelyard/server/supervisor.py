@@ -24,12 +24,15 @@ from typing import IO
 from modelyard.base import log
 from modelyard.base.ids import SystemRandom, access_key_id, secret_access_key
 from modelyard.base.settings import FIRST_ZONE, Home, Settings, zone_names
+from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.runtimes import keeper
 from modelyard.server.process import adopt_orphans
 from modelyard.wire.sealed import create_or_load_key
 
 logger = logging.getLogger(__name__)
 
+SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
+"""The kernel takes no longer path of a socket."""
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_LAST_SECONDS = 5.0
 STABLE_SECONDS = 10.0
@@ -79,7 +82,7 @@ def run(settings: Settings, *, on_ready: Callable[[Settings], None] | None = Non
 
 
 def check(settings: Settings) -> None:
-    """Refuse what would be unsafe. Raises ``StartRefused``."""
+    """Refuse what would be unsafe, or could not work. Raises ``StartRefused``."""
     loopback = is_loopback(settings.host)
     if not settings.auth and not loopback:
         raise StartRefused(
@@ -96,6 +99,19 @@ def check(settings: Settings) -> None:
     for path in filter(None, (settings.tls_cert, settings.tls_key)):
         if not path.is_file():
             raise StartRefused(f"{path} does not exist or is no file.")
+    _check_length(settings)
+
+
+def _check_length(settings: Settings) -> None:
+    home = Home(settings.home)
+    sockets = [home.zone(zone) / "host.sock" for zone in zone_names(settings.zones)]
+    sockets.append(home.socket(f"{SHELVES}-gateway-{settings.gateways - 1}"))
+    excess = max(len(os.fsencode(path)) for path in sockets) - SOCKET_PATH_BYTES
+    if excess > 0:
+        raise StartRefused(
+            f"{settings.home} is too long for the paths of its sockets, by {excess} bytes: "
+            "choose another --home."
+        )
 
 
 def is_loopback(host: str) -> bool:

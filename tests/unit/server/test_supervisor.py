@@ -48,3 +48,10 @@ def test_settings_are_replaced_and_never_seen_half_written(tmp_path: Path) -> No
         supervisor._write_settings(home, Settings(home=tmp_path, port=2))
         assert Settings.from_json(reader.read()).port == 1
     assert Settings.from_json(home.settings.read_bytes()).port == 2
+
+
+def test_a_home_too_long_for_sockets_is_refused_and_one_byte_less_is_not() -> None:
+    longest = supervisor.SOCKET_PATH_BYTES - len("/run/models-gateway-0.sock")
+    supervisor.check(Settings(home=Path("/" + "h" * (longest - 1))))
+    with pytest.raises(supervisor.StartRefused, match=r"too long .* by 1 bytes"):
+        supervisor.check(Settings(home=Path("/" + "h" * longest)))
