@@ -147,3 +147,35 @@ def test_a_small_request_is_sent_on_when_it_is_whole_and_a_large_one_as_it_comes
     (whole,) = asyncio.run(story(10))
     assert whole.endswith(b"\r\n\r\n.........!")
     assert len(asyncio.run(story(REQUEST_BYTES + 1))) > 1
+
+
+def test_a_head_that_was_read_by_its_form_goes_on_with_all_its_headers(tmp_path: Path) -> None:
+    joined = {
+        "host": "h",
+        "connection": "keep-alive",
+        "authorization": "one",
+        "content-length": "0",
+    }
+
+    async def story() -> bytes:
+        came: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            came.set_result(await reader.readuntil(b"\r\n\r\n"))
+            writer.close()
+
+        server = await asyncio.start_unix_server(answer, tmp_path / "s")
+        head = Head(method="POST", target="/a?b", path="/a", version="1.1", peer="::1", joined=joined, length=0)  # fmt: skip
+        client, upstream = Client(), Upstream(str(tmp_path / "s"))
+        relay = Relay(head, client, upstream, unavailable=lambda _: UNAVAILABLE)  # type: ignore[arg-type]
+        relay.complete()
+        async with asyncio.timeout(10):
+            await client.done.wait()
+        server.close()
+        await server.wait_closed()
+        return await came
+
+    assert asyncio.run(story()) == (
+        b"POST /a?b HTTP/1.1\r\nhost: h\r\nauthorization: one\r\ncontent-length: 0\r\n"
+        b"X-Modelyard-Peer: ::1\r\n\r\n"
+    )
