@@ -33,6 +33,7 @@ class ReplicaTrials:
             wait_seconds=_WAIT_SECONDS,
         )
         self._routes: dict[Key, EndpointRoute] = {}
+        self._asked = asyncio.Event()
 
     def _channel(self, address: str, listener: Listener) -> Channel:
         return Channel(address, listener, frame_limit=self._frame_limit)
@@ -49,6 +50,7 @@ class ReplicaTrials:
 
     async def ask(self, key: Key, variant: str, trial: Trial) -> Answer:
         route = next(one for one in self._routes[key].variants if one.name == variant)
+        self._asked.set()
         outcome = await ask(
             self._dispatcher,
             (key.account, key.region, key.name, variant, route.fleet),
@@ -61,7 +63,10 @@ class ReplicaTrials:
         return Answer(outcome.status, outcome.content_type, outcome.body)
 
     async def run(self) -> None:
-        """End what is past its deadline, for ever."""
+        """End what is past its deadline, for ever. While nothing is asked there is nothing to look at."""
         while True:
-            await asyncio.sleep(TICK_SECONDS)
-            self._dispatcher.tick()
+            await self._asked.wait()
+            self._asked.clear()
+            while self._dispatcher.in_flight:
+                await asyncio.sleep(TICK_SECONDS)
+                self._dispatcher.tick()
