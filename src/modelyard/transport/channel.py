@@ -1,6 +1,6 @@
 """A connection to one worker: requests out, answers in, and a plain word about each that has none.
 
-Frames of one turn of the event loop leave in one write. The owner learns of every request's end exactly once, through
+Frames of one turn of the event loop leave together. The owner learns of every request's end exactly once, through
 ``Listener``: answered, or lost with the connection.
 """
 
@@ -14,6 +14,8 @@ from modelyard.transport import frames
 logger = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 0.005
 RETRY_LAST_SECONDS = 1.0
+TOGETHER = 8
+"""Frames that are joined at most: the event loop sends at a turn's end what was written in it, and what waits a turn later."""
 _ANSWER = frames.ANSWER
 
 
@@ -75,8 +77,11 @@ class Channel(asyncio.Protocol):
         self._next_id = request_id + 1
         self._pending[request_id] = tag
         frame = frames.encode_request(request_id, remaining_ms, flags, meta, body)
-        if self._outgoing:
-            self._outgoing.append(frame)
+        outgoing = self._outgoing
+        if outgoing:
+            outgoing.append(frame)
+            if len(outgoing) >= TOGETHER:
+                self._flush()
         else:
             self._write(frame)
         return request_id

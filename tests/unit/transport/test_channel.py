@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelyard.transport import frames
-from modelyard.transport.channel import Channel
+from modelyard.transport.channel import TOGETHER, Channel
 
 pytestmark = pytest.mark.anyio
 META = frames.encode_meta(frames.RequestMeta(content_type="text/csv"))
@@ -66,3 +66,30 @@ async def test_only_a_lone_request_that_was_not_read_is_known_to_be_harmless(
         await owner.is_told.wait()
     assert owner.losses == dict.fromkeys(range(requests), executed)
     channel.close()
+
+
+class Wire:
+    """A transport that keeps what is written, by write."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self) -> None: ...
+
+
+async def test_what_a_turn_sends_does_not_wait_for_the_next_turn_once_it_is_worth_a_write() -> None:
+    channel, wire = Channel("unix:/nowhere", Owner(), frame_limit=1 << 20), Wire()
+    channel.connection_made(wire)  # type: ignore[arg-type]
+    for number in range(TOGETHER + 3):
+        channel.send(number, remaining_ms=1000, flags=0, meta=META, body=b"1")
+    assert [_ids(data) for data in wire.written] == [[1], [*range(2, TOGETHER + 2)]]
+    await asyncio.sleep(0)
+    assert _ids(wire.written[-1]) == [TOGETHER + 2, TOGETHER + 3]
+    channel.close()
+
+
+def _ids(data: bytes) -> list[int]:
+    return [frame.id for frame in frames.FrameDecoder(limit=1 << 20).feed(data)]
