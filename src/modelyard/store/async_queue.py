@@ -5,7 +5,6 @@ until one execution's outcome is kept, and then never again: what is delivered a
 Methods block, and may be called from any thread.
 """
 
-import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from modelyard.base.failpoint import failpoint
+from modelyard.store.opening import open_migrated
 
-_BUSY_SECONDS = 10.0
 _MIGRATIONS = (
     """
     CREATE TABLE requests (
@@ -83,16 +82,7 @@ class AsyncQueue:
     def __init__(self, path: Path, *, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-            self._connection.executescript(
-                f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;"
-            )
+        self._connection = open_migrated(path, _MIGRATIONS)
 
     def add(self, queued: Queued) -> None:
         """Keep a request. Raises ``QueueFull``."""

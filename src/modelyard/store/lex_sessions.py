@@ -6,14 +6,13 @@ Methods block, and may be called from any thread. ``get`` waits for no ``put``: 
 put last.
 """
 
-import sqlite3
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.base.failpoint import failpoint
+from modelyard.store.opening import connect, open_migrated
 
-_BUSY_SECONDS = 10.0
 _SWEEP_EVERY = 1_000
 _MIGRATIONS = (
     """
@@ -50,17 +49,10 @@ class LexSessions:
         self._limit = limit
         self._lock = threading.Lock()
         self._reading = threading.Lock()
-        self._connection = _open(path)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-            self._connection.executescript(
-                f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;"
-            )
+        self._connection = open_migrated(path, _MIGRATIONS)
         self._count = self._counted()
         self._puts = 0
-        self._reader = _open(path)
+        self._reader = connect(path)
 
     def _counted(self) -> int:
         (count,) = self._connection.execute("SELECT count(*) FROM sessions").fetchone()
@@ -130,9 +122,3 @@ class LexSessions:
 
 def _columns(key: SessionKey) -> tuple[str, ...]:
     return (key.account, key.region, key.bot, key.alias, key.locale, key.id)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(
-        path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
-    )

@@ -16,13 +16,13 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.metrics import Summary, regroup
+from modelyard.store.opening import open_migrated
 
 RETENTION = {1: 3 * 3600, 60: 15 * 86_400, 300: 63 * 86_400, 3600: 455 * 86_400}
 """Seconds that points of each resolution are kept."""
 LISTED_SECONDS = 14 * 86_400
 SERIES_MAX = 100_000
 HISTORY_SECONDS = 30 * 86_400
-_BUSY_SECONDS = 10.0
 _TRIM_EVERY = 500
 _MIGRATIONS = (
     """
@@ -93,17 +93,8 @@ class MetricStore:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection = open_migrated(path, _MIGRATIONS, synchronous="NORMAL")
         self._connection.execute("PRAGMA foreign_keys = ON")
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-            self._connection.executescript(
-                f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;"
-            )
         self._puts = 0
 
     def close(self) -> None:

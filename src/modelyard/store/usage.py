@@ -7,18 +7,17 @@ together share a commit.
 
 import asyncio
 import queue
-import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.base.failpoint import failpoint
+from modelyard.store.opening import connect, open_migrated
 
 REMEMBERED_SECONDS = 86_400.0
 """An id is known for so long; clients repeat a request for minutes."""
 PENDING_MAX = 10_000
-_BUSY_SECONDS = 10.0
 _TRIM_EVERY = 1_000
 _MIGRATIONS = (
     """
@@ -60,12 +59,7 @@ class UsageStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = self._open()
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-            self._connection.executescript(
-                f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;"
-            )
+        self._connection = open_migrated(path, _MIGRATIONS)
         self._pending: list[_Waiting] = []
         self._is_writing = False
         self._commits = 0
@@ -76,14 +70,6 @@ class UsageStore:
         )
         self._writer = threading.Thread(target=self._write, name="usage", daemon=True)
         self._writer.start()
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
-        )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
 
     def close(self) -> None:
         """After the last ``record`` has returned."""
@@ -172,7 +158,7 @@ class UsageStore:
 
     def read(self, account: str, *, start: str, end: str) -> list[Usage]:
         """Of the days from ``start`` on, before ``end``; by day."""
-        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
+        connection = connect(self._path)
         try:
             rows = connection.execute(
                 "SELECT account, region, day, service, operation, usage_type, unit, quantity, requests FROM used"
