@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadFileScheduling
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile(
@@ -38,15 +37,18 @@ APART = frozenset(("tests/crash/test_platform_at_failpoints.py",))
 """Modules whose tests share nothing and take long: each test is work by itself."""
 
 
-class Scheduling(LoadFileScheduling):
-    """A module's tests run in one process, one after another, and share what they have made; with ``--dist loadfile``."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``: a module's tests run in one process, one after another, and share what they have made."""
+    from xdist.scheduler import (
+        LoadFileScheduling,
+    )  # Not in every environment that runs some of the tests.
 
-    def _split_scope(self, nodeid: str) -> str:
-        module, _, _ = nodeid.partition("::")
-        return nodeid if module in APART else module
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module, _, _ = nodeid.partition("::")
+            return nodeid if module in APART else module
 
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
     if config.getoption("dist") != "loadfile":
         return None
     config.option.loadscopereorder = False
