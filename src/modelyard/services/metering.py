@@ -36,7 +36,7 @@ class Metering:
     async def meter(
         self, call: Call, *, usage_type: str, quantity: float, unit: str, repeat_id: str = ""
     ) -> None:
-        """Count a call that has its answer. Durable on return. Raises ``ServiceError`` where it cannot be written.
+        """Count a call that has its answer. Kept on return. Raises ``ServiceError`` where it cannot be written.
 
         ``repeat_id`` is what makes this the same use when it is metered again, such as a job's id; without it the request.
         """

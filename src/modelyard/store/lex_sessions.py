@@ -1,6 +1,7 @@
 """What is remembered of conversations with bots: an SQLite file of its own, a row a session.
 
-``put`` returns when the turn is on the disk. A session that nobody used for its bot's time is over: it is not found, and makes
+``put`` returns when the turn is the kernel's, so that it survives whoever is killed; it is not synced for each, and a power cut
+may cost the last turns. A session that nobody used for its bot's time is over: it is not found, and makes
 room.
 Methods block, and may be called from any thread. ``get`` waits for no ``put``: it has a connection of its own, and reads what was
 put last.
@@ -49,7 +50,7 @@ class LexSessions:
         self._limit = limit
         self._lock = threading.Lock()
         self._reading = threading.Lock()
-        self._connection = open_migrated(path, _MIGRATIONS)
+        self._connection = open_migrated(path, _MIGRATIONS, synchronous="NORMAL")
         self._count = self._counted()
         self._puts = 0
         self._reader = connect(path)
@@ -72,7 +73,7 @@ class LexSessions:
         return self._count + more <= self._limit
 
     def put(self, key: SessionKey, data: bytes, *, expires_at: float, now: float) -> None:
-        """Durable on return. Raises ``TooManySessions`` for a new one where there is no room."""
+        """Kept on return. Raises ``TooManySessions`` for a new one where there is no room."""
         with self._lock:
             self._puts += 1
             if self._count >= self._limit or self._puts % _SWEEP_EVERY == 0:

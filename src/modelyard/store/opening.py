@@ -14,7 +14,7 @@ BUSY_SECONDS = 10.0
 def open_migrated(
     path: Path, scripts: Sequence[str], *, synchronous: Literal["FULL", "NORMAL"] = "FULL"
 ) -> sqlite3.Connection:
-    """Open or create it. With ``FULL``, what is committed survives a power cut."""
+    """Open or create it. What is committed survives a kill; with ``FULL`` a power cut as well."""
     connection = connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")

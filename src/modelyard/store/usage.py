@@ -1,8 +1,9 @@
 """What services were used for: an SQLite file of its own, with a row an account, region, day and operation.
 
-``record`` returns when the usage is on the disk, and an answer leaves after that: whatever was answered is metered. Each usage
-has an id; one that is recorded again (by a client that repeats what it got no answer to) is counted once. Requests that come
-together share a commit.
+``record`` returns when the usage is the kernel's, and an answer leaves after that: whatever was answered is metered, whoever is
+killed then. It is not synced to the disk for each, which would double what a call costs: a power cut may cost the last few. Each
+usage has an id; one that is recorded again (by a client that repeats what it got no answer to) is counted once. Requests that
+come together share a commit.
 """
 
 import asyncio
@@ -59,7 +60,7 @@ class UsageStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = open_migrated(path, _MIGRATIONS)
+        self._connection = open_migrated(path, _MIGRATIONS, synchronous="NORMAL")
         self._pending: list[_Waiting] = []
         self._is_writing = False
         self._commits = 0
@@ -78,7 +79,7 @@ class UsageStore:
         self._connection.close()
 
     async def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
-        """Durable on return, and counted once for each id. Raises ``TooMuchUsage``, ``sqlite3.Error`` and ``OSError``."""
+        """Kept on return, and counted once for each id. Raises ``TooMuchUsage``, ``sqlite3.Error`` and ``OSError``."""
         if len(self._pending) >= PENDING_MAX:
             raise TooMuchUsage(f"{len(self._pending)} usages wait to be written.")
         loop = asyncio.get_running_loop()

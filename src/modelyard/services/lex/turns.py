@@ -1,6 +1,6 @@
 """Turns of conversations: find the session, understand, lead on, call the bot's function, keep what came of it.
 
-A session has one turn at a time. What is kept is on the disk before the answer leaves, with the answer itself: a client that
+A session has one turn at a time. What is kept is written before the answer leaves, with the answer itself: a client that
 repeats a request, because its answer was lost, gets that answer and not a second turn.
 """
 
@@ -47,7 +47,7 @@ class Models(Protocol):
 
 
 Meter = Callable[[], Awaitable[None]]
-"""Counts the request of a turn. Durable on return; counting the same request again counts nothing."""
+"""Counts the request of a turn. Kept on return, whoever is killed then; counting the same request again counts nothing."""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
