@@ -1,4 +1,4 @@
-"""One real platform for all tests of this folder, one that has torch, and small models trained on real data."""
+"""One real platform for all tests of this folder, emptied for each module, one that has torch, and small models of real data."""
 
 import json
 import os
@@ -60,9 +60,16 @@ class ScriptProject:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def one_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with running_platform(tmp_path_factory.mktemp("platform") / "home") as platform:
         yield platform
+
+
+@pytest.fixture(scope="module")
+def platform(one_platform: Platform) -> Platform:
+    """Empty: which modules came before in this process is anybody's guess."""
+    one_platform.own_call("POST", "/_modelyard/reset")
+    return one_platform
 
 
 @pytest.fixture(scope="session")
