@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
 from modelyard.domain.async_messages import message
-from modelyard.domain.metrics import Summary
+from modelyard.domain.metrics import Dimensions, Summary
 from modelyard.store.async_queue import AsyncQueue, Outcome, Queued
 from modelyard.store.digests import Digests
 from modelyard.store.metrics import Datum, Metric, MetricsNotKept, MetricStore
@@ -357,7 +357,7 @@ def _is_async(endpoint: Resource) -> bool:
 
 
 def _data(
-    key: Key, dimensions: tuple[tuple[str, str], ...], values: dict[str, float], *, at: int
+    key: Key, dimensions: Dimensions, values: dict[str, float], *, at: int
 ) -> Iterator[Datum]:
     for name, value in values.items():
         summary = Summary()

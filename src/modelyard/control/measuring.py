@@ -14,6 +14,7 @@ from modelyard.domain.endpoint_metrics import (
     NAMESPACE,
     SHADOW_NAMESPACE,
     Counted,
+    dimensions_of,
     own_summary,
     shadow_summaries,
     summaries,
@@ -118,19 +119,15 @@ def data_of(*reports: ReportLike) -> Iterator[Datum]:
             found[place] = together(found[place], counted) if place in found else counted
     for place, counted in found.items():
         at, account, region, endpoint, variant, config, measure, container = place
-        of_variant = [("EndpointName", endpoint), ("VariantName", variant)]
-        if container:
-            of_variant.append(("ContainerName", container))
-        of_fleet = [("EndpointConfigName", config), *of_variant]
         for namespace, name, unit, summary in _named(measure, counted):
-            for dimensions in (of_variant, of_fleet):
+            for dimensions in dimensions_of(endpoint, variant, config, container):
                 yield Datum(
                     metric=Metric(
                         account=account,
                         region=region,
                         namespace=namespace,
                         name=name,
-                        dimensions=tuple(sorted(dimensions)),
+                        dimensions=dimensions,
                     ),
                     at=at,
                     summary=summary,

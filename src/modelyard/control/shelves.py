@@ -13,11 +13,11 @@ import msgspec
 from modelyard.base.clock import Clock
 from modelyard.control.endpoints import endpoint_memory
 from modelyard.control.fleets import Fleets
-from modelyard.domain.endpoint_metrics import MODEL_DOWNLOADING, NAMESPACE
+from modelyard.domain.endpoint_metrics import MODEL_DOWNLOADING, NAMESPACE, dimensions_of
 from modelyard.domain.fleet import Container
 from modelyard.domain.metrics import Summary
 from modelyard.domain.shelf import Ask, Told, decode_ask, encode
-from modelyard.store.metrics import Datum, Dimensions, Metric, MetricsNotKept, MetricStore
+from modelyard.store.metrics import Datum, Metric, MetricsNotKept, MetricStore
 from modelyard.store.resources import Key, ResourceStore
 from modelyard.transport.datagrams import bound
 
@@ -88,7 +88,6 @@ class Shelves(asyncio.DatagramProtocol):
         return ""
 
     async def _tell(self, ask: Ask, config_name: str, seconds: float) -> None:
-        of_variant: Dimensions = (("EndpointName", ask.endpoint), ("VariantName", ask.variant))
         summary = Summary()
         summary.add(seconds * 1e6)
         now = self._clock.now()
@@ -105,7 +104,7 @@ class Shelves(asyncio.DatagramProtocol):
                 summary=summary,
                 unit="Microseconds",
             )
-            for dimensions in (of_variant, (("EndpointConfigName", config_name), *of_variant))
+            for dimensions in dimensions_of(ask.endpoint, ask.variant, config_name)
         ]
         try:
             await asyncio.to_thread(self._metrics.put, data, now=now)

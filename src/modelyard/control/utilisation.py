@@ -12,10 +12,10 @@ from modelyard.control.endpoints import endpoint_memory, fleet_owner
 from modelyard.control.fleets import instance_id
 from modelyard.control.processes import Processes
 from modelyard.control.transform_jobs import job_memory
-from modelyard.domain.endpoint_metrics import LOADED_MODEL_COUNT
+from modelyard.domain.endpoint_metrics import LOADED_MODEL_COUNT, dimensions_of
 from modelyard.domain.endpoint_metrics import NAMESPACE as MODEL_NAMESPACE
 from modelyard.domain.fleet import Fleet, Slot, placements
-from modelyard.domain.metrics import Summary
+from modelyard.domain.metrics import Dimensions, Summary
 from modelyard.domain.utilisation import (
     CPU,
     JOB_NAMESPACE,
@@ -29,7 +29,7 @@ from modelyard.domain.utilisation import (
 from modelyard.domain.worker_report import LOADED_MODELS
 from modelyard.runtimes.runtime import Process, RuntimeUnavailable
 from modelyard.runtimes.usage import machine_memory_bytes, usage
-from modelyard.store.metrics import Datum, Dimensions, Metric, MetricsNotKept, MetricStore
+from modelyard.store.metrics import Datum, Metric, MetricsNotKept, MetricStore
 from modelyard.store.resources import Key, Resource, ResourceStore
 
 logger = logging.getLogger(__name__)
@@ -151,24 +151,18 @@ def _loaded_models(endpoint: Resource, known: Mapping[str, Process], *, at: int)
             worker = known.get(placement.id)
             loaded = None if worker is None else worker.progress.get(LOADED_MODELS)
             if isinstance(loaded, int):
-                for dimensions in _dimensions(
-                    endpoint.key, placement.variant.name, fleet.config_name
-                ):
+                variant = placement.variant.name
+                for dimensions in dimensions_of(endpoint.key.name, variant, fleet.config_name):
                     place = dimensions, LOADED_MODEL_COUNT
                     summaries.setdefault(place, Summary()).add(float(loaded))
     return _data(endpoint.key, MODEL_NAMESPACE, summaries, at=at, unit="None")
-
-
-def _dimensions(endpoint: Key, variant: str, config: str) -> tuple[Dimensions, Dimensions]:
-    of_variant: Dimensions = (("EndpointName", endpoint.name), ("VariantName", variant))
-    return of_variant, (("EndpointConfigName", config), *of_variant)
 
 
 def _of_endpoint(endpoint: Key, found: Iterable[Reading], *, at: int) -> Iterator[Datum]:
     """For the variant, and once more for the variant's part from its endpoint config."""
     summaries: dict[tuple[Dimensions, str], Summary] = {}
     for reading in found:
-        for dimensions in _dimensions(endpoint, reading.variant, reading.config_name):
+        for dimensions in dimensions_of(endpoint.name, reading.variant, reading.config_name):
             _add(summaries, dimensions, reading)
     return _data(endpoint, NAMESPACE, summaries, at=at)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from modelyard.domain.metrics import BUCKET_WIDTH, Summary
+from modelyard.domain.metrics import BUCKET_WIDTH, Dimensions, Summary
 
 NAMESPACE = "AWS/SageMaker"
 CONTAINER_LATENCY = "ContainerLatency"
@@ -41,6 +41,16 @@ class Counted:
     drift_low: float = 0.0
     drift_high: float = 0.0
     dropped: int = 0
+
+
+def dimensions_of(
+    endpoint: str, variant: str, config: str, container: str = ""
+) -> tuple[Dimensions, Dimensions]:
+    """Of a variant, and once more of one fleet's part of it, which the endpoint config tells from others; by name."""
+    of_variant: Dimensions = (("EndpointName", endpoint), ("VariantName", variant))
+    if container:
+        of_variant = (("ContainerName", container), *of_variant)
+    return of_variant, tuple(sorted((("EndpointConfigName", config), *of_variant)))
 
 
 def together(one: Counted, other: Counted) -> Counted:

@@ -20,6 +20,10 @@ _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,10})?|100)")
 _TRIMMED = re.compile(r"(tm|tc|ts|wm)(\d{1,2}(?:\.\d{1,10})?|100)")
 
 
+Dimensions = tuple[tuple[str, str], ...]
+"""Names and values, by name."""
+
+
 class Summary(msgspec.Struct, kw_only=True):
     """Of one period. ``values``: count by value; None where there is no distribution; ``coarse``: in buckets."""
 

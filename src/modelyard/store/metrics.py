@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.domain.metrics import Summary, regroup
+from modelyard.domain.metrics import Dimensions, Summary, regroup
 from modelyard.store.opening import open_migrated
 
 RETENTION = {1: 3 * 3600, 60: 15 * 86_400, 300: 63 * 86_400, 3600: 455 * 86_400}
@@ -42,9 +42,6 @@ _MIGRATIONS = (
 )
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Summary).decode
-
-Dimensions = tuple[tuple[str, str], ...]
-"""Names and values, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

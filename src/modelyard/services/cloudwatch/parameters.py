@@ -6,7 +6,8 @@ from datetime import datetime
 from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError, ValidationError
 from modelyard.domain.listing import Entry, Query, page
-from modelyard.store.metrics import Dimensions, Metric
+from modelyard.domain.metrics import Dimensions
+from modelyard.store.metrics import Metric
 from modelyard.store.resources import Json
 
 Moment = datetime | float | None
