@@ -18,7 +18,6 @@ import signal
 import socket
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from modelyard.runtimes.records import (
     without_payload,
 )
 from modelyard.runtimes.runtime import Process, ProcessSpec, ProcessState
+from modelyard.runtimes.watched import Watched, how_it_ended
 
 logger = logging.getLogger(__name__)
 
@@ -53,24 +53,6 @@ LAST_ROUNDS = 16
 REASON_CHARACTERS = 700
 ENDED = (ProcessState.SUCCEEDED, ProcessState.FAILED, ProcessState.DEAD)
 STOPPED = "it was stopped"
-
-
-@dataclass(slots=True)
-class _Watched:
-    """One process that is known. ``pidfd`` is -1 when it has ended; ``gate`` unless it waits for a byte from there."""
-
-    record: Record
-    tail: Tail
-    report: Report | None = None
-    pidfd: int = -1
-    gate: int = -1
-    kill_at: float | None = None
-    ready_by: float | None = None
-    killed_because: str = ""
-
-    @property
-    def is_starting(self) -> bool:
-        return self.report is None or self.report.state is ProcessState.STARTING
 
 
 class Host:
@@ -109,7 +91,7 @@ class Host:
         self._busy_groups: set[str] = set()
         self._clock = clock
         self._records = Records(self._run / PROCESSES)
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._selector = selectors.DefaultSelector()
         self._stopping: signal.Signals | None = None
         self._wanted: set[str] = set()
@@ -178,17 +160,17 @@ class Host:
         is_busy = bool(printed) or is_awaited or is_ending
         self._look_at = self._clock.monotonic() + (BUSY_SECONDS if is_busy else IDLE_SECONDS)
 
-    def _check_deadlines(self, watched: _Watched, now: float) -> None:
+    def _check_deadlines(self, watched: Watched, now: float) -> None:
         if watched.kill_at is not None and now >= watched.kill_at:
             watched.kill_at = None
-            _signal(watched, signal.SIGKILL)
+            watched.send(signal.SIGKILL)
         if watched.ready_by is not None and now >= watched.ready_by:
             watched.ready_by = None
             watched.killed_because = (
                 "did not pass the ping health check: the worker was not ready within "
                 f"{self._startup_seconds(watched.record.spec):g} s"
             )
-            _signal(watched, signal.SIGKILL)
+            watched.send(signal.SIGKILL)
 
     def _warm_up(self) -> None:
         """Import what a worker had to import for itself. Importing starts no threads that a fork would lose."""
@@ -209,10 +191,8 @@ class Host:
         """
         known = self._watched.get(spec.id)
         if known is not None:
-            if spec.prepares_for is None and known.gate >= 0:
-                with contextlib.suppress(BrokenPipeError):  # It has died meanwhile.
-                    os.write(known.gate, b"\n")
-                _close_gate(known)
+            if spec.prepares_for is None and known.waits:
+                known.begin()
                 self._changed(spec.id)
             return
         record = Record(spec=without_payload(spec), started_at=self._clock.now())
@@ -221,14 +201,14 @@ class Host:
             self._records.save(record)
             if spec.address:
                 addresses.make_folder(spec.address)
-            watched = _Watched(record=record, tail=self._tail(spec))
+            watched = Watched(record=record, tail=self._tail(spec))
             undo.callback(watched.tail.close)
             undo.callback(self._cgroups.remove, spec.id)
             self._cgroups.create(spec.id, spec.caps)
             waits_at = -1
             if spec.prepares_for is not None:
                 waits_at, watched.gate = os.pipe2(os.O_CLOEXEC)
-                undo.callback(_close_gate, watched)
+                undo.callback(watched.close_gate)
             try:
                 pid = self._fork(spec, waits_at)
             finally:
@@ -274,7 +254,7 @@ class Host:
         watched.ready_by = None
         self._save(watched.record)
         watched.kill_at = self._clock.monotonic() + grace
-        _signal(watched, signal.SIGTERM)
+        watched.send(signal.SIGTERM)
 
     def forget(self, process_id: str) -> None:
         """Drop what has ended; a process that runs stays known."""
@@ -290,13 +270,13 @@ class Host:
 
     def processes(self) -> list[Process]:
         """All that are known."""
-        return [_describe(watched) for watched in self._watched.values()]
+        return [watched.describe() for watched in self._watched.values()]
 
     def _adopt(self) -> None:
         """Take over what an earlier host started: watch what lives, note what died meanwhile."""
         for record in self._records.all():
             spec = record.spec
-            watched = _Watched(
+            watched = Watched(
                 record=record, tail=self._tail(spec), report=self._records.report(spec.id)
             )
             self._watched[spec.id] = watched
@@ -312,19 +292,19 @@ class Host:
             else:
                 self._ended(watched, None, "it ended while the host was down")
 
-    def _resume(self, watched: _Watched) -> None:
+    def _resume(self, watched: Watched) -> None:
         """The deadlines of an adopted process."""
         now = self._clock.monotonic()
         record = watched.record
         if record.stopping:  # The host may have died before it sent the signal.
             watched.kill_at = now + self._limits.drain_seconds
-            _signal(watched, signal.SIGTERM)
+            watched.send(signal.SIGTERM)
         elif record.spec.kind == "worker" and watched.is_starting:
             assert watched.report is not None, "what was adopted has reported"
             age = age_seconds(watched.report.start)
             watched.ready_by = now + max(0.0, self._startup_seconds(record.spec) - age)
 
-    def _watch(self, watched: _Watched, pid: int) -> None:
+    def _watch(self, watched: Watched, pid: int) -> None:
         try:
             watched.pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -334,11 +314,11 @@ class Host:
             watched.pidfd, selectors.EVENT_READ, lambda *_: self._reap(watched, pid)
         )
 
-    def _reap(self, watched: _Watched, pid: int) -> None:
+    def _reap(self, watched: Watched, pid: int) -> None:
         self._selector.unregister(watched.pidfd)
         os.close(watched.pidfd)
         watched.pidfd = -1
-        _close_gate(watched)
+        watched.close_gate()
         exit_code: int | None = None
         with contextlib.suppress(ChildProcessError):
             # Before it is reaped its number is nobody else's: what it left running in its session ends with it.
@@ -349,7 +329,7 @@ class Host:
             exit_code = os.waitstatus_to_exitcode(status)
         self._ended(watched, exit_code, "")
 
-    def _ended(self, watched: _Watched, exit_code: int | None, why: str) -> None:
+    def _ended(self, watched: Watched, exit_code: int | None, why: str) -> None:
         spec = watched.record.spec
         watched.ready_by = watched.kill_at = None
         for _ in range(LAST_ROUNDS):
@@ -385,7 +365,7 @@ class Host:
         except OSError as error:
             logger.warning("the record of %s is not on disk: %s", record.spec.id, error)
 
-    def _reason(self, watched: _Watched, exit_code: int | None, why: str) -> str:
+    def _reason(self, watched: Watched, exit_code: int | None, why: str) -> str:
         if watched.record.stopping:
             return STOPPED
         spec = watched.record.spec
@@ -396,7 +376,7 @@ class Host:
                 f"it used more than its {spec.caps.memory_bytes >> 20} MiB of memory and was killed"
             )
         else:
-            text = why or _how(exit_code, self._limits.invocation_seconds)
+            text = why or how_it_ended(exit_code, self._limits.invocation_seconds)
         lines = watched.tail.last_lines(REASON_CHARACTERS)
         return f"{text}. Its last output: {lines}" if lines else f"{text}, without output"
 
@@ -462,52 +442,6 @@ class Host:
                 self.forget(ask.id)
             case _:
                 return self._changes.answer(
-                    ask.life, ask.since, lambda one: _describe(self._watched[one])
+                    ask.life, ask.since, lambda one: self._watched[one].describe()
                 )
         return {"ok": True}
-
-
-def _describe(watched: _Watched) -> Process:
-    record, report = watched.record, watched.report
-    state = record.ended or (report.state if report is not None else ProcessState.STARTING)
-    if watched.gate >= 0:
-        state = ProcessState.WAITING
-    return Process(
-        id=record.spec.id,
-        kind=record.spec.kind,
-        pid=report.pid if report is not None else 0,
-        state=state,
-        address=record.spec.address,
-        reason=record.reason or (report.reason if report is not None else ""),
-        exit_code=record.exit_code,
-        progress=report.progress if report is not None else {},
-    )
-
-
-def _how(exit_code: int | None, invocation_seconds: float) -> str:
-    if exit_code is None:
-        return "it ended"
-    if exit_code == -signal.SIGALRM:
-        return f"it did not return from predict within {invocation_seconds:g} s"
-    if exit_code < 0:
-        return f"it was killed by {_name(-exit_code)}"
-    return f"it exited with status {exit_code}"
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # A real-time signal.
-        return f"signal {number}"
-
-
-def _close_gate(watched: _Watched) -> None:
-    """Idempotent."""
-    if watched.gate >= 0:
-        os.close(watched.gate)
-        watched.gate = -1
-
-
-def _signal(watched: _Watched, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(watched.pidfd, number)
