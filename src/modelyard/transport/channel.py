@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 0.005
 RETRY_LAST_SECONDS = 1.0
 TOGETHER = 8
-"""Frames that are joined at most: the event loop sends at a turn's end what was written in it, and what waits a turn later."""
+"""So many frames wait for each other at most. What is written in a turn of the event loop is sent at its end; what is left for a
+call of the next turn is sent at the end of that one, and the worker may be idle till then."""
 _ANSWER = frames.ANSWER
 
 
@@ -46,6 +47,7 @@ class Channel(asyncio.Protocol):
         self._decoder = frames.FrameDecoder(limit=frame_limit)
         self._pending: dict[int, Any] = {}
         self._outgoing: list[bytes] = []
+        self._is_flush_due = False
         self._next_id = 1
         self._said_goodbye = False
         self._closed = False
@@ -106,9 +108,14 @@ class Channel(asyncio.Protocol):
             # Nobody to travel with: a lone request does not wait for a turn.
             self._transport.write(frame)
             return
-        if not self._outgoing:
-            asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing.append(frame)
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush_rest)
+
+    def _flush_rest(self) -> None:
+        self._is_flush_due = False
+        self._flush()
 
     def _flush(self) -> None:
         if self._transport is not None and self._outgoing:
