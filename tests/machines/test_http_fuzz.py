@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from modelyard.base.settings import Limits
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.testing.wire import Wire
 
 ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) [A-Za-z ]+\r\n((?:[^\r\n]+\r\n)*)\r\n")
 LENGTH = re.compile(rb"Content-Length: (\d+)\r\n")
@@ -24,30 +25,6 @@ RUNNER = asyncio.Runner()
 
 Request = tuple[str, str, bytes]
 """Method, target, body."""
-
-
-class Wire:
-    """The transport's other end."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.is_closed = False
-
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        return ("127.0.0.1", 9)
-
-    def write(self, data: bytes) -> None:
-        assert not self.is_closed, "nothing is written to a closed connection"
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
 
 
 class Execute:

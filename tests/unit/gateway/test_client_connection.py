@@ -1,40 +1,13 @@
 """One client's connection, byte for byte: requests in order, refusals that leave it usable, heads that are known."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from modelyard.base.settings import Limits
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import KNOWN_HEADS, ClientConnection, Gate
-
-
-class Wire:
-    """The transport: what was written, and whether it was closed."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.is_closed = False
-        self.is_reading = True
-
-    def get_extra_info(self, name: str) -> Any:
-        return ("127.0.0.1", 9)
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    def pause_reading(self) -> None:
-        self.is_reading = False
-
-    def resume_reading(self) -> None:
-        self.is_reading = True
+from modelyard.testing.wire import Wire
 
 
 class Echo:

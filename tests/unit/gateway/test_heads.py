@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from modelyard.base.settings import Limits
 from modelyard.gateway.heads import Head, HeadForm, form_of
 from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.testing.wire import Wire
 
 LINES = (
     "POST /endpoints/churn/invocations HTTP/1.1",
@@ -17,26 +18,6 @@ LINES = (
     "amz-sdk-invocation-id: 1-2-3",
     "Content-Length: 3",
 )
-
-
-class Wire:
-    """A transport that takes everything."""
-
-    def __init__(self) -> None:
-        self.written = b""
-
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        return ("127.0.0.1", 9)
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return False
-
-    def close(self) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
 
 
 class Answers:

@@ -18,6 +18,7 @@ from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection, Gate
 from modelyard.gateway.in_flight import Invocation
 from modelyard.gateway.invocations import Invocations, Invoke
+from modelyard.testing.wire import Wire
 
 MIB = 1 << 20
 REQUEST = b"POST /endpoints/churn/invocations HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n1"
@@ -26,32 +27,17 @@ VARIANT = VariantRoute(name="v", weight=1.0, replicas=())
 ENDPOINT = EndpointRoute(name="churn", arn="a", account="1", region="r", variants=(VARIANT,))
 
 
-class Wire:
-    """The transport's other end."""
-
-    def __init__(self) -> None:
-        self.written = b""
-
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        return ("127.0.0.1", 9)
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return False
-
-    def answers(self) -> list[tuple[int, dict[str, Any]]]:
-        """Status and JSON of each."""
-        found = []
-        rest = self.written
-        while rest:
-            head, _, rest = rest.partition(b"\r\n\r\n")
-            lines = head.decode().split("\r\n")
-            length = next(int(one[15:]) for one in lines if one.startswith("Content-Length"))
-            found.append((int(lines[0].split()[1]), json.loads(rest[:length])))
-            rest = rest[length:]
-        return found
+def answers(wire: Wire) -> list[tuple[int, dict[str, Any]]]:
+    """Status and JSON of each."""
+    found = []
+    rest = wire.written
+    while rest:
+        head, _, rest = rest.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        length = next(int(one[15:]) for one in lines if one.startswith("Content-Length"))
+        found.append((int(lines[0].split()[1]), json.loads(rest[:length])))
+        rest = rest[length:]
+    return found
 
 
 class Dispatcher:
@@ -135,35 +121,35 @@ def test_a_bug_before_the_dispatch_is_an_internal_failure_and_the_next_request_i
     at = Gateway(authorise=authorise)
     with caplog.at_level(logging.ERROR):
         at.connection.data_received(REQUEST)
-    assert at.wire.answers() == [
+    assert answers(at.wire) == [
         (500, {"message": "Request an-id failed.", "Message": "Request an-id failed."})
     ]
     assert "ZeroDivisionError: a bug" in caplog.text
     assert at.gate.body_bytes == 0
     at.connection.data_received(REQUEST)
     at.dispatcher.answer_all()
-    assert at.wire.answers()[1:] == [(200, {"answer": 42})]
+    assert answers(at.wire)[1:] == [(200, {"answer": 42})]
 
 
 def test_a_bug_after_the_dispatch_leaves_no_second_answer_to_the_request() -> None:
     at = Gateway(audit=broken)
     at.connection.data_received(REQUEST)
     at.dispatcher.answer_all()
-    assert [status for status, _ in at.wire.answers()] == [500]
+    assert [status for status, _ in answers(at.wire)] == [500]
 
 
 def test_large_bodies_of_one_endpoint_leave_as_much_room_as_they_take() -> None:
     at = Gateway(limits=Limits(payload_bytes=8 * MIB, body_budget_bytes=16 * MIB))
     accepted = [at.posts("hot", 4 * MIB) for _ in range(2)]
     refused = at.posts("hot", 4 * MIB)
-    ((status, error),) = refused.answers()
+    ((status, error),) = answers(refused)
     assert status == 503 and "endpoint hot" in error["message"]
     small = at.posts("hot", 1024)
     other = at.posts("other", 4 * MIB)
     assert [one.written for one in (*accepted, small, other)] == [b""] * 4, "they wait for answers"
     at.dispatcher.answer_all()
     for wire in (*accepted, small, other):
-        assert [status for status, _ in wire.answers()] == [200]
+        assert [status for status, _ in answers(wire)] == [200]
     assert at.gate.body_bytes == 0
     at.posts("hot", 4 * MIB)
     at.dispatcher.answer_all()
@@ -173,4 +159,4 @@ def test_the_only_body_of_an_endpoint_may_take_most_of_the_budget() -> None:
     at = Gateway(limits=Limits(payload_bytes=8 * MIB, body_budget_bytes=9 * MIB))
     wire = at.posts("hot", 8 * MIB)
     at.dispatcher.answer_all()
-    assert [status for status, _ in wire.answers()] == [200]
+    assert [status for status, _ in answers(wire)] == [200]

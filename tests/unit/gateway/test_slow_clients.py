@@ -1,34 +1,12 @@
 """Clients that take their time: who is cut off, after how long, and who is not."""
 
-from typing import Any
-
 from modelyard.base.settings import Limits
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.testing.wire import Wire
 
 LIMITS = Limits(header_seconds=20.0, idle_seconds=120.0)
 HEAD = b"POST /endpoints/e/invocations HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
-
-
-class Wire:
-    def __init__(self) -> None:
-        self.written = b""
-        self.is_closed = False
-
-    def get_extra_info(self, name: str) -> Any:
-        return ("127.0.0.1", 9)
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
 
 
 class Exchange:

@@ -19,6 +19,7 @@ from modelyard.gateway.invocations import Invocations, Invoke
 from modelyard.gateway.spans import Spans
 from modelyard.gateway.traced import TracedChannel, Tracing
 from modelyard.testing.clock import ManualClock
+from modelyard.testing.wire import Wire
 from modelyard.transport import frames
 from modelyard.transport.channel import Listener
 
@@ -59,20 +60,6 @@ class FakeChannel:
             meta, answered = times, answered | frames.TRACED
         frame = frames.Frame(frames.ANSWER, answered, 1, status, frames.encode_meta(meta), b"42")
         self.listener.answered(tag, frame)
-
-
-class Wire:
-    def __init__(self) -> None:
-        self.written = b""
-
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        return ("127.0.0.1", 9)
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return False
 
 
 class Gateway:

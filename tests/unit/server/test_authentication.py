@@ -15,25 +15,13 @@ from modelyard.base.settings import Limits, Settings
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection, Exchange, Gate
 from modelyard.server.authentication import Authentication
+from modelyard.testing.wire import Wire
 from modelyard.wire.keys import KeyEntry, KeyTable
 from modelyard.wire.sealed import Seal
 from modelyard.wire.sigv4 import Verifier
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 ROOT = Principal(kind="root", arn="arn:aws:iam::1:root", id="1", account="1", access_key_id=KEY)
-
-
-class Wire:
-    def get_extra_info(self, name: str) -> str:
-        return ""
-
-    def write(self, data: bytes) -> None: ...
-    def is_closing(self) -> bool:
-        return False
-
-    def close(self) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
 
 
 class Service:

@@ -1,0 +1,30 @@
+"""A client's transport without a socket, for protocols of the gateway's."""
+
+
+class Wire:
+    """Keeps what is written; nothing may be after it was closed."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.is_closed = False
+        self.is_reading = True
+
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        """The peer, whatever is asked for."""
+        return ("127.0.0.1", 9)
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_closed, "nothing is written to a closed connection"
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
