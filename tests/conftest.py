@@ -41,17 +41,16 @@ APART = frozenset(("tests/crash/test_platform_at_failpoints.py",))
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With ``--dist loadfile``: a module's tests run in one process, one after another, and share what they have made."""
-    from xdist.scheduler import (
-        LoadFileScheduling,
-    )  # Not in every environment that runs some of the tests.
+    if config.getoption("dist") != "loadfile":
+        return None
+    # Not every environment that runs some of the tests has it.
+    from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module, _, _ = nodeid.partition("::")
             return nodeid if module in APART else module
 
-    if config.getoption("dist") != "loadfile":
-        return None
     config.option.loadscopereorder = False
     return Scheduling(config, log)
 

@@ -1,7 +1,7 @@
 """What services were used for: an SQLite file of its own, with a row an account, region, day and operation.
 
 ``record`` returns when the usage is the kernel's, and an answer leaves after that: whatever was answered is metered, whoever is
-killed then. It is not synced to the disk for each, which would double what a call costs: a power cut may cost the last few. Each
+killed then. It is not synced to the disk for each, which each call would wait for: a power cut may cost the last few. Each
 usage has an id; one that is recorded again (by a client that repeats what it got no answer to) is counted once. Requests that
 come together share a commit.
 """
