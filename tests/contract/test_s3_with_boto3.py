@@ -625,7 +625,7 @@ def test_a_key_with_line_ends_comes_back_as_it_went(s3: Any) -> None:
 
 def test_operations_and_methods_that_do_not_exist(s3: Any, platform: Platform) -> None:
     with pytest.raises(ClientError) as error:
-        s3.get_bucket_policy(Bucket="bucket")
+        s3.put_bucket_policy(Bucket="bucket", Policy="{}")
     assert code(error) == ("UnsupportedOperation", 501)
 
 
@@ -642,3 +642,108 @@ def test_missing_things(s3: Any) -> None:
         with pytest.raises(ClientError) as error:
             call()
         assert code(error) == expected
+
+
+def test_a_bucket_keeps_its_tags_and_its_block_of_public_access(s3: Any) -> None:
+    with pytest.raises(ClientError) as error:
+        s3.get_bucket_tagging(Bucket="bucket")
+    assert code(error) == ("NoSuchTagSet", 404)
+    tags = [{"Key": "team", "Value": "churn models"}, {"Key": "größe", "Value": ""}]
+    s3.put_bucket_tagging(Bucket="bucket", Tagging={"TagSet": tags})
+    assert s3.get_bucket_tagging(Bucket="bucket")["TagSet"] == tags
+    for wrong in (
+        [tags[0], tags[0]],
+        [{"Key": "aws:x", "Value": ""}],
+        [{"Key": "a,b", "Value": ""}],
+    ):
+        with pytest.raises(ClientError) as error:
+            s3.put_bucket_tagging(Bucket="bucket", Tagging={"TagSet": wrong})
+        assert code(error) == ("InvalidTag", 400)
+    s3.delete_bucket_tagging(Bucket="bucket")
+    with pytest.raises(ClientError):
+        s3.get_bucket_tagging(Bucket="bucket")
+
+    def block() -> dict[str, bool]:
+        found: dict[str, bool] = s3.get_public_access_block(Bucket="bucket")[
+            "PublicAccessBlockConfiguration"
+        ]
+        return found
+
+    assert set(block().values()) == {True} and len(block()) == 4
+    s3.put_public_access_block(
+        Bucket="bucket", PublicAccessBlockConfiguration={"BlockPublicAcls": True}
+    )
+    assert [name for name, is_on in block().items() if is_on] == ["BlockPublicAcls"]
+    s3.delete_public_access_block(Bucket="bucket")
+    with pytest.raises(ClientError) as error:
+        block()
+    assert code(error) == ("NoSuchPublicAccessBlockConfiguration", 404)
+    with pytest.raises(ClientError) as error:
+        s3.put_bucket_tagging(Bucket="nowhere", Tagging={"TagSet": tags})
+    assert code(error) == ("NoSuchBucket", 404)
+    created = {"LocationConstraint": "eu-west-1", "Tags": tags}
+    s3.create_bucket(Bucket="tagged", CreateBucketConfiguration=created)
+    assert s3.get_bucket_tagging(Bucket="tagged")["TagSet"] == tags
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        ("get_bucket_cors", "NoSuchCORSConfiguration"),
+        ("get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration"),
+        ("get_bucket_policy", "NoSuchBucketPolicy"),
+        ("get_bucket_policy_status", "NoSuchBucketPolicy"),
+        ("get_bucket_website", "NoSuchWebsiteConfiguration"),
+        ("get_bucket_replication", "ReplicationConfigurationNotFoundError"),
+        ("get_object_lock_configuration", "ObjectLockConfigurationNotFoundError"),
+        ("get_bucket_logging", {}),
+        ("get_bucket_notification_configuration", {}),
+        ("get_bucket_accelerate_configuration", {}),
+        ("get_bucket_request_payment", {"Payer": "BucketOwner"}),
+        (
+            "get_bucket_ownership_controls",
+            {"OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}},
+        ),
+        ("delete_bucket_cors", {}),
+        ("delete_bucket_lifecycle", {}),
+        ("delete_bucket_policy", {}),
+        ("delete_bucket_website", {}),
+        ("delete_bucket_replication", {}),
+    ],
+)
+def test_who_asks_for_what_no_bucket_has_hears_that_it_is_not_set(
+    s3: Any, operation: str, expected: str | dict[str, Any]
+) -> None:
+    with pytest.raises(ClientError) as missing:
+        getattr(s3, operation)(Bucket="nowhere")
+    assert code(missing) == ("NoSuchBucket", 404)
+    if isinstance(expected, dict):
+        answer = getattr(s3, operation)(Bucket="bucket")
+        assert {name: answer[name] for name in answer if name != "ResponseMetadata"} == expected
+        return
+    with pytest.raises(ClientError) as error:
+        getattr(s3, operation)(Bucket="bucket")
+    assert code(error) == (expected, 404)
+    assert error.value.response["Error"]["BucketName"] == "bucket"
+
+
+def test_each_object_is_listed_as_its_only_version_and_can_be_deleted_by_it(s3: Any) -> None:
+    for key in ("a", "b/1", "b/2", "c"):
+        s3.put_object(Bucket="bucket", Key=key, Body=b"x")
+    pages = s3.get_paginator("list_object_versions").paginate(
+        Bucket="bucket", PaginationConfig={"PageSize": 1}
+    )
+    versions = [one for page in pages for one in page["Versions"]]
+    assert [one["Key"] for one in versions] == ["a", "b/1", "b/2", "c"]
+    assert {(one["VersionId"], one["IsLatest"]) for one in versions} == {("null", True)}
+    page = s3.list_object_versions(Bucket="bucket", Delimiter="/", MaxKeys=2)
+    assert page["CommonPrefixes"] == [{"Prefix": "b/"}] and page["NextKeyMarker"] == "b/"
+    rest = s3.list_object_versions(Bucket="bucket", Delimiter="/", KeyMarker="b/")
+    assert [one["Key"] for one in rest["Versions"]] == ["c"]
+    with pytest.raises(ClientError) as error:
+        s3.list_object_versions(Bucket="bucket", VersionIdMarker="null")
+    assert code(error) == ("InvalidArgument", 400)
+    wanted = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in versions]
+    deleted = s3.delete_objects(Bucket="bucket", Delete={"Objects": wanted})["Deleted"]
+    assert deleted == wanted
+    s3.delete_bucket(Bucket="bucket")

@@ -51,6 +51,22 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     checksums: dict[str, str] = {}
 
 
+class PublicAccessBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """What of public access is blocked; by default, as S3 has it for new buckets, all of it."""
+
+    block_public_acls: bool = True
+    ignore_public_acls: bool = True
+    block_public_policy: bool = True
+    restrict_public_buckets: bool = True
+
+
+class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was set on a bucket."""
+
+    tags: dict[str, str] = {}
+    public_access_block: PublicAccessBlock | None = PublicAccessBlock()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """``created`` is Unix seconds."""
@@ -59,6 +75,7 @@ class Bucket:
     account: str
     region: str
     created: float
+    settings: BucketSettings = field(default_factory=BucketSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from modelyard.store.object_info import (
     Bucket,
     BucketMissing,
     BucketNotEmpty,
+    BucketSettings,
     BucketTaken,
     Condition,
     Listing,
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 PAGE = 1000
+_BUCKET = "name, account, region, created, settings"
 _COLUMNS = "bucket, key, data, size, etag, modified, attributes"
 
 
@@ -79,28 +81,49 @@ class ObjectStore:
 
     # -- buckets
 
-    def create_bucket(self, name: str, *, account: str, region: str) -> Bucket:
+    def create_bucket(
+        self, name: str, *, account: str, region: str, settings: BucketSettings | None = None
+    ) -> Bucket:
         """Raises ``BucketTaken``."""
-        bucket = Bucket(name=name, account=account, region=region, created=self.clock.now())
+        bucket = Bucket(
+            name=name,
+            account=account,
+            region=region,
+            created=self.clock.now(),
+            settings=settings or BucketSettings(),
+        )
         with self.index.transaction() as change:
             known = change.execute("SELECT account FROM buckets WHERE name = ?", (name,)).fetchone()
             if known:
                 raise BucketTaken(known[0])
             change.execute(
-                "INSERT INTO buckets VALUES (?, ?, ?, ?)", (name, account, region, bucket.created)
+                f"INSERT INTO buckets ({_BUCKET}) VALUES (?, ?, ?, ?, ?)",  # noqa: S608 - constant
+                (name, account, region, bucket.created, msgspec.json.encode(bucket.settings)),
             )
         return bucket
 
+    def set_bucket(self, name: str, **settings: Any) -> None:
+        """Change some of a bucket's settings. Raises ``BucketMissing``."""
+        with self.index.transaction() as change:
+            row = change.execute("SELECT settings FROM buckets WHERE name = ?", (name,)).fetchone()
+            if row is None:
+                raise BucketMissing(name)
+            known = msgspec.structs.replace(_settings(row[0]), **settings)
+            change.execute(
+                "UPDATE buckets SET settings = ? WHERE name = ?", (msgspec.json.encode(known), name)
+            )
+
     def find_bucket(self, name: str) -> Bucket | None:
         row = self.index.row(
-            "SELECT name, account, region, created FROM buckets WHERE name = ?", name
+            f"SELECT {_BUCKET} FROM buckets WHERE name = ?",  # noqa: S608 - constant
+            name,
         )
         return _bucket(row) if row else None
 
     def list_buckets(self, account: str) -> list[Bucket]:
         """An account's, by name."""
         rows = self.index.rows(
-            "SELECT name, account, region, created FROM buckets WHERE account = ? ORDER BY name",
+            f"SELECT {_BUCKET} FROM buckets WHERE account = ? ORDER BY name",  # noqa: S608 - constant
             account,
         )
         return [_bucket(row) for row in rows]
@@ -421,8 +444,14 @@ class ObjectWriter:
 
 
 def _bucket(row: tuple[Any, ...]) -> Bucket:
-    name, account, region, created = row
-    return Bucket(name=name, account=account, region=region, created=created)
+    name, account, region, created, settings = row
+    return Bucket(
+        name=name, account=account, region=region, created=created, settings=_settings(settings)
+    )
+
+
+def _settings(stored: bytes) -> BucketSettings:
+    return msgspec.json.decode(stored, type=BucketSettings)
 
 
 def _bytes(text: str) -> bytes:

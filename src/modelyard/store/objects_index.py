@@ -34,7 +34,9 @@ CREATE TABLE parts (
     modified REAL NOT NULL, checksums BLOB NOT NULL, PRIMARY KEY (upload, number)
 ) WITHOUT ROWID;
 """
-_MIGRATIONS: Sequence[str] = (_FIRST,)
+_SETTINGS = "ALTER TABLE buckets ADD COLUMN settings BLOB NOT NULL DEFAULT x'7b7d'"
+"""A JSON object; empty where nothing was set."""
+_MIGRATIONS: Sequence[str] = (_FIRST, _SETTINGS)
 """Applied in order; their number is the format. A released one never changes."""
 
 

@@ -4,7 +4,9 @@ import sqlite3
 import threading
 from pathlib import Path
 
-from modelyard.store.objects_index import ObjectIndex
+from modelyard.store.object_info import BucketSettings
+from modelyard.store.objects import ObjectStore
+from modelyard.store.objects_index import _FIRST, ObjectIndex
 
 THREADS = 4
 
@@ -22,6 +24,20 @@ def scan(
         refused.append(error)
 
 
+def test_a_bucket_of_the_first_format_has_no_tags_and_the_default_settings(tmp_path: Path) -> None:
+    first = sqlite3.connect(tmp_path / "index.db")
+    first.executescript(_FIRST + "PRAGMA user_version=1;")
+    first.execute("INSERT INTO buckets VALUES ('old', '1', 'r', 0)")
+    first.commit()
+    first.close()
+    store = ObjectStore(tmp_path)
+    bucket = store.find_bucket("old")
+    assert bucket is not None and bucket.settings == BucketSettings()
+    store.set_bucket("old", tags={"a": "b"})
+    assert [one.settings.tags for one in store.list_buckets("1")] == [{"a": "b"}]
+    store.close()
+
+
 def test_an_index_that_is_closed_ends_what_threads_do_in_it_and_not_the_process(
     tmp_path: Path,
 ) -> None:
@@ -29,7 +45,8 @@ def test_an_index_that_is_closed_ends_what_threads_do_in_it_and_not_the_process(
         index = ObjectIndex(tmp_path / f"{attempt}.db")
         with index.transaction() as change:
             change.executemany(
-                "INSERT INTO buckets VALUES (?, '1', 'r', 0)", [(f"b{n}",) for n in range(500)]
+                "INSERT INTO buckets VALUES (?, '1', 'r', 0, '{}')",
+                [(f"b{n}",) for n in range(500)],
             )
         begun = threading.Barrier(THREADS + 1)
         refused: list[sqlite3.ProgrammingError] = []

@@ -8,7 +8,8 @@ from typing import Any
 from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError
 from modelyard.services.s3.access import Access, accept, blocking
-from modelyard.store.object_info import BucketNotEmpty, BucketTaken
+from modelyard.services.s3.described import BUCKET_TAGS, checked_tags
+from modelyard.store.object_info import BucketNotEmpty, BucketSettings, BucketTaken
 
 Output = dict[str, Any]
 BUCKETS_PAGE = 10_000
@@ -42,6 +43,7 @@ class Buckets:
         accept(members)
         configuration = dict(create_bucket_configuration or {})
         wanted = configuration.pop("LocationConstraint", None)
+        tags = checked_tags(configuration.pop("Tags", None) or [], most=BUCKET_TAGS, of="Bucket")
         accept({f"CreateBucketConfiguration.{name}": v for name, v in configuration.items()})
         if not _is_name(bucket):
             raise ServiceError(
@@ -51,7 +53,13 @@ class Buckets:
             )
         region = {"EU": "eu-west-1"}.get(wanted, wanted) or call.region
         try:
-            await blocking(self._store.create_bucket, bucket, account=call.account, region=region)
+            await blocking(
+                self._store.create_bucket,
+                bucket,
+                account=call.account,
+                region=region,
+                settings=BucketSettings(tags=tags),
+            )
         except BucketTaken as error:
             if error.owner != call.account:
                 raise ServiceError(

@@ -1,5 +1,6 @@
 """What travels with an object's bytes: headers, user metadata, tags, checksums; as members and as stored."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from modelyard.store.object_info import Attributes, ObjectInfo
 Output = dict[str, Any]
 METADATA_BYTES = 2048
 TAGS = 10
+BUCKET_TAGS = 50
 TAG_KEY, TAG_VALUE = 128, 256
 CHECKSUMS = {
     "CRC32": ("checksum_crc32", "ChecksumCRC32"),
@@ -28,6 +30,8 @@ _HEADERS = {
     "content_language": "ContentLanguage",
     "expires": "Expires",
 }
+_TAG_TEXT = re.compile(r"[\w\s.:/=+\-@]*")
+"""Letters, digits and spaces of any script, and these signs."""
 _CHUNKED = "aws-chunked"
 
 
@@ -62,19 +66,31 @@ def _tags(header: str | None) -> dict[str, str]:
     return checked_tags([{"Key": name, "Value": value} for name, value in pairs])
 
 
-def checked_tags(tag_set: list[Mapping[str, str]]) -> dict[str, str]:
-    """Raises ``BadRequest`` for too many, ``InvalidTag`` for repeated or too long ones."""
-    tags = {tag.get("Key", ""): tag.get("Value", "") for tag in tag_set}
-    if len(tag_set) > TAGS:
-        raise ServiceError("BadRequest", f"Object tags cannot be greater than {TAGS}")
-    if len(tags) != len(tag_set):
-        raise ServiceError("InvalidTag", "Cannot provide multiple Tags with the same key")
-    for name, value in tags.items():
-        if not 0 < len(name) <= TAG_KEY:
-            raise ServiceError("InvalidTag", "The TagKey you have provided is invalid")
-        if len(value) > TAG_VALUE:
-            raise ServiceError("InvalidTag", "The TagValue you have provided is invalid")
+def checked_tags(
+    tag_set: list[Mapping[str, str]], *, most: int = TAGS, of: str = "Object"
+) -> dict[str, str]:
+    """Raises ``BadRequest`` for too many, ``InvalidTag`` for repeated, reserved or malformed ones."""
+    if len(tag_set) > most:
+        raise ServiceError("BadRequest", f"{of} tags cannot be greater than {most}")
+    tags: dict[str, str] = {}
+    for tag in tag_set:
+        name, value = tag.get("Key", ""), tag.get("Value", "")
+        if not 0 < len(name) <= TAG_KEY or not _TAG_TEXT.fullmatch(name):
+            raise _invalid_tag("The TagKey you have provided is invalid", TagKey=name)
+        if len(value) > TAG_VALUE or not _TAG_TEXT.fullmatch(value):
+            raise _invalid_tag(
+                "The TagValue you have provided is invalid", TagKey=name, TagValue=value
+            )
+        if name.startswith("aws:"):
+            raise _invalid_tag("System tags cannot be added/updated by requester", TagKey=name)
+        if name in tags:
+            raise _invalid_tag("Cannot provide multiple Tags with the same key", TagKey=name)
+        tags[name] = value
     return tags
+
+
+def _invalid_tag(message: str, **members: str) -> ServiceError:
+    return ServiceError("InvalidTag", message, members=members)
 
 
 def take_checksums(members: dict[str, Any]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from modelyard.store.object_info import Listing, ObjectInfo
 
 Output = dict[str, Any]
 PAGE = 1000
+NULL_VERSION = "null"
 
 
 class Listings:
@@ -90,6 +91,55 @@ class Listings:
             "ContinuationToken": continuation_token,
             "NextContinuationToken": _token(listing.after) if listing.after else None,
             "StartAfter": encoded(start_after) if start_after else None,
+        }
+
+    async def list_object_versions(
+        self,
+        call: Call,
+        *,
+        bucket: str,
+        delimiter: str | None = None,
+        encoding_type: str | None = None,
+        key_marker: str | None = None,
+        max_keys: int | None = None,
+        prefix: str | None = None,
+        version_id_marker: str | None = None,
+        expected_bucket_owner: str | None = None,
+        **members: Any,
+    ) -> Output:
+        """A key's one object is its version ``null``, as in every bucket at S3 that never had versioning."""
+        accept(members)
+        if version_id_marker is not None and key_marker is None:
+            raise ServiceError(
+                "InvalidArgument",
+                "A version-id marker cannot be specified without a key marker.",
+                members={"ArgumentName": "version-id-marker", "ArgumentValue": version_id_marker},
+            )
+        await self._access.bucket(call, bucket, owner=expected_bucket_owner)
+        limit = page_limit(max_keys)
+        listing = await self._list(bucket, prefix, key_marker, limit, delimiter)
+        encoded = text_encoder(encoding_type)
+        ends_with_version = bool(listing.objects) and listing.objects[-1].key == listing.after
+        return {
+            "IsTruncated": bool(listing.after),
+            "KeyMarker": encoded(key_marker or ""),
+            "VersionIdMarker": version_id_marker or "",
+            "NextKeyMarker": encoded(listing.after) if listing.after else None,
+            "NextVersionIdMarker": NULL_VERSION if listing.after and ends_with_version else None,
+            "Versions": [
+                {
+                    **entry(info, encoded, owner=call.account),
+                    "VersionId": NULL_VERSION,
+                    "IsLatest": True,
+                }
+                for info in listing.objects
+            ],
+            "Name": bucket,
+            "Prefix": encoded(prefix or ""),
+            "Delimiter": encoded(delimiter) if delimiter else None,
+            "MaxKeys": limit,
+            "CommonPrefixes": [{"Prefix": encoded(one)} for one in listing.prefixes],
+            "EncodingType": encoding_type,
         }
 
     async def _list(

@@ -5,6 +5,7 @@ from typing import Any
 
 from modelyard.services.s3.access import Access
 from modelyard.services.s3.bodies import CreateChecksum
+from modelyard.services.s3.bucket_settings import BucketSettings, UnsetSettings
 from modelyard.services.s3.buckets import Buckets
 from modelyard.services.s3.listings import Listings
 from modelyard.services.s3.reading import Reading
@@ -23,6 +24,7 @@ def build_operations(
     """The operations by name, over one store."""
     access, uploads = Access(store), Uploads(store)
     buckets, listings, reading = Buckets(access), Listings(access), Reading(access)
+    settings, unset = BucketSettings(access), UnsetSettings(access)
     writing = Writing(access, create_checksum=create_checksum)
     multipart = MultipartUploads(access, uploads, create_checksum=create_checksum)
     return {
@@ -34,8 +36,33 @@ def build_operations(
         "GetBucketVersioning": buckets.get_bucket_versioning,
         "GetBucketAcl": buckets.get_bucket_acl,
         "GetBucketEncryption": buckets.get_bucket_encryption,
+        "GetBucketTagging": settings.get_bucket_tagging,
+        "PutBucketTagging": settings.put_bucket_tagging,
+        "DeleteBucketTagging": settings.delete_bucket_tagging,
+        "GetPublicAccessBlock": settings.get_public_access_block,
+        "PutPublicAccessBlock": settings.put_public_access_block,
+        "DeletePublicAccessBlock": settings.delete_public_access_block,
+        "GetBucketOwnershipControls": settings.get_bucket_ownership_controls,
+        "PutBucketOwnershipControls": settings.put_bucket_ownership_controls,
+        "GetBucketCors": unset.get_bucket_cors,
+        "GetBucketLifecycleConfiguration": unset.get_bucket_lifecycle_configuration,
+        "GetBucketPolicy": unset.get_bucket_policy,
+        "GetBucketPolicyStatus": unset.get_bucket_policy_status,
+        "GetBucketWebsite": unset.get_bucket_website,
+        "GetBucketReplication": unset.get_bucket_replication,
+        "GetObjectLockConfiguration": unset.get_object_lock_configuration,
+        "GetBucketLogging": unset.get_bucket_logging,
+        "GetBucketNotificationConfiguration": unset.get_bucket_notification_configuration,
+        "GetBucketAccelerateConfiguration": unset.get_bucket_accelerate_configuration,
+        "GetBucketRequestPayment": unset.get_bucket_request_payment,
+        "DeleteBucketCors": unset.delete_bucket_setting,
+        "DeleteBucketLifecycle": unset.delete_bucket_setting,
+        "DeleteBucketPolicy": unset.delete_bucket_setting,
+        "DeleteBucketWebsite": unset.delete_bucket_setting,
+        "DeleteBucketReplication": unset.delete_bucket_setting,
         "ListObjects": listings.list_objects,
         "ListObjectsV2": listings.list_objects_v2,
+        "ListObjectVersions": listings.list_object_versions,
         "GetObject": reading.get_object,
         "HeadObject": reading.head_object,
         "GetObjectAttributes": reading.get_object_attributes,

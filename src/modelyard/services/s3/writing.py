@@ -182,7 +182,7 @@ class Writing:
         deleted, errors = [], []
         for one, error in zip(wanted, outcomes, strict=True):
             if error is None:
-                deleted.append({"Key": one["Key"]})
+                deleted.append({"Key": one["Key"], "VersionId": one.get("VersionId")})
             else:
                 errors.append({"Key": one["Key"], "Code": error.code, "Message": error.message})
         return {"Deleted": None if delete.get("Quiet") else deleted, "Errors": errors or None}
