@@ -9,11 +9,11 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from modelyard.base.errors import ValidationError
+from modelyard.base.errors import ServiceError, ValidationError
 
 DEFAULT_RESULTS = 10
 SortKey = Literal["Name", "CreationTime", "LastModifiedTime", "Status"]
@@ -32,7 +32,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One request. ``scope`` names operation, account and region, so that a token serves no other list."""
+    """One request. ``scope`` names operation, account and region, so that a token serves no other list; ``refusal`` is what
+    the service calls a token that is none of this list's."""
 
     scope: str
     sort_by: SortKey = "CreationTime"
@@ -46,6 +47,7 @@ class Query:
     status: str | None = None
     max_results: int = DEFAULT_RESULTS
     next_token: str | None = None
+    refusal: Callable[[str], ServiceError] = ValidationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class Page:
 
 
 def page(entries: Iterable[Entry], query: Query) -> Page:
-    """One page. Raises ``ValidationError`` for a token that is not of this query."""
+    """One page. Raises ``query.refusal`` for a token that is not of this query."""
     after = None if query.next_token is None else _decode(query.next_token, query)
     places = sorted(
         (_place(entry, query.sort_by) for entry in entries if _matches(entry, query)),
@@ -130,10 +132,8 @@ def _decode(token: str, query: Query) -> _Place:
     try:
         digest, value, name = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, TypeError):
-        raise ValidationError("Invalid pagination token.") from None
+        raise query.refusal("Invalid pagination token.") from None
     kind = float if query.sort_by in ("CreationTime", "LastModifiedTime") else str
     if digest != _digest(query) or not isinstance(value, kind) or not isinstance(name, str):
-        raise ValidationError(
-            "Invalid pagination token: it belongs to a request with other filters."
-        )
+        raise query.refusal("Invalid pagination token: it belongs to a request with other filters.")
     return value, name

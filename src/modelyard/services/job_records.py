@@ -25,6 +25,11 @@ SUBMITTED = "SUBMITTED"
 ENDED = ("COMPLETED", "COMPLETED_WITH_ERROR", "FAILED", "STOPPED")
 
 
+def invalid_request(message: str) -> ServiceError:
+    """As services whose jobs these are call a request that they do not understand."""
+    return ServiceError("InvalidRequestException", message)
+
+
 async def submit(
     store: ResourceStore,
     key: Key,
@@ -78,7 +83,7 @@ def listed(
     next_token: str | None,
 ) -> tuple[list[Resource], str | None]:
     """A page of jobs and the token of the next. A ``filter`` has one member; ``after`` and ``before`` are what it calls the
-    times of submission. Raises ``InvalidFilterException``."""
+    times of submission. Raises ``InvalidFilterException`` and ``InvalidRequestException``."""
     if len(filter) > 1:
         raise ServiceError("InvalidFilterException", "A filter has one member only.")
     known = {
@@ -95,6 +100,7 @@ def listed(
         status=filter.get("JobStatus"),
         max_results=min(page_size or RESULTS_DEFAULT, RESULTS_MAX),
         next_token=next_token,
+        refusal=invalid_request,
     )
     entries = (
         Entry(name=name, created_at=one.created_at, status=one.status["JobStatus"])

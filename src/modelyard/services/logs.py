@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from modelyard.base.arns import Arn
 from modelyard.base.call import Call
 from modelyard.base.clock import Clock
-from modelyard.base.errors import ServiceError, Unsupported, ValidationError
+from modelyard.base.errors import ServiceError, Unsupported
 from modelyard.domain import log_filter
 from modelyard.domain.listing import Entry, Query, page
 from modelyard.services.members import EXECUTED, REFUSED, Members, check, only, present
@@ -101,11 +101,11 @@ class Logs:
             name_contains=log_group_name_pattern,
             max_results=limit or _LIST_MAX,
             next_token=next_token,
+            refusal=_invalid,
         )
-        names, token = _page((Entry(name=name) for name in groups), query)
-        return present(
-            {"logGroups": [_group_shown(call, groups[name]) for name in names], "nextToken": token}
-        )
+        wanted = page((Entry(name=name) for name in groups), query)
+        shown = [_group_shown(call, groups[name]) for name in wanted.names]
+        return present({"logGroups": shown, "nextToken": wanted.next_token})
 
     async def describe_log_streams(
         self,
@@ -131,11 +131,12 @@ class Logs:
             descending=bool(descending),
             max_results=limit or _LIST_MAX,
             next_token=next_token,
+            refusal=_invalid,
         )
         entries = (Entry(name=one.name, modified_at=float(one.last_ms or 0)) for one in found)
-        names, token = _page(entries, query)
-        shown = [_stream_shown(group, streams[name]) for name in names]
-        return present({"logStreams": shown, "nextToken": token})
+        wanted = page(entries, query)
+        shown = [_stream_shown(group, streams[name]) for name in wanted.names]
+        return present({"logStreams": shown, "nextToken": wanted.next_token})
 
     async def get_log_events(
         self,
@@ -361,14 +362,6 @@ def _group(call: Call, name: str | None, identifier: str | None) -> GroupName:
 
 def _scope(call: Call, *parts: str) -> str:
     return "/".join((call.action, call.account, call.region, *parts))
-
-
-def _page(entries: Any, query: Query) -> tuple[Sequence[str], str | None]:
-    try:
-        found = page(entries, query)
-    except ValidationError as error:
-        raise _invalid(error.message) from None
-    return found.names, found.next_token
 
 
 def _arn(account: str, region: str, resource: str) -> str:

@@ -154,6 +154,25 @@ def test_an_endpoint_and_a_deletion_at_once_leave_no_endpoint_without_its_classi
     run(story)
 
 
+def test_what_was_not_given_is_shown_as_awss_default_and_a_foreign_token_is_refused() -> None:
+    async def story(world: World) -> None:
+        arn = await world.create()
+        describe = world.classifiers.describe_document_classifier
+        said = await describe(call(), document_classifier_arn=arn)
+        about = said["DocumentClassifierProperties"]
+        assert about["InputDataConfig"] == {"DataFormat": "COMPREHEND_CSV", **DATA}
+        assert (about["Mode"], about["OutputDataConfig"]) == ("MULTI_CLASS", {})
+        for listed in (
+            world.classifiers.list_document_classifiers(call(), next_token="no token"),
+            world.classifiers.list_document_classifier_summaries(call(), next_token="no token"),
+            world.endpoints.list_endpoints(call(), next_token="no token"),
+            world.jobs.list_topics_detection_jobs(call(), next_token="no token"),
+        ):
+            assert await code_of(listed) == "InvalidRequestException"
+
+    run(story)
+
+
 def test_an_update_moves_to_the_other_model_and_lets_the_first_go() -> None:
     async def story(world: World) -> None:
         first, second = await world.trained("one"), await world.trained("two")

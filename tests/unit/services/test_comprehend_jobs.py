@@ -230,7 +230,13 @@ def test_a_model_that_restarts_is_waited_for_and_one_that_refuses_is_not(tmp_pat
                 raise ServiceError("ServiceUnavailableException", "later", status=status)
 
         world.models.before = restart
-        assert (await world.ended(await world.start())).status["JobStatus"] == "COMPLETED"
+        job = await world.start()
+        assert (await world.ended(job)).status["JobStatus"] == "COMPLETED"
+        said = await world.sentiment.describe_sentiment_detection_job(call(), job_id=job)
+        data = said["SentimentDetectionJobProperties"]["InputDataConfig"]
+        assert data["InputFormat"] == "ONE_DOC_PER_LINE", "so AWS shows what was not given"
+        with pytest.raises(ServiceError, match=r"^InvalidRequestException: .* is COMPLETED"):
+            await world.sentiment.stop_sentiment_detection_job(call(), job_id=job)
 
         async def refuse() -> None:
             raise ServiceError("UnsupportedLanguageException", "not that one")

@@ -256,6 +256,8 @@ def test_languages_are_those_that_are_served_in_the_language_that_is_asked_for(
     assert [one["LanguageName"] for one in german["Languages"]] == ["Automatisch", "Englisch"]
     rest = listed(display_language_code="de", next_token=german["NextToken"])
     assert [one["LanguageCode"] for one in rest["Languages"]] == ["es", "pt-PT"]
+    with pytest.raises(ServiceError, match=r"^InvalidParameterValueException: .*token"):
+        listed(next_token=german["NextToken"])
 
 
 def test_a_document_is_translated_with_its_terms_and_metered_by_its_text(world: World) -> None:

@@ -79,6 +79,10 @@ def not_found(noun: str, place: Place, name: str) -> ServiceError:
     )
 
 
+def _invalid_token(message: str) -> ServiceError:
+    return ServiceError("InvalidNextTokenException", message)
+
+
 def limit_exceeded(noun: str, most: int) -> ServiceError:
     """``LimitExceededException``."""
     return ServiceError(
@@ -119,9 +123,7 @@ def list_page(
         descending=newest_first,
         max_results=max_results or PAGE_MAX,
         next_token=next_token,
+        refusal=_invalid_token,
     )
-    try:
-        result = page((Entry(name=name) for name in found), query)
-    except ValidationError as error:
-        raise ServiceError("InvalidNextTokenException", error.message) from None
+    result = page((Entry(name=name) for name in found), query)
     return [found[name] for name in result.names], result.next_token

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from modelyard.base.call import Call
-from modelyard.base.errors import ServiceError, ValidationError
+from modelyard.base.errors import ServiceError
 from modelyard.domain.listing import Entry, Query, page
 from modelyard.domain.metrics import Dimensions
 from modelyard.store.metrics import Metric
@@ -16,6 +16,10 @@ Moment = datetime | float | None
 def invalid(message: str) -> ServiceError:
     """``InvalidParameterValue``."""
     return ServiceError("InvalidParameterValue", message)
+
+
+def _invalid_token(message: str) -> ServiceError:
+    return ServiceError("InvalidNextToken", message)
 
 
 def contradictory(message: str) -> ServiceError:
@@ -77,9 +81,7 @@ def list_page(
         descending=descending,
         max_results=limit,
         next_token=next_token,
+        refusal=_invalid_token,
     )
-    try:
-        result = page((Entry(name=name) for name in found), query)
-    except ValidationError as error:
-        raise ServiceError("InvalidNextToken", error.message) from None
+    result = page((Entry(name=name) for name in found), query)
     return [found[name] for name in result.names], result.next_token

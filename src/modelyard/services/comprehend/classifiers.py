@@ -47,9 +47,9 @@ MEMBERS: Mapping[str, Members] = {
         "ModelPolicy": REFUSED,
     },
 }  # fmt: skip
+_INPUT_DEFAULTS = {"DataFormat": "COMPREHEND_CSV"}
 _SHOWN = (
     "LanguageCode",
-    "InputDataConfig",
     "DataAccessRoleArn",
     "Mode",
     "VersionName",
@@ -154,12 +154,13 @@ def _check_input(given: Json) -> None:
 
 
 def _properties(resource: Resource) -> Json:
-    output = resource.spec.get("OutputDataConfig")
+    output = resource.spec.get("OutputDataConfig") or {}
     if resource.spec.get("OutputUri"):
         output = {"S3Uri": resource.spec["OutputUri"]}
     return present(
         {
             **told(resource, _SHOWN),
+            "InputDataConfig": {**_INPUT_DEFAULTS, **resource.spec["InputDataConfig"]},
             "OutputDataConfig": output,
             "ClassifierMetadata": _metadata(resource.status.get("progress")),
         }

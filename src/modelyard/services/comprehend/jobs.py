@@ -55,7 +55,6 @@ START: Mapping[str, Members] = {
 }  # fmt: skip
 _SHOWN = (
     "JobName",
-    "InputDataConfig",
     "LanguageCode",
     "DocumentClassifierArn",
     "EntityRecognizerArn",
@@ -65,6 +64,8 @@ _SHOWN = (
     "RedactionConfig",
 )
 ENDED = job_records.ENDED
+_DONE = ("COMPLETED", "FAILED")
+_INPUT_DEFAULTS = {"InputFormat": "ONE_DOC_PER_LINE"}
 
 
 class Jobs:
@@ -136,8 +137,13 @@ class Jobs:
         return present({f"{kind.properties}List": shown, "NextToken": token})
 
     async def stop(self, kind: JobKind, call: Call, job_id: str) -> Json:
-        """A job that has ended stays as it is. Raises ``JobNotFoundException``."""
+        """One that was stopped stays as it is. Raises ``JobNotFoundException``, and ``InvalidRequestException`` for one that is
+        done."""
         status = await job_records.stop(self._store, lambda: self._find(kind, call, job_id))
+        if status in _DONE:
+            raise ServiceError(
+                "InvalidRequestException", f"The job {job_id} is {status}: it cannot be stopped."
+            )
         return {"JobId": job_id, "JobStatus": status}
 
     def _find(self, kind: JobKind, call: Call, job_id: str) -> Resource:
@@ -166,6 +172,7 @@ def _properties(resource: Resource, kind: JobKind) -> Json:
             "JobArn": _arn(resource.key, kind),
             "SubmitTime": resource.created_at,
             **{name: spec.get(name) for name in _SHOWN},
+            "InputDataConfig": {**_INPUT_DEFAULTS, **spec["InputDataConfig"]},
             "OutputDataConfig": {"S3Uri": output_uri(resource.key, spec)},
             "JobStatus": status["JobStatus"],
             "Message": status.get("Message"),

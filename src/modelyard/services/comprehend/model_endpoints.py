@@ -18,6 +18,7 @@ from modelyard.services.comprehend.trained_models import (
     ENDPOINT_KIND,
     RESULTS_DEFAULT,
 )
+from modelyard.services.job_records import invalid_request
 from modelyard.services.members import EXECUTED, RECORDED, REFUSED, Members, check, present
 from modelyard.services.metering import Metering
 from modelyard.services.sagemaker.resources import Roles, seconds
@@ -199,6 +200,7 @@ class ModelEndpoints:
                 status=wanted.get("Status"),
                 max_results=max_results or RESULTS_DEFAULT,
                 next_token=next_token,
+                refusal=invalid_request,
             ),
         )
         shown = [known[name] for name in found.names]

@@ -41,7 +41,9 @@ MEMBERS: Mapping[str, Members] = {
         "ModelPolicy": REFUSED,
     },
 }
-_SHOWN = ("LanguageCode", "InputDataConfig", "DataAccessRoleArn", "VersionName")
+_SHOWN = ("LanguageCode", "DataAccessRoleArn", "VersionName")
+_INPUT_DEFAULTS = {"DataFormat": "COMPREHEND_CSV"}
+_DOCUMENTS_DEFAULTS = {"InputFormat": "ONE_DOC_PER_LINE"}
 
 
 class Recognisers:
@@ -159,9 +161,17 @@ def _check_input(given: Json) -> None:
 
 
 def _properties(resource: Resource) -> Json:
-    about = resource.status.get("progress")
+    about, given = resource.status.get("progress"), resource.spec["InputDataConfig"]
     return present(
-        {**told(resource, _SHOWN), "RecognizerMetadata": _metadata(about) if about else None}
+        {
+            **told(resource, _SHOWN),
+            "InputDataConfig": {
+                **_INPUT_DEFAULTS,
+                **given,
+                "Documents": {**_DOCUMENTS_DEFAULTS, **given["Documents"]},
+            },
+            "RecognizerMetadata": _metadata(about) if about else None,
+        }
     )
 
 

@@ -18,6 +18,7 @@ from modelyard.services.changes import change
 from modelyard.services.comprehend.jobs import ENDED as JOB_ENDED
 from modelyard.services.comprehend.jobs import KIND as JOB_KIND
 from modelyard.services.hosted_models import HostedModels
+from modelyard.services.job_records import invalid_request
 from modelyard.services.members import present
 from modelyard.services.sagemaker.resources import seconds
 from modelyard.store.object_info import BucketMissing, parse_s3_uri
@@ -232,6 +233,7 @@ class TrainedModels:
                 status=wanted.get("Status"),
                 max_results=max_results or RESULTS_DEFAULT,
                 next_token=next_token,
+                refusal=invalid_request,
             ),
         )
         return [known[name] for name in found.names], found.next_token
@@ -253,6 +255,7 @@ class TrainedModels:
                 sort_by="Name",
                 max_results=max_results or RESULTS_DEFAULT,
                 next_token=next_token,
+                refusal=invalid_request,
             ),
         )
         return [self._summary(versions[name]) for name in found.names], found.next_token

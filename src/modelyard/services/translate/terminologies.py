@@ -146,7 +146,7 @@ class Terminologies:
         place = spec["Object"]
         if form != spec["Format"]:
             if spec["Directionality"] != UNI:
-                raise _invalid(
+                raise invalid_parameter(
                     f"A terminology of several directions is given as it was imported: {spec['Format']}."
                 )
             place = f"{place.rsplit('/', 2)[0]}/{form}/{name}.{form.lower()}"
@@ -172,6 +172,7 @@ class Terminologies:
             sort_by="Name",
             max_results=max_results or RESULTS_DEFAULT,
             next_token=next_token,
+            refusal=invalid_parameter,
         )
         found = page((Entry(name=name) for name in known), query)
         shown = [_properties(known[name]) for name in found.names]
@@ -238,14 +239,16 @@ def _checked(data: bytes, form: str) -> Table:
     try:
         table = read(data, form)
     except TermsError as error:
-        raise _invalid(f"The terminology file is not valid. {error}") from None
+        raise invalid_parameter(f"The terminology file is not valid. {error}") from None
     if len(table.languages) > LANGUAGES_MAX:
         raise ServiceError(
             "LimitExceededException", f"The file names more than {LANGUAGES_MAX} languages."
         )
     unknown = [code for code in table.languages if not _is_code(code)]
     if unknown:
-        raise _invalid(f"The file names languages that there are not: {', '.join(unknown[:5])}.")
+        raise invalid_parameter(
+            f"The file names languages that there are not: {', '.join(unknown[:5])}."
+        )
     return table
 
 
@@ -253,7 +256,8 @@ def _is_code(code: str) -> bool:
     return 2 <= len(code) <= 5 and code.replace("-", "").isalpha() and code.isascii()
 
 
-def _invalid(message: str) -> ServiceError:
+def invalid_parameter(message: str) -> ServiceError:
+    """As Translate calls a value that it does not understand."""
     return ServiceError("InvalidParameterValueException", message)
 
 

@@ -8,6 +8,7 @@ from modelyard.domain.listing import Entry, Query, page
 from modelyard.services.members import EXECUTED, Members, check, present
 from modelyard.services.metering import Metering
 from modelyard.services.translate import languages
+from modelyard.services.translate.terminologies import invalid_parameter
 from modelyard.services.translate.translator import SETTINGS, UNIT, Span, Translator, at_once
 from modelyard.store.resources import Json
 
@@ -81,6 +82,7 @@ class Translation:
             sort_by="Name",
             max_results=max_results or RESULTS_MAX,
             next_token=next_token,
+            refusal=invalid_parameter,
         )
         codes = [languages.AUTO, *self._translator.served()]
         found = page((Entry(name=code) for code in codes), query)
