@@ -17,10 +17,11 @@ from pathlib import Path
 import modelyard
 from modelyard.base.settings import Home
 from modelyard.store.objects_index import data_files
+from modelyard.store.usage import fold_journals
 
 FORMAT = 1
 ATTEMPTS = 20
-_DATABASES = ("state.db", "async.db", "lex.db", "objects/index.db")
+_DATABASES = ("state.db", "async.db", "lex.db", "usage.db", "objects/index.db")
 _SECRETS = ("credentials", "sealing.key", "images.json")
 
 
@@ -67,6 +68,8 @@ def _collect(home: Home, copy: Path) -> None:
         if (home.root / name).exists():
             shutil.copy2(home.root / name, copy / name)
     (copy / "objects").mkdir()
+    if home.usage_database.exists():
+        fold_journals(home.usage_database)
     for name in _DATABASES:
         if (home.root / name).exists():
             _copy_database(home.root / name, copy / name)

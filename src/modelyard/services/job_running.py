@@ -205,17 +205,18 @@ class JobRunner:
         if "Used" not in ending:
             return dict(ending["Status"])
         action, usage_type, quantity, unit = ending["Used"]
-        try:
-            await job.patiently(
-                lambda: self._metering.meter(
-                    job.call(action),
-                    usage_type=usage_type,
-                    quantity=quantity,
-                    unit=unit,
-                    repeat_id=job.key.name,
-                ),
-                although_stopped=True,
+
+        async def meter() -> None:
+            self._metering.meter(
+                job.call(action),
+                usage_type=usage_type,
+                quantity=quantity,
+                unit=unit,
+                repeat_id=job.key.name,
             )
+
+        try:
+            await job.patiently(meter, although_stopped=True)
         except ServiceError as error:
             logger.error("%s %s is not metered: %s", self._kind, job.key.name, error)
             return dict(_failure(f"The job's usage could not be written down: {error}")["Status"])

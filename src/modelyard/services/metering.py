@@ -5,7 +5,6 @@ what tells a repeat from another request. Clients that send none are told apart 
 """
 
 import datetime
-import sqlite3
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -23,7 +22,7 @@ _ID_CHARACTERS = 200
 class UsageRecorder(Protocol):
     """``store.usage.UsageStore``, as far as it matters here."""
 
-    async def record(self, usage_id: str, usage: Usage, *, now: float) -> None: ...
+    def record(self, usage_id: str, usage: Usage, *, now: float) -> None: ...
 
 
 class Metering:
@@ -33,7 +32,7 @@ class Metering:
         self._usage = usage
         self._clock = clock
 
-    async def meter(
+    def meter(
         self, call: Call, *, usage_type: str, quantity: float, unit: str, repeat_id: str = ""
     ) -> None:
         """Count a call that has its answer. Kept on return. Raises ``ServiceError`` where it cannot be written.
@@ -55,8 +54,8 @@ class Metering:
         )
         usage_id = f"{call.account}/{call.action}/{usage_type}/{quantity}/{same[:_ID_CHARACTERS]}"
         try:
-            await self._usage.record(usage_id, used, now=now)
-        except (TooMuchUsage, sqlite3.Error, OSError) as error:
+            self._usage.record(usage_id, used, now=now)
+        except (TooMuchUsage, OSError) as error:
             raise ServiceError(
                 "ServiceUnavailableException",
                 f"The usage cannot be written down: {error}",

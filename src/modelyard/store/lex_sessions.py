@@ -3,11 +3,12 @@
 ``put`` returns when the turn is the kernel's, so that it survives whoever is killed; it is not synced for each, and a power cut
 may cost the last turns. A session that nobody used for its bot's time is over: it is not found, and makes
 room.
-Methods block, and may be called from any thread. ``get`` waits for no ``put``: it has a connection of its own, and reads what was
-put last.
+``get`` and ``put`` touch one row by its key and wait for no disk, so an event loop may call them; what waits for it (moving the
+write-ahead log into the file) a thread does now and then. All methods may be called from any thread.
 """
 
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from modelyard.base.failpoint import failpoint
 from modelyard.store.opening import connect, open_migrated
 
 _SWEEP_EVERY = 1_000
+_SWEPT_MAX = 2_000
+"""Sessions that are removed at once: a caller waits for it."""
+_CHECKPOINT_EVERY = 500
+"""So many turns are some megabytes of the write-ahead log."""
 _MIGRATIONS = (
     """
     CREATE TABLE sessions (
@@ -48,12 +53,13 @@ class LexSessions:
 
     def __init__(self, path: Path, *, limit: int) -> None:
         self._limit = limit
+        self._path = path
         self._lock = threading.Lock()
-        self._reading = threading.Lock()
         self._connection = open_migrated(path, _MIGRATIONS, synchronous="NORMAL")
+        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
         self._count = self._counted()
         self._puts = 0
-        self._reader = connect(path)
+        self._checkpointer: threading.Thread | None = None
 
     def _counted(self) -> int:
         (count,) = self._connection.execute("SELECT count(*) FROM sessions").fetchone()
@@ -61,16 +67,12 @@ class LexSessions:
 
     def get(self, key: SessionKey, *, now: float) -> bytes | None:
         """What was put last, unless its time is over."""
-        with self._reading:
-            row = self._reader.execute(
+        with self._lock:
+            row = self._connection.execute(
                 f"SELECT data FROM sessions WHERE {_WHERE} AND expires_at > ?",  # noqa: S608 - a constant
                 (*_columns(key), now),
             ).fetchone()
         return row[0] if row else None
-
-    def has_room_for(self, more: int) -> bool:
-        """Whether so many ``put`` cannot raise ``TooManySessions``, even if each were of a new session."""
-        return self._count + more <= self._limit
 
     def put(self, key: SessionKey, data: bytes, *, expires_at: float, now: float) -> None:
         """Kept on return. Raises ``TooManySessions`` for a new one where there is no room."""
@@ -87,6 +89,8 @@ class LexSessions:
                     (*_columns(key), expires_at, data),
                 )
                 self._count += 1
+            if self._puts % _CHECKPOINT_EVERY == 0:
+                self._begin_checkpoint()
         failpoint("lex.after-put")
 
     def _update(self, key: SessionKey, data: bytes, expires_at: float) -> bool:
@@ -97,8 +101,25 @@ class LexSessions:
         return changed.rowcount > 0
 
     def _sweep(self, now: float) -> None:
-        gone = self._connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
+        """Some of those that are over; the next ones by the next sweep."""
+        gone = self._connection.execute(
+            "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE expires_at <= ? LIMIT ?)",
+            (now, _SWEPT_MAX),
+        )
         self._count -= gone.rowcount
+
+    def _begin_checkpoint(self) -> None:
+        """Unless the last one still runs."""
+        if self._checkpointer is None or not self._checkpointer.is_alive():
+            self._checkpointer = threading.Thread(
+                target=self._checkpoint, name="lex-sessions", daemon=True
+            )
+            self._checkpointer.start()
+
+    def _checkpoint(self) -> None:
+        """Nobody waits for it: neither who reads nor who writes."""
+        with closing(connect(self._path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def delete(self, key: SessionKey) -> None:
         """Nothing happens where there is none."""
@@ -116,8 +137,9 @@ class LexSessions:
             self._count = 0
 
     def close(self) -> None:
-        with self._reading, self._lock:
-            self._reader.close()
+        if self._checkpointer is not None:
+            self._checkpointer.join()
+        with self._lock:
             self._connection.close()
 
 

@@ -1,25 +1,32 @@
 """What services were used for: an SQLite file of its own, with a row an account, region, day and operation.
 
-``record`` returns when the usage is the kernel's, and an answer leaves after that: whatever was answered is metered, whoever is
-killed then. It is not synced to the disk for each, which each call would wait for: a power cut may cost the last few. Each
-usage has an id; one that is recorded again (by a client that repeats what it got no answer to) is counted once. Requests that
-come together share a commit.
+``record`` returns when the usage is the kernel's, in a journal beside the file, and an answer leaves after that: whatever was
+answered is metered, whoever is killed then. It is not synced to the disk for each, which each call would wait for: a power cut
+may cost the last few. A thread folds journals into the file; how far it got is committed with what it folded. Each usage has an
+id; one that is recorded again (by a client that repeats what it got no answer to) is counted once.
 """
 
-import asyncio
-import queue
+import logging
+import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from modelyard.base.failpoint import failpoint
 from modelyard.store.opening import connect, open_migrated
+from modelyard.store.usage_journal import Journal, journals, reading, whole_lines
 
+logger = logging.getLogger(__name__)
 REMEMBERED_SECONDS = 86_400.0
 """An id is known for so long; clients repeat a request for minutes."""
-PENDING_MAX = 10_000
-_TRIM_EVERY = 1_000
+PENDING_MAX = 100_000
+"""Uses that are in journals alone, while they cannot be folded; past it none is recorded."""
+FOLD_SECONDS = 0.2
+RETRY_SECONDS = 5.0
 _MIGRATIONS = (
     """
     CREATE TABLE used (
@@ -28,6 +35,9 @@ _MIGRATIONS = (
       PRIMARY KEY (account, day, region, service, operation, usage_type, unit)) WITHOUT ROWID;
     CREATE TABLE recorded (id TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
     CREATE INDEX recorded_by_age ON recorded (at);
+    """,
+    """
+    CREATE TABLE folded (journal TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
     """,
 )
 
@@ -47,108 +57,140 @@ class Usage:
     requests: int = 1
 
 
-_Waiting = tuple[str, float, Usage, asyncio.Future[None]]
-"""A use, when it was, and who waits for its being written."""
+_Line = tuple[str, float, Usage]
+"""Of a journal: an id, when it was, and what."""
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Line).decode
 
 
 class TooMuchUsage(Exception):
-    """More waits to be written than may."""
+    """More waits to be folded than may."""
 
 
 class UsageStore:
-    """Opens or creates the file. ``record`` is for one event loop; the rest blocks, and may be called from any thread."""
+    """Opens or creates the file. ``record`` is for one thread; the rest blocks, and may be called from any."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = open_migrated(path, _MIGRATIONS, synchronous="NORMAL")
-        self._pending: list[_Waiting] = []
-        self._is_writing = False
-        self._commits = 0
+        self._journal = Journal(_folder(path))
+        self._recorded = self._folded = 0
         self._lock = threading.Lock()
-        """Around each transaction."""
-        self._work: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Waiting]] | None] = (
-            queue.SimpleQueue()
-        )
-        self._writer = threading.Thread(target=self._write, name="usage", daemon=True)
-        self._writer.start()
+        """Around the connection."""
+        self._is_due, self._is_closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._fold_for_ever, name="usage", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """After the last ``record`` has returned."""
-        self._work.put(None)
-        self._writer.join()
+        """After the last ``record`` has returned. What cannot be folded now is folded by whoever opens the file next."""
+        self._is_closing.set()
+        self._is_due.set()
+        self._thread.join()
+        self._journal.close()
+        try:
+            self._fold()
+        except sqlite3.Error as error:
+            logger.warning("what was used is left in its journals: %s", error)
         self._connection.close()
 
-    async def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
-        """Kept on return, and counted once for each id. Raises ``TooMuchUsage``, ``sqlite3.Error`` and ``OSError``."""
-        if len(self._pending) >= PENDING_MAX:
-            raise TooMuchUsage(f"{len(self._pending)} usages wait to be written.")
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._pending.append((usage_id, now, usage, done))
-        if not self._is_writing:
-            self._is_writing = True
-            loop.call_soon(self._hand_over, loop)
-        await done
+    def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
+        """Kept on return, and counted once for each id. Raises ``TooMuchUsage`` and ``OSError``."""
+        if self._recorded - self._folded >= PENDING_MAX:
+            raise TooMuchUsage(f"{self._recorded - self._folded} uses wait to be added up.")
+        self._journal.append(_encode((usage_id, now, usage)) + b"\n")
+        self._recorded += 1
+        if not self._is_due.is_set():
+            self._is_due.set()
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        """To the writer, what waits by now."""
-        batch, self._pending = self._pending, []
-        self._is_writing = bool(batch)
-        if batch:
-            self._work.put((loop, batch))
+    def read(self, account: str, *, start: str, end: str) -> list[Usage]:
+        """Of the days from ``start`` on, before ``end``; by day. Raises ``sqlite3.Error``."""
+        self._fold()
+        with closing(connect(self._path)) as connection:
+            rows = connection.execute(
+                "SELECT account, region, day, service, operation, usage_type, unit, quantity, requests FROM used"
+                " WHERE account = ? AND day >= ? AND day < ? ORDER BY day, service, operation",
+                (account, start, end),
+            ).fetchall()
+        names = Usage.__slots__
+        return [Usage(**dict(zip(names, row, strict=True))) for row in rows]
 
-    def _write(self) -> None:
-        """The writer's thread: handed one batch at a time, it wakes the loop once for it. Each hop costs a caller its time."""
-        while (work := self._work.get()) is not None:
-            loop, batch = work
-            error: Exception | None = None
+    def clear(self) -> None:
+        """Forget everything that was recorded until now."""
+        self._fold()
+        with self._lock, _transaction(self._connection):
+            self._connection.execute("DELETE FROM used")
+            self._connection.execute("DELETE FROM recorded")
+
+    def _fold_for_ever(self) -> None:
+        """A while after something was recorded, with what came meanwhile."""
+        while not self._is_closing.is_set():
+            self._is_due.wait()
+            self._is_closing.wait(FOLD_SECONDS)
+            self._is_due.clear()
             try:
-                self._commit([waiting[:3] for waiting in batch])
-            except Exception as failure:  # noqa: BLE001 - who waits is told, and the next ones are written
-                error = failure
-            loop.call_soon_threadsafe(self._tell, loop, batch, error)
+                self._fold()
+            except Exception:
+                # What was recorded is kept, and tried again; past PENDING_MAX no more of it is taken.
+                logger.exception("what was used cannot be added up")
+                self._is_closing.wait(RETRY_SECONDS)
+                self._is_due.set()
 
-    def _tell(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        batch: Sequence[_Waiting],
-        error: Exception | None,
-    ) -> None:
-        """Those who wait, and go on with who came meanwhile."""
-        self._hand_over(loop)
-        for *_, done in batch:
-            if done.done():
-                continue  # The caller has gone.
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-    def _commit(self, rows: Sequence[tuple[str, float, Usage]]) -> None:
-        connection = self._connection
+    def _fold(self) -> None:
+        recorded = self._recorded
         with self._lock:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for usage_id, at, usage in rows:
-                    self._add(usage_id, at, usage)
-                self._commits += 1
-                if self._commits % _TRIM_EVERY == 1:
-                    oldest = rows[-1][1] - REMEMBERED_SECONDS
-                    connection.execute("DELETE FROM recorded WHERE at < ?", (oldest,))
-                failpoint("usage.before-commit")
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-        failpoint("usage.after-commit")
+            fold(self._connection, _folder(self._path))
+            self._folded = max(self._folded, recorded)
 
-    def _add(self, usage_id: str, at: float, usage: Usage) -> None:
-        added = self._connection.execute(
+
+def fold_journals(path: Path) -> None:
+    """What any process has recorded is in the file on return. Raises ``sqlite3.Error``."""
+    with closing(open_migrated(path, _MIGRATIONS, synchronous="NORMAL")) as connection:
+        fold(connection, _folder(path))
+
+
+def fold(connection: sqlite3.Connection, folder: Path) -> None:
+    """Add what journals have gained to what was used, each use once whoever folds beside; remove those that were left."""
+    for path in journals(folder):
+        try:
+            with reading(path) as (file, is_left):
+                with _transaction(connection):
+                    row = connection.execute(
+                        "SELECT bytes FROM folded WHERE journal = ?", (path.name,)
+                    ).fetchone()
+                    lines, end = whole_lines(file, row[0] if row else 0)
+                    if lines:
+                        _add(connection, lines)
+                        connection.execute(
+                            "INSERT OR REPLACE INTO folded VALUES (?, ?)", (path.name, end)
+                        )
+                        failpoint("usage.before-commit")
+                failpoint("usage.after-commit")
+                if is_left:
+                    path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue  # Folded and removed by another process.
+    names = {path.name for path in journals(folder)}
+    for (name,) in connection.execute("SELECT journal FROM folded").fetchall():
+        if name not in names:
+            connection.execute("DELETE FROM folded WHERE journal = ?", (name,))
+
+
+def _add(connection: sqlite3.Connection, lines: Sequence[bytes]) -> None:
+    newest = 0.0
+    for line in lines:
+        try:
+            usage_id, at, usage = _decode(line)
+        except msgspec.MsgspecError:
+            # Of a power cut: no kill leaves such a line behind.
+            logger.error("a use cannot be read, and is not counted: %r", line[:200])
+            continue
+        newest = max(newest, at)
+        added = connection.execute(
             "INSERT OR IGNORE INTO recorded (id, at) VALUES (?, ?)", (usage_id, at)
         )
         if added.rowcount == 0:
-            return
-        self._connection.execute(
+            continue
+        connection.execute(
             "INSERT INTO used VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " quantity = quantity + excluded.quantity, requests = requests + excluded.requests",
             (
@@ -156,35 +198,20 @@ class UsageStore:
                 usage.unit, usage.quantity, usage.requests,
             ),
         )  # fmt: skip
+    connection.execute("DELETE FROM recorded WHERE at < ?", (newest - REMEMBERED_SECONDS,))
 
-    def read(self, account: str, *, start: str, end: str) -> list[Usage]:
-        """Of the days from ``start`` on, before ``end``; by day."""
-        connection = connect(self._path)
-        try:
-            rows = connection.execute(
-                "SELECT account, region, day, service, operation, usage_type, unit, quantity, requests FROM used"
-                " WHERE account = ? AND day >= ? AND day < ? ORDER BY day, service, operation",
-                (account, start, end),
-            ).fetchall()
-        finally:
-            connection.close()
-        names = (
-            "account",
-            "region",
-            "day",
-            "service",
-            "operation",
-            "usage_type",
-            "unit",
-            "quantity",
-            "requests",
-        )
-        return [Usage(**dict(zip(names, row, strict=True))) for row in rows]
 
-    def clear(self) -> None:
-        """Forget everything; waits for what is being written."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute("DELETE FROM used")
-            self._connection.execute("DELETE FROM recorded")
-            self._connection.execute("COMMIT")
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _folder(path: Path) -> Path:
+    return path.with_name("usage-journals")

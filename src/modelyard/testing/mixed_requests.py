@@ -23,6 +23,7 @@ from modelyard.ai.sentiment import FILE
 from modelyard.ai.text_classifier import train
 from modelyard.base.settings import Home
 from modelyard.cli.platform import Platform
+from modelyard.store.usage import fold_journals
 from modelyard.testing import counting_bot
 from modelyard.testing.losses import is_answered, platform_processes, victims, wait_for
 from modelyard.testing.losses import workers as ready_workers
@@ -278,6 +279,7 @@ def kill_one(platform: Platform, what: str) -> str:
 
 def booked_ids(home: Home) -> list[str]:
     """Ids of the requests in the book of usage, one for each time that they are in it."""
+    fold_journals(home.usage_database)
     with contextlib.closing(_book(home)) as connection:
         return [row[0].rsplit("/", 1)[1] for row in connection.execute("SELECT id FROM recorded")]
 

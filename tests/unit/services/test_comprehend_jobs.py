@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 import json
-import sqlite3
 import tarfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -65,7 +64,7 @@ class Recorded:
     def __init__(self) -> None:
         self.used: dict[str, Usage] = {}
 
-    async def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
+    def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
         self.used.setdefault(usage_id, usage)
 
 
@@ -255,17 +254,17 @@ def test_a_stopped_job_leaves_no_output_and_is_metered_for_what_was_answered(
     async def body(world: World) -> None:
         world.put("in/a.txt", b"one\n" * 200)
         reached, go = asyncio.Event(), asyncio.Event()
-        record, failures = world.recorded.record, iter((sqlite3.Error("busy"), None))
+        record, failures = world.recorded.record, iter((OSError("full"), None))
 
         async def wait() -> None:
             if len(world.models.batches) == 2:
                 reached.set()
                 await go.wait()
 
-        async def fail_once(usage_id: str, usage: Usage, *, now: float) -> None:
+        def fail_once(usage_id: str, usage: Usage, *, now: float) -> None:
             if error := next(failures):
                 raise error
-            await record(usage_id, usage, now=now)
+            record(usage_id, usage, now=now)
 
         world.models.before = wait
         world.recorded.record = fail_once  # type: ignore[method-assign]
@@ -472,10 +471,10 @@ def test_what_was_found_before_a_kill_is_what_is_metered_after_it(tmp_path: Path
         world.put("in/a.txt", b"one\n")
         record, killed = world.recorded.record, asyncio.Event()
 
-        async def die(usage_id: str, usage: Usage, *, now: float) -> None:
-            await record(usage_id, usage, now=now)
+        def die(usage_id: str, usage: Usage, *, now: float) -> None:
+            record(usage_id, usage, now=now)
             killed.set()
-            await asyncio.Event().wait()
+            raise asyncio.CancelledError
 
         world.recorded.record = die  # type: ignore[method-assign]
         first = asyncio.ensure_future(world.runner().run())

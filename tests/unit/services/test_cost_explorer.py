@@ -25,7 +25,7 @@ class Recorded:
         self.used: dict[str, Usage] = {}
         self.fails = False
 
-    async def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
+    def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
         if self.fails:
             raise TooMuchUsage("full")
         self.used.setdefault(usage_id, usage)
@@ -54,9 +54,7 @@ class World:
         )
 
     def meter(self, which: Call, quantity: float = 3, usage_type: str = "DetectSentiment") -> None:
-        asyncio.run(
-            self.metering.meter(which, usage_type=usage_type, quantity=quantity, unit="Unit")
-        )
+        self.metering.meter(which, usage_type=usage_type, quantity=quantity, unit="Unit")
 
     def ask(self, **given: Any) -> Any:
         arguments = {

@@ -64,7 +64,7 @@ class Recorded:
     def __init__(self) -> None:
         self.used: dict[str, Usage] = {}
 
-    async def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
+    def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
         self.used.setdefault(usage_id, usage)
 
 

@@ -68,7 +68,7 @@ class Recorded:
     def __init__(self) -> None:
         self.used: list[Usage] = []
 
-    async def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
+    def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
         self.used.append(usage)
 
 

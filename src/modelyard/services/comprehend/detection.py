@@ -93,7 +93,7 @@ class Detection:
         check_size(text, CUSTOM_ENTITIES.limit)
         model = self._custom.endpoint(endpoint_arn, call, RECOGNISER).spec["ModelArn"]
         (finding,) = await self._custom.recognise(model, [text], call)
-        return await self._shaped(call, CUSTOM_ENTITIES, text, finding)
+        return self._shaped(call, CUSTOM_ENTITIES, text, finding)
 
     async def detect_key_phrases(self, call: Call, *, text: str, language_code: str) -> Json:
         return await self._one(call, KEY_PHRASES, language_code, text)
@@ -104,13 +104,13 @@ class Detection:
     async def detect_pii_entities(self, call: Call, *, text: str, language_code: str) -> Json:
         check_size(text, LONG_BYTES)
         (found,) = await personal_data(self._models, call, language_code, [text])
-        await self._meter(call, "DetectPiiEntities", [text])
+        self._meter(call, "DetectPiiEntities", [text])
         return shapes.pii_entities(found)
 
     async def contains_pii_entities(self, call: Call, *, text: str, language_code: str) -> Json:
         check_size(text, LONG_BYTES)
         (found,) = await personal_data(self._models, call, language_code, [text])
-        await self._meter(call, "ContainsPiiEntities", [text])
+        self._meter(call, "ContainsPiiEntities", [text])
         return shapes.pii_labels(found)
 
     async def batch_detect_dominant_language(self, call: Call, *, text_list: Sequence[str]) -> Json:
@@ -139,12 +139,12 @@ class Detection:
     async def _one(self, call: Call, task: Task, language: str, text: str) -> Json:
         check_size(text, task.limit)
         (finding,) = await ask(self._models, call, task.name, language, [text])
-        return await self._shaped(call, task, text, finding)
+        return self._shaped(call, task, text, finding)
 
-    async def _shaped(self, call: Call, task: Task, text: str, finding: Finding) -> Json:
+    def _shaped(self, call: Call, task: Task, text: str, finding: Finding) -> Json:
         if finding.error:
             raise ServiceError("InvalidRequestException", finding.error)
-        await self._meter(call, task.usage_type, [text])
+        self._meter(call, task.usage_type, [text])
         return task.shape(text, finding)
 
     async def _batch(self, call: Call, task: Task, language: str, texts: Sequence[str]) -> Json:
@@ -162,7 +162,7 @@ class Detection:
             else:
                 results.append({"Index": place, **task.shape(texts[place], finding)})
         if results:
-            await self._meter(call, task.usage_type, [texts[one["Index"]] for one in results])
+            self._meter(call, task.usage_type, [texts[one["Index"]] for one in results])
         return {
             "ResultList": results,
             "ErrorList": [
@@ -171,6 +171,6 @@ class Detection:
             ],
         }
 
-    async def _meter(self, call: Call, usage_type: str, texts: Sequence[str]) -> None:
+    def _meter(self, call: Call, usage_type: str, texts: Sequence[str]) -> None:
         units = text_units_of_all(texts)
-        await self._metering.meter(call, usage_type=usage_type, quantity=units, unit=UNIT)
+        self._metering.meter(call, usage_type=usage_type, quantity=units, unit=UNIT)

@@ -226,7 +226,7 @@ class ModelEndpoints:
         if isinstance(said, str):
             raise ServiceError("InvalidRequestException", said)
         units = text_units(text)
-        await self._metering.meter(call, usage_type="ClassifyDocument", quantity=units, unit=UNIT)
+        self._metering.meter(call, usage_type="ClassifyDocument", quantity=units, unit=UNIT)
         return said
 
     def _properties(self, call: Call, resource: Resource) -> Json:

@@ -185,8 +185,8 @@ class Conversations:
             }
         )
 
-    async def _meter(self, call: Call) -> None:
-        await self._metering.meter(call, usage_type=USAGE_TYPE, quantity=1, unit=UNIT)
+    def _meter(self, call: Call) -> None:
+        self._metering.meter(call, usage_type=USAGE_TYPE, quantity=1, unit=UNIT)
 
 
 def _key(call: Call, bot: str, alias: str, locale: str, session: str) -> SessionKey:

@@ -4,10 +4,9 @@ A session has one turn at a time. What is kept is written before the answer leav
 repeats a request, because its answer was lost, gets that answer and not a second turn.
 """
 
-import asyncio
 import datetime
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -46,7 +45,7 @@ class Models(Protocol):
     ) -> list[Understanding]: ...
 
 
-Meter = Callable[[], Awaitable[None]]
+Meter = Callable[[], None]
 """Counts the request of a turn. Kept on return, whoever is killed then; counting the same request again counts nothing."""
 
 
@@ -127,7 +126,7 @@ class Turns:
         """Nothing happens where there is none. Raises ``ServiceError``."""
         self._resolve(key)
         with self._alone(key):
-            await asyncio.to_thread(self._sessions.delete, key)
+            self._sessions.delete(key)
 
     async def _take(self, call: Call, key: SessionKey, said: Said, meter: Meter | None) -> Kept:
         resolved = self._resolve(key)
@@ -136,7 +135,7 @@ class Turns:
             before = self._load(key)
             if before is not None and call.invocation_id == before.invocation_id != "":
                 if meter is not None:
-                    await meter()
+                    meter()
                 return before
             session = before.session if before is not None else Session()
             begin = self._talk if meter is not None else self._put
@@ -154,25 +153,10 @@ class Turns:
                 interpretations=turn.interpretations,
                 request_attributes=turn.request_attributes,
             )
-            await self._settle(key, kept, scene.bot.idle_seconds, meter)
+            self._keep(key, kept, scene.bot.idle_seconds)
+            if meter is not None:
+                meter()
         return kept
-
-    async def _settle(
-        self, key: SessionKey, kept: Kept, idle_seconds: float, meter: Meter | None
-    ) -> None:
-        """The turn is kept and counted. Both at once where nothing but the disk can refuse either: two files, one wait."""
-        if len(_encode(kept.session)) > SESSION_BYTES:
-            raise ValidationError(f"The session would be larger than {SESSION_BYTES} bytes.")
-        keeping = self._keep(key, kept, idle_seconds)
-        if meter is None:
-            await keeping
-        elif self._sessions.has_room_for(len(self._busy)):
-            for failure in await asyncio.gather(keeping, meter(), return_exceptions=True):
-                if failure is not None:
-                    raise failure
-        else:
-            await keeping
-            await meter()
 
     async def _talk(self, scene: _Scene, session: Session, said: Said) -> Talk:
         bot, now = scene.bot, self._clock.now()
@@ -239,12 +223,13 @@ class Turns:
         data = self._sessions.get(key, now=self._clock.now())
         return None if data is None else _decode(data)
 
-    async def _keep(self, key: SessionKey, kept: Kept, idle_seconds: float) -> None:
+    def _keep(self, key: SessionKey, kept: Kept, idle_seconds: float) -> None:
+        """On the loop, as ``_load``."""
+        if len(_encode(kept.session)) > SESSION_BYTES:
+            raise ValidationError(f"The session would be larger than {SESSION_BYTES} bytes.")
         now = self._clock.now()
         try:
-            await asyncio.to_thread(
-                self._sessions.put, key, _encode(kept), expires_at=now + idle_seconds, now=now
-            )
+            self._sessions.put(key, _encode(kept), expires_at=now + idle_seconds, now=now)
         except TooManySessions as error:
             raise ServiceError(
                 "ThrottlingException", f"{error} (lex_sessions).", status=429

@@ -71,7 +71,7 @@ class Documents:
             ask, source, target_language_code, found.sentences, applied
         )
         written = await asyncio.to_thread(found.write, parts)
-        await self._metering.meter(
+        self._metering.meter(
             call, usage_type="TranslateDocument", quantity=found.characters, unit=UNIT
         )
         return present(

@@ -57,7 +57,7 @@ class Translation:
         (parts,) = await self._translator.translate(
             at_once(call), source, target_language_code, [[Span(text=text)]], applied
         )
-        await self._metering.meter(call, usage_type="TranslateText", quantity=len(text), unit=UNIT)
+        self._metering.meter(call, usage_type="TranslateText", quantity=len(text), unit=UNIT)
         return present(
             {
                 "TranslatedText": "".join(part for _, part in parts),

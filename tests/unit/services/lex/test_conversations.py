@@ -85,7 +85,7 @@ class Recorder:
         self.used: dict[str, Usage] = {}
         self.is_full = False
 
-    async def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
+    def record(self, usage_id: str, usage: Usage, *, now: float) -> None:
         if self.is_full:
             raise TooMuchUsage("full")
         self.used[usage_id] = usage
