@@ -1,7 +1,9 @@
 """What a synchronous call of an AI service costs beside its bare model, in the platform and in AWS's client.
 
 The model in this process, the call over one connection with nothing of a client around it (its requests are signed before they
-are timed), and the call by AWS's own client, in turn, so that all three see the same machine.
+are timed), and the call by AWS's own client; asked in two ways. Back to back: some of one, some of the next, round by round, as
+``wrk`` asks servers. In turn: one of each, so that each finds a machine that has just done something else; the model in this
+process, too, takes several times as long then.
 """
 
 import itertools
@@ -33,6 +35,8 @@ from modelyard.testing.platform import command
 TEXT = "I loved the film, but the ending was terrible. Bob saw it in Seattle on Monday; write to bob@example.com."
 SAID = "let us count"
 WARM = 20
+WAYS = {"back to back": 25, "in turn": 1}
+"""How many of one are asked before the next."""
 PACKS = ("sentiment-en", "spacy-en")
 READ_BYTES = 65_536
 COLUMNS = ("bare p50", "call p50", "so added", "call least", "call p99", "AWS's client p50")
@@ -132,9 +136,10 @@ def latencies(
             _comprehend(platform, folder, light), [_conversation(platform, folder, light)]
         )
         for one in measured:
-            times = _times(one, light, requests)
-            rows.append({"operation": one.operation, "model": one.model, **_row(*times)})
-            console.print(rows[-1])
+            for way, block in WAYS.items():
+                named = {"operation": one.operation, "model": one.model, "asked": way}
+                rows.append(named | _row(*_times(one, light, requests, block)))
+                console.print(rows[-1])
     return rows
 
 
@@ -206,18 +211,19 @@ def _unpacked(archive: Path, folder: Path) -> Path:
 
 
 def _times(
-    one: _Measured, light: Light, requests: int
+    one: _Measured, light: Light, requests: int, block: int
 ) -> tuple[list[float], list[float], list[float]]:
-    """Seconds of each way."""
+    """Seconds of bare model, call and AWS's client."""
     found: tuple[list[float], list[float], list[float]] = [], [], []
-    for number in range(-WARM, requests):
-        request = one.call()
-        ways = (one.bare, lambda: light.send(request), one.sdk)  # noqa: B023 - called below
+    for first in range(-WARM, requests, block):
+        sent = iter([one.call() for _ in range(block)])
+        ways = (one.bare, lambda: light.send(next(sent)), one.sdk)  # noqa: B023 - called below
         for times, ask in zip(found, ways, strict=True):
-            began = time.perf_counter()
-            ask()
-            if number >= 0:
-                times.append(time.perf_counter() - began)
+            for _ in range(block):
+                began = time.perf_counter()
+                ask()
+                if first >= 0:
+                    times.append(time.perf_counter() - began)
     return found
 
 
@@ -238,9 +244,10 @@ def _row(bare: Sequence[float], call: Sequence[float], sdk: Sequence[float]) -> 
 def latency_table(rows: Sequence[dict[str, Any]]) -> Table:
     """One line an operation."""
     found = Table(title="one caller, one connection, one short text")
-    for heading in ("operation", "model", *COLUMNS):
-        found.add_column(heading, justify="left" if heading in ("operation", "model") else "right")
+    names = ("operation", "model", "asked")
+    for heading in (*names, *COLUMNS):
+        found.add_column(heading, justify="left" if heading in names else "right")
     for row in rows:
-        figures = itertools.islice(row.items(), 2, 2 + len(COLUMNS))
-        found.add_row(row["operation"], row["model"], *(f"{one:.2f} ms" for _, one in figures))
+        figures = itertools.islice(row.items(), len(names), len(names) + len(COLUMNS))
+        found.add_row(*(row[name] for name in names), *(f"{one:.2f} ms" for _, one in figures))
     return found
