@@ -153,7 +153,8 @@ def test_status_tells_up_from_down(home: Path, tmp_path: Path) -> None:
 
 def test_a_backup_of_a_running_platform_comes_back_elsewhere(booster: Any, tmp_path: Path) -> None:
     first, second, saved = tmp_path / "first", tmp_path / "second", tmp_path / "saved.tar"
-    with running_platform(first):
+    with running_platform(first) as platform:
+        platform.client("comprehend").detect_dominant_language(Text="Where is the station, please?")
         deployed = command("deploy", str(booster.archive), "--name", "kept", home=first)
         assert deployed.returncode == 0, deployed.stderr
         answer = command("invoke", "kept", "--body", f"@{booster.csv}", home=first).stdout
@@ -167,6 +168,7 @@ def test_a_backup_of_a_running_platform_comes_back_elsewhere(booster: Any, tmp_p
         waited = command("deploy", str(booster.archive), "--name", "other", home=second)
         assert waited.returncode == 0, waited.stderr
         assert command("invoke", "kept", "--body", f"@{booster.csv}", home=second).stdout == answer
+        assert "DetectDominantLanguage" in command("usage", home=second).stdout
     finally:
         stop(second)
     occupied = command("restore", str(saved), home=first)
