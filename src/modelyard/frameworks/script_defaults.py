@@ -299,7 +299,7 @@ def _rows(body: Any, content_type: str) -> Any:
         batch = bodies.decode(data, content_type)
     except bodies.BodyError as error:
         raise Refusal(error.message, status=error.status) from error
-    return batch.array if batch.array is not None else dict(batch.columns or {})
+    return dict(batch.columns) if batch.columns is not None else batch.array
 
 
 def _predict_rows(data: Any, model: Any) -> Any:

@@ -159,6 +159,13 @@ def encode_request(
     return _PACK(length, VERSION, REQUEST, flags, request_id, remaining_ms, size) + meta + body
 
 
+def encode_answer(request_id: int, status: int, flags: int, meta: bytes, body: bytes) -> bytes:
+    """An ANSWER, as ``encode_frame`` makes it."""
+    size = len(meta)
+    length = _AFTER_LENGTH + size + len(body)
+    return _PACK(length, VERSION, ANSWER, flags, request_id, status, size) + meta + body
+
+
 class FrameDecoder:
     """Bytes in, frames out; holds at most one unfinished frame of ``limit`` bytes."""
 

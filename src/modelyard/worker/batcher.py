@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar, get_args
 
+import msgspec
+
 from modelyard.transport.frames import SOLO, Frame, RequestMeta, TracedAnswerMeta
 
 QUEUE_BYTES = 256 << 20
@@ -34,8 +36,7 @@ class Peer(Protocol):
 P = TypeVar("P", bound=Peer)
 
 
-@dataclass(slots=True, eq=False)
-class Waiting(Generic[P]):
+class Waiting(msgspec.Struct, Generic[P], eq=False):
     """A request that has not been started. ``expires`` is on the server's monotonic clock."""
 
     peer: P
@@ -134,19 +135,26 @@ class Batcher(Generic[P]):
         batch: list[Waiting[P]] = []
         expired: list[Waiting[P]] = []
         size = 0
-        while self._waiting:
-            if len(batch) >= self._bounds.max_batch:
+        queue, max_batch, most = self._waiting, self._bounds.max_batch, self._bounds.payload_bytes
+        last: P | None = None
+        is_clogged = False
+        while queue:
+            if len(batch) >= max_batch:
                 why = "full"
                 break
-            waiting = self._waiting[0]
-            length = len(waiting.frame.body)
-            is_solo = waiting.frame.flags & SOLO
-            if batch and (is_solo or size + length > self._bounds.payload_bytes):
+            waiting = queue[0]
+            frame = waiting.frame
+            length = len(frame.body)
+            is_solo = frame.flags & SOLO
+            if batch and (is_solo or size + length > most):
                 why = "solo" if is_solo else "bytes"
                 break
-            self._waiting.popleft()
+            queue.popleft()
             self._bytes -= length
-            if waiting.peer.is_clogged:
+            if waiting.peer is not last:  # Most are of one peer: a gateway.
+                last = waiting.peer
+                is_clogged = last.is_clogged
+            if is_clogged:
                 self._held.setdefault(waiting.peer, deque()).append(waiting)
                 continue
             if waiting.expires <= now:

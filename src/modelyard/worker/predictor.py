@@ -100,8 +100,7 @@ class Predictor:
                 return [self._answer_group([member])[0] for member in group]
             return [_model_error(error)]
         if together is not None:
-            pairs = zip(together, group, strict=True)
-            return [self._sized(body, member.content_type) for body, member in pairs]
+            return [self._sized(body, answers.JSON) for body in together]
         return [self._encode(piece, member) for piece, member in zip(pieces, group, strict=True)]
 
     def _predict(self, batch: bodies.Batch) -> Output:

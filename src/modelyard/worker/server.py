@@ -7,6 +7,7 @@ The end, after SIGTERM: what was sent is still read and answered until nothing c
 GOAWAY after its last answer, which means that whatever has no answer was not executed and may be sent elsewhere.
 """
 
+import functools
 import gc
 import selectors
 import socket
@@ -192,8 +193,9 @@ class WorkerServer:
                 if not data:
                     self._close(connection)
                     return
+                now = self._now()
                 for frame in connection.decoder.feed(data):
-                    self._take(connection, frame)
+                    self._take(connection, frame, now)
                 if len(data) < READ_BYTES:
                     return
         except BlockingIOError:
@@ -204,10 +206,10 @@ class WorkerServer:
         except OSError:
             self._close(connection)
 
-    def _take(self, connection: _Connection, frame: frames.Frame) -> None:
+    def _take(self, connection: _Connection, frame: frames.Frame, now: float) -> None:
         if frame.kind == frames.REQUEST:
-            expires = self._now() + frame.number / 1000
-            waiting = Waiting(connection, frame, self._meta(frame.meta), expires)
+            meta = self._metas.get(frame.meta) or self._meta(frame.meta)
+            waiting = Waiting(connection, frame, meta, now + frame.number / 1000)
             if not self._batcher.add(waiting):
                 self._say(connection, frame.id, FULL_STATUS, "The worker's queue is full.")
         elif frame.kind == frames.CREDIT:
@@ -221,11 +223,9 @@ class WorkerServer:
 
     def _meta(self, encoded: bytes) -> frames.RequestMeta:
         """Requests of one client carry the same few metas again and again."""
-        meta = self._metas.get(encoded)
-        if meta is None:
-            meta = frames.decode_request_meta(encoded)
-            if len(self._metas) < METAS_LIMIT and not meta.trace:
-                self._metas[encoded] = meta
+        meta = frames.decode_request_meta(encoded)
+        if len(self._metas) < METAS_LIMIT and not meta.trace:
+            self._metas[encoded] = meta
         return meta
 
     def _predict_some(self) -> None:
@@ -308,23 +308,18 @@ class WorkerServer:
         if connection.is_open:
             flags = frames.OWN_STATUS if answer.is_own_status else 0
             kind, attributes = answer.content_type, answer.custom_attributes
-            meta: frames.AnswerMeta | frames.ModelAnswerMeta | frames.TracedAnswerMeta
             if traced is not None:
                 flags |= frames.TRACED
-                meta = msgspec.structs.replace(
+                times = msgspec.structs.replace(
                     traced, content_type=kind, custom_attributes=attributes, model=answer.model
                 )
+                meta = frames.encode_meta(times)
             elif answer.model is not None:
-                meta = frames.ModelAnswerMeta(kind, attributes, answer.model)
+                meta = frames.encode_meta(frames.ModelAnswerMeta(kind, attributes, answer.model))
             else:
-                meta = frames.AnswerMeta(kind, attributes)
-            connection.unsent += frames.encode_frame(
-                frames.ANSWER,
-                request_id,
-                number=answer.status,
-                flags=flags,
-                meta=frames.encode_meta(meta),
-                body=answer.body,
+                meta = _plain_meta(kind, attributes)
+            connection.unsent += frames.encode_answer(
+                request_id, answer.status, flags, meta, answer.body
             )
 
     def _flush_all(self) -> None:
@@ -407,6 +402,12 @@ class WorkerServer:
             return
         except OSError:
             self._close(connection)
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_meta(content_type: str, custom_attributes: str) -> bytes:
+    """Answers of one model carry the same few metas again and again."""
+    return frames.encode_meta(frames.AnswerMeta(content_type, custom_attributes))
 
 
 def _log(text: str) -> None:

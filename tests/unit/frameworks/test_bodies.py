@@ -442,3 +442,29 @@ def test_batches_of_other_width_type_or_names_have_another_form() -> None:
 
 def test_rows_of_whole_and_of_broken_numbers_are_of_one_form() -> None:
     assert batch("[[1, 2]]", JSON).form == batch("[[1.5, 2]]", JSON).form == batch("1,2", CSV).form
+
+
+MIXED = (
+    st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70) | st.booleans()
+)
+
+
+@given(
+    st.integers(1, 3).flatmap(
+        lambda width: st.lists(st.lists(MIXED, min_size=width, max_size=width), min_size=1)
+    )
+)
+def test_rows_with_a_fraction_among_them_are_what_numpy_makes_of_them(rows: Any) -> None:
+    rows[0][0] = 0.5
+    found = batch(json.dumps(rows), JSON)
+    assert found.array is not None
+    assert found.array.tolist() == np.array(rows, dtype=np.float64).tolist()
+    assert found.form == Batch(found.array).form
+    assert found.rows == len(rows)
+
+
+def test_a_model_may_write_into_rows_that_came_together() -> None:
+    merged = merge([batch("[[0.5, 1]]", JSON), batch("2,3.5", CSV)]).array
+    assert merged is not None
+    merged += 1
+    assert merged.tolist() == [[1.5, 2], [3, 4.5]]
