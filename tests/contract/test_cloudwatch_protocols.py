@@ -304,6 +304,7 @@ ARN = "arn:aws:cloudwatch:us-east-1:1:alarm:none"
     [
         ("set_alarm_state", SET, "ResourceNotFound", "ResourceNotFound", 404),
         ("set_alarm_state", {**SET, "StateReasonData": "{"}, "InvalidFormat", "InvalidFormatFault", 400),
+        ("set_alarm_state", {**SET, "StateReasonData": "[" * 4000}, "InvalidFormat", "InvalidFormatFault", 400),
         ("list_tags_for_resource", {"ResourceARN": ARN}, "ResourceNotFoundException", "ResourceNotFoundException", 404),
         ("describe_alarms", {"NextToken": "x"}, "InvalidNextToken", "InvalidNextToken", 400),
         (

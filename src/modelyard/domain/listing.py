@@ -131,7 +131,7 @@ def _encode(place: _Place, query: Query) -> str:
 def _decode(token: str, query: Query) -> _Place:
     try:
         digest, value, name = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         raise query.refusal("Invalid pagination token.") from None
     kind = float if query.sort_by in ("CreationTime", "LastModifiedTime") else str
     if digest != _digest(query) or not isinstance(value, kind) or not isinstance(name, str):

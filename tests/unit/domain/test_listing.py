@@ -133,9 +133,24 @@ def forged(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
 
 
+NESTED = base64.urlsafe_b64encode(b"[" * 5000).decode()
+"""Deeper than a reader of JSON goes."""
+
+
 @pytest.mark.parametrize(
     "token",
-    ["", "?", "ü", "abc", "////", forged(1), forged(None), forged([]), forged(["x", 1.0, "a"])],
+    [
+        "",
+        "?",
+        "ü",
+        "abc",
+        "////",
+        forged(1),
+        forged(None),
+        forged([]),
+        forged(["x", 1.0, "a"]),
+        NESTED,
+    ],
 )
 def test_a_token_that_was_never_given_is_refused(token: str) -> None:
     with pytest.raises(ValidationError, match="token"):

@@ -296,7 +296,7 @@ class Alarms:
         if state_reason_data is not None:
             try:
                 json.loads(state_reason_data)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ServiceError(
                     "InvalidFormat", f"StateReasonData is not JSON: {error}"
                 ) from error
