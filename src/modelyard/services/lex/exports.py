@@ -11,6 +11,7 @@ from modelyard.services.lex import lexjson, limits
 from modelyard.services.lex.archive import BadArchive, pack
 from modelyard.services.lex.kinds import DRAFT, EXPORT, LOCALE, path
 from modelyard.services.lex.listing import Asked, Row, answer, listed
+from modelyard.services.lex.locales import LOCALE_NAMES
 from modelyard.services.lex.parts import (
     Place,
     absent,
@@ -171,7 +172,7 @@ class Exports:
         """The bot as the version has it, and the locales that are asked for."""
         bot_id, version = asked["botId"], asked["botVersion"]
         bot = find_bot(self._store, call, bot_id)
-        about = dict(bot.spec)
+        about = {**bot.spec, "version": version}
         if version == DRAFT:
             found = self._store.list(
                 LOCALE, account=call.account, region=call.region, prefix=path(bot_id, "")
@@ -179,7 +180,7 @@ class Exports:
             ids = [one.spec["localeId"] for one in found]
         else:
             frozen = find_version(self._store, call, bot_id, version)
-            about = {"botId": bot_id, **frozen.spec["bot"]}
+            about = {"botId": bot_id, **frozen.spec["bot"], "version": version}
             about |= present({"description": frozen.spec.get("description")})
             ids = list(frozen.spec["locales"])
         if "localeId" in asked:
@@ -193,7 +194,8 @@ class Exports:
             else:
                 frozen = find_version(self._store, call, bot_id, version)
                 definition = frozen.spec["locales"][locale_id]["definition"]
-            locales.append((locale.members, definition))
+            members = {**locale.members, "localeName": LOCALE_NAMES[locale_id]}
+            locales.append((members, definition))
         return about, locales
 
     def _find(self, call: Call, export_id: str) -> Resource:

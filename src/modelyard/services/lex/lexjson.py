@@ -69,7 +69,7 @@ def write(
     *,
     resource: str,
 ) -> Files:
-    """Of a bot, and of each locale its members and its definition (``domain.lex.definition``)."""
+    """Of a bot with its version, and of each locale its members and its definition (``domain.lex.definition``)."""
     name = bot["botName"]
     files: Files = {
         "Manifest.json": {
@@ -83,18 +83,20 @@ def write(
     if resource == BOT_RESOURCE:
         files[f"{name}/Bot.json"] = {
             "name": name,
+            "version": bot["version"],
             "identifier": bot["botId"],
             **_picked(bot, "description", "dataPrivacy", "idleSessionTTLInSeconds"),
         }
     for members, definition in locales:
         folder = f"{name}/BotLocales/{members['localeId']}"
         files[f"{folder}/BotLocale.json"] = {
+            "name": members["localeName"],
             "identifier": members["localeId"],
             "nluConfidenceThreshold": members["nluIntentConfidenceThreshold"],
             **{
                 key: value
                 for key, value in members.items()
-                if key not in ("localeId", "nluIntentConfidenceThreshold")
+                if key not in ("localeId", "localeName", "nluIntentConfidenceThreshold")
             },
         }
         files |= dict(_of_locale(folder, definition))
