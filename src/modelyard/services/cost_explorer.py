@@ -1,12 +1,16 @@
-"""Cost Explorer: GetCostAndUsage over what the AI services metered, priced by a table that the user can edit."""
+"""Cost Explorer: what the AI services metered, and its dimensions, priced by a table that the user can edit."""
 
+import base64
+import binascii
 import datetime
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from modelyard.base.call import Call
 from modelyard.base.clock import Clock
-from modelyard.base.errors import Unsupported, ValidationError
+from modelyard.base.errors import ServiceError, Unsupported, ValidationError
 from modelyard.domain.usage import Period, Prices, amount, cost
 from modelyard.services.members import EXECUTED, REFUSED, Members, check, only, present
 from modelyard.store.resources import Json
@@ -20,7 +24,7 @@ NAMES = {
 """As Cost Explorer calls the services."""
 _COSTS = ("AmortizedCost", "BlendedCost", "NetAmortizedCost", "NetUnblendedCost", "UnblendedCost")
 _USAGE = ("NormalizedUsageAmount", "UsageQuantity")
-_GROUPS_MAX, _DAYS_MAX, _DEPTH_MAX = 2, 455, 20
+_GROUPS_MAX, _DAYS_MAX, _DEPTH_MAX, _VALUES_MAX = 2, 455, 20, 1000
 _FILTER: Members = {
     "Or": EXECUTED,
     "And": EXECUTED,
@@ -39,7 +43,19 @@ MEMBERS: Mapping[str, Members] = {
         "Filter": _FILTER,
         "BillingViewArn": REFUSED,
         "NextPageToken": REFUSED,
-    }
+    },
+    "GetDimensionValues": {
+        "TimePeriod": EXECUTED,
+        "Dimension": EXECUTED,
+        "SearchString": EXECUTED,
+        "Context": only("COST_AND_USAGE"),
+        "Filter": _FILTER,
+        "SortBy": EXECUTED,
+        "MaxResults": EXECUTED,
+        "NextPageToken": EXECUTED,
+        "DimensionKey": REFUSED,
+        "BillingViewArn": REFUSED,
+    },
 }
 _DIMENSIONS: Mapping[str, Callable[[Usage], str]] = {
     "SERVICE": lambda used: NAMES.get(used.service, used.service),
@@ -58,7 +74,7 @@ class UsageReader(Protocol):
 
 
 class CostExplorer:
-    """GetCostAndUsage."""
+    """GetCostAndUsage and GetDimensionValues."""
 
     def __init__(self, *, usage: UsageReader, prices: Callable[[], Prices], clock: Clock) -> None:
         self._usage = usage
@@ -92,13 +108,8 @@ class CostExplorer:
         period = _period(time_period)
         names = _metrics(metrics)
         keys = _keys(group_by or [])
-        matches = _filter(filter) if filter else _all
+        used = self._used(call, period, filter, "GetCostAndUsage")
         prices = self._prices()
-        used = [
-            one
-            for one in self._usage.read(call.account, start=period.start, end=period.end)
-            if matches(one)
-        ]
         today = datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC).date().isoformat()
         results = []
         for part in _parts(period, granularity):
@@ -120,6 +131,64 @@ class CostExplorer:
         if group_by:
             answer["GroupDefinitions"] = list(group_by)
         return answer
+
+    async def get_dimension_values(
+        self,
+        call: Call,
+        *,
+        time_period: Json,
+        dimension: str,
+        search_string: str | None = None,
+        context: str | None = None,
+        filter: Json | None = None,
+        sort_by: Sequence[Json] | None = None,
+        max_results: int | None = None,
+        next_page_token: str | None = None,
+        dimension_key: str | None = None,
+        billing_view_arn: str | None = None,
+    ) -> Json:
+        """What was used, as one dimension names it: in the order of the names, or of metrics. ``MaxResults`` is for these."""
+        asked = present(
+            {
+                "TimePeriod": time_period,
+                "Dimension": dimension,
+                "SearchString": search_string,
+                "Context": context,
+                "Filter": filter,
+                "SortBy": list(sort_by) if sort_by else None,
+                "DimensionKey": dimension_key,
+                "BillingViewArn": billing_view_arn,
+            }
+        )
+        check("GetDimensionValues", MEMBERS["GetDimensionValues"], asked)
+        period = _period(time_period)
+        (key,) = _keys([{"Key": dimension}])
+        begin = _place(next_page_token, asked)
+        used = self._used(call, period, filter, "GetDimensionValues")
+        groups = {
+            value: some
+            for (value,), some in sorted(_grouped(used, [key]).items())
+            if (search_string or "").lower() in value.lower()
+        }
+        values = _sorted(groups, sort_by or [], self._prices())
+        end = begin + (min(max_results or _VALUES_MAX, _VALUES_MAX) if sort_by else _VALUES_MAX)
+        shown = values[begin:end]
+        return present(
+            {
+                "DimensionValues": [{"Value": value, "Attributes": {}} for value in shown],
+                "ReturnSize": len(shown),
+                "TotalSize": len(values),
+                "NextPageToken": _token(end, asked) if end < len(values) else None,
+            }
+        )
+
+    def _used(
+        self, call: Call, period: Period, expression: Json | None, operation: str
+    ) -> list[Usage]:
+        """What the caller's account used then, of what a filter lets through."""
+        matches = _filter(operation, expression) if expression else _all
+        used = self._usage.read(call.account, start=period.start, end=period.end)
+        return [one for one in used if matches(one)]
 
 
 def _period(given: Json) -> Period:
@@ -165,19 +234,19 @@ def _all(used: Usage) -> bool:
     return True
 
 
-def _filter(expression: Json, depth: int = 0) -> Matches:
+def _filter(operation: str, expression: Json, depth: int = 0) -> Matches:
     """What an expression asks for. Raises ``ValidationError`` and ``Unsupported``."""
     if depth > _DEPTH_MAX:
         raise ValidationError(f"A filter is nested at most {_DEPTH_MAX} deep.")
-    check("GetCostAndUsage", _FILTER, expression, within="Filter.")
+    check(operation, _FILTER, expression, within="Filter.")
     if len(present(expression)) != 1:
         raise ValidationError("An expression has exactly one of Or, And, Not and Dimensions.")
     ((kind, value),) = present(expression).items()
     if kind == "Not":
-        inner = _filter(value, depth + 1)
+        inner = _filter(operation, value, depth + 1)
         return lambda used: not inner(used)
     if kind in ("And", "Or"):
-        parts = [_filter(one, depth + 1) for one in value]
+        parts = [_filter(operation, one, depth + 1) for one in value]
         if kind == "And":
             return lambda used: all(part(used) for part in parts)
         return lambda used: any(part(used) for part in parts)
@@ -228,3 +297,44 @@ def _sums(used: Sequence[Usage], names: Sequence[str], prices: Prices) -> Json:
         else {"Amount": amount(quantity), "Unit": unit}
         for name in names
     }
+
+
+def _sorted(
+    groups: Mapping[str, Sequence[Usage]], sort_by: Sequence[Json], prices: Prices
+) -> list[str]:
+    """The names of groups: those of one amount in their own order. Raises ``ValidationError``."""
+    names = list(groups)
+    for one in reversed(sort_by):
+        (metric,) = _metrics([one["Key"]])
+        amounts = {
+            name: float(_sums(some, [metric], prices)[metric]["Amount"])
+            for name, some in groups.items()
+        }
+        names.sort(key=amounts.__getitem__, reverse=one.get("SortOrder") == "DESCENDING")
+    return names
+
+
+def _token(place: int, asked: Json) -> str:
+    """Where the next page of the same request begins."""
+    return base64.urlsafe_b64encode(json.dumps([place, _digest(asked)]).encode()).decode()
+
+
+def _place(token: str | None, asked: Json) -> int:
+    """Where a page begins. Raises ``InvalidNextTokenException`` and ``RequestChangedException``."""
+    if token is None:
+        return 0
+    try:
+        place, digest = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        place, digest = None, None
+    if not isinstance(place, int) or place < 0:
+        raise ServiceError("InvalidNextTokenException", "The pagination token is invalid.")
+    if digest != _digest(asked):
+        raise ServiceError(
+            "RequestChangedException", "The token belongs to a request with other parameters."
+        )
+    return place
+
+
+def _digest(asked: Json) -> str:
+    return hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=9).hexdigest()

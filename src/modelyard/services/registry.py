@@ -204,7 +204,9 @@ LEX_RUNTIME: dict[type, tuple[str, ...]] = {
         "RecognizeText", "RecognizeUtterance", "PutSession", "GetSession", "DeleteSession",
     ),
 }  # fmt: skip
-COST_EXPLORER: dict[type, tuple[str, ...]] = {CostExplorer: ("GetCostAndUsage",)}
+COST_EXPLORER: dict[type, tuple[str, ...]] = {
+    CostExplorer: ("GetCostAndUsage", "GetDimensionValues")
+}
 SERVICES: dict[str, dict[type, tuple[str, ...]]] = {
     "sagemaker": SAGEMAKER,
     "sagemaker-runtime": {AsyncInvocations: ("InvokeEndpointAsync",)},

@@ -107,6 +107,44 @@ def test_groups_and_filters() -> None:
     assert total({"Or": [far, {"Not": syntax}]}) == "10"
 
 
+def test_the_values_of_a_dimension_are_what_was_used() -> None:
+    world = World()
+    for number, (name, quantity) in enumerate((("DetectSyntax", 5), ("DetectSentiment", 30))):
+        world.meter(call(name, request_id=str(number)), quantity, name)
+    world.meter(call("Other", region="us-east-1", request_id="9"), 7, "Other")
+
+    def ask(**given: Any) -> Any:
+        asked = {"time_period": PERIOD, "dimension": "OPERATION", **given}
+        return asyncio.run(world.explorer.get_dimension_values(call("x"), **asked))
+
+    def values(**given: Any) -> list[str]:
+        return [one["Value"] for one in ask(**given)["DimensionValues"]]
+
+    assert values() == ["DetectSentiment", "DetectSyntax", "Other"]
+    assert values(search_string="detect") == ["DetectSentiment", "DetectSyntax"]
+    assert values(dimension="SERVICE") == ["Amazon Comprehend"]
+    far = {"Dimensions": {"Key": "REGION", "Values": ["us-east-1"]}}
+    assert values(filter=far) == ["Other"]
+    assert values(time_period={"Start": "2025-01-01", "End": "2025-02-01"}) == []
+
+    most = {"sort_by": [{"Key": "UsageQuantity", "SortOrder": "DESCENDING"}], "max_results": 2}
+    page = ask(**most)
+    assert [one["Value"] for one in page["DimensionValues"]] == ["DetectSentiment", "Other"]
+    assert (page["ReturnSize"], page["TotalSize"]) == (2, 3)
+    token = page["NextPageToken"]
+    assert values(**most, next_page_token=token) == ["DetectSyntax"]
+    for given, error in (
+        ({"dimension": "AZ"}, "UnsupportedOperation"),
+        ({"context": "RESERVATIONS"}, "UnsupportedOperation"),
+        ({"sort_by": [{"Key": "Cost"}]}, "ValidationException"),
+        ({"next_page_token": "none of ours"}, "InvalidNextTokenException"),
+        ({"next_page_token": token}, "RequestChangedException"),
+    ):
+        with pytest.raises(ServiceError) as caught:
+            ask(**given)
+        assert caught.value.code == error
+
+
 def test_days_are_utc_days() -> None:
     world = World()
     world.meter(call(request_id="a"))
