@@ -46,12 +46,28 @@ def accept(members: Mapping[str, Any]) -> None:
     """Raises ``NotImplemented`` (501) for the first member that asks for what Modelyard does not do."""
     version = members.get("version_id")
     if version not in (None, "null"):
-        raise ServiceError("NoSuchVersion", "The specified version does not exist.", status=404)
+        raise no_such_version(str(version))
     for name, value in members.items():
         if name in _WITHOUT_EFFECT or name == "version_id" or value in (None, False, "", {}, []):
             continue
         if value not in _ACCEPTED.get(name, ()):
+            if name == "acl" or name.startswith("grant_"):
+                raise acl_not_supported()
             raise not_implemented(f"{name.replace('_', '-')} {str(value)[:100]}")
+
+
+def acl_not_supported() -> ServiceError:
+    """As S3 answers for a bucket whose owner owns its objects, which all new ones are."""
+    return ServiceError("AccessControlListNotSupported", "The bucket does not allow ACLs")
+
+
+def no_such_version(version: str) -> ServiceError:
+    """No bucket here has ever given an object a version but ``null``."""
+    return ServiceError(
+        "InvalidArgument",
+        "Invalid version id specified",
+        members={"ArgumentName": "versionId", "ArgumentValue": version},
+    )
 
 
 def not_implemented(what: str) -> ServiceError:

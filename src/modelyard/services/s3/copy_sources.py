@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError
-from modelyard.services.s3.access import Access, no_such_key
+from modelyard.services.s3.access import Access, no_such_key, no_such_version
 from modelyard.services.s3.conditions import check_copy_source
 from modelyard.store.object_info import ObjectInfo
 
@@ -32,14 +32,14 @@ async def open_copy_source(
         raise no_such_key(key)
     info, file = opened
     with file:
-        check_copy_source(info, **conditions)
+        check_copy_source(info, **conditions, now=access.store.clock.now())
         yield info, file
 
 
 def _parse(copy_source: str) -> tuple[str, str]:
     path, _, query = copy_source.partition("?")
     if query not in ("", "versionId=null"):
-        raise ServiceError("NoSuchVersion", "The specified version does not exist.", status=404)
+        raise no_such_version(query.removeprefix("versionId="))
     try:
         bucket, _, key = unquote(path, errors="strict").removeprefix("/").partition("/")
     except UnicodeDecodeError:

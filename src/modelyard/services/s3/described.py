@@ -63,6 +63,13 @@ def _without_chunked(value: str) -> str:
 
 def _tags(header: str | None) -> dict[str, str]:
     pairs = parse_qsl(header or "", keep_blank_values=True)
+    if len({name for name, _ in pairs}) < len(pairs) <= TAGS:
+        raise ServiceError(
+            "InvalidArgument",
+            "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag "
+            "name duplicates.",
+            members={"ArgumentName": "x-amz-tagging", "ArgumentValue": header},
+        )
     return checked_tags([{"Key": name, "Value": value} for name, value in pairs])
 
 

@@ -1,8 +1,6 @@
 """ListObjects and ListObjectsV2: pages of keys, in the order of their bytes."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +10,7 @@ from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError
 from modelyard.services.s3.access import Access, accept
 from modelyard.services.s3.buckets import owner_of
+from modelyard.services.s3.tokens import from_token, token
 from modelyard.store.object_info import Listing, ObjectInfo
 
 Output = dict[str, Any]
@@ -41,7 +40,8 @@ class Listings:
         accept(members)
         await self._access.bucket(call, bucket, owner=expected_bucket_owner)
         limit = page_limit(max_keys)
-        listing = await self._list(bucket, prefix, marker, limit, delimiter)
+        after = _behind(marker, prefix, delimiter)
+        listing = await self._list(bucket, prefix, after, limit, delimiter)
         encoded = text_encoder(encoding_type)
         return {
             "IsTruncated": bool(listing.after),
@@ -74,7 +74,7 @@ class Listings:
         accept(members)
         await self._access.bucket(call, bucket, owner=expected_bucket_owner)
         limit = page_limit(max_keys)
-        after = start_after if continuation_token is None else _from_token(continuation_token)
+        after = start_after if continuation_token is None else from_token(continuation_token)
         listing = await self._list(bucket, prefix, after, limit, delimiter)
         encoded = text_encoder(encoding_type)
         owner = call.account if fetch_owner else None
@@ -89,8 +89,10 @@ class Listings:
             "EncodingType": encoding_type,
             "KeyCount": len(listing.objects) + len(listing.prefixes),
             "ContinuationToken": continuation_token,
-            "NextContinuationToken": _token(listing.after) if listing.after else None,
-            "StartAfter": encoded(start_after) if start_after else None,
+            "NextContinuationToken": token(listing.after) if listing.after else None,
+            "StartAfter": encoded(start_after)
+            if start_after and continuation_token is None
+            else None,
         }
 
     async def list_object_versions(
@@ -117,7 +119,8 @@ class Listings:
             )
         await self._access.bucket(call, bucket, owner=expected_bucket_owner)
         limit = page_limit(max_keys)
-        listing = await self._list(bucket, prefix, key_marker, limit, delimiter)
+        after = _behind(key_marker, prefix, delimiter)
+        listing = await self._list(bucket, prefix, after, limit, delimiter)
         encoded = text_encoder(encoding_type)
         ends_with_version = bool(listing.objects) and listing.objects[-1].key == listing.after
         return {
@@ -155,6 +158,13 @@ class Listings:
         )
 
 
+def _behind(marker: str | None, prefix: str | None, delimiter: str | None) -> str:
+    """A marker within a common prefix stands for all of it, which the page before has shown."""
+    given, begin = marker or "", prefix or ""
+    end = given.find(delimiter, len(begin)) if delimiter and given.startswith(begin) else -1
+    return given if end < 0 or not delimiter else given[: end + len(delimiter)]
+
+
 def page_limit(wanted: int | None) -> int:
     if wanted is None:
         return PAGE
@@ -171,7 +181,11 @@ Encode = Callable[[str], str]
 def text_encoder(encoding_type: str | None) -> Encode:
     """How keys stand in the answer: as they are, or URL-encoded, for XML cannot hold every character."""
     if encoding_type not in (None, "url"):
-        raise ServiceError("InvalidArgument", "Invalid Encoding Method specified in Request")
+        raise ServiceError(
+            "InvalidArgument",
+            "Invalid Encoding Method specified in Request",
+            members={"ArgumentName": "encoding-type", "ArgumentValue": encoding_type},
+        )
     return partial(quote, safe="/-_.*") if encoding_type else str
 
 
@@ -188,18 +202,3 @@ def entry(info: ObjectInfo, encoded: Encode, *, owner: str | None) -> Output:
         "StorageClass": "STANDARD",
         "Owner": owner_of(owner) if owner else None,
     }
-
-
-def _token(after: str) -> str:
-    return base64.urlsafe_b64encode(after.encode()).decode()
-
-
-def _from_token(token: str) -> str:
-    try:
-        if not token:
-            raise ValueError(token)
-        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise ServiceError(
-            "InvalidArgument", "The continuation token provided is incorrect"
-        ) from error

@@ -11,9 +11,9 @@ from modelyard.base.call import Call
 from modelyard.base.errors import ServiceError
 from modelyard.services.s3.access import Access, accept, no_such_key
 from modelyard.services.s3.bodies import FileBody
-from modelyard.services.s3.buckets import acl_of
+from modelyard.services.s3.buckets import accept_acl, acl_of
 from modelyard.services.s3.conditions import check_read
-from modelyard.services.s3.described import checksum_members, describe
+from modelyard.services.s3.described import checksum_members, describe, take_checksums
 from modelyard.store.object_info import ObjectInfo
 
 Output = dict[str, Any]
@@ -64,7 +64,7 @@ class Reading:
             for name, wire_name in _OVERRIDES.items()
             if members.get(name)
         }
-        check_read(info, **_take_conditions(members))
+        check_read(info, **_take_conditions(members), now=self._store.clock.now())
         accept(members)
         if header and number:
             raise ServiceError(
@@ -132,6 +132,8 @@ class Reading:
         self, info: ObjectInfo, limit: int | None, marker: int | None
     ) -> Output:
         parts = await asyncio.to_thread(self._store.parts_of, info)
+        if not any(part.checksums for part in parts):
+            return {"TotalPartsCount": len(parts)}
         behind = [part for part in parts if part.number > (marker or 0)]
         shown = behind[: min(PARTS_PAGE if limit is None else limit, PARTS_PAGE)]
         return {
@@ -158,6 +160,20 @@ class Reading:
         accept(members)
         await self._access.info(call, bucket, key, owner=expected_bucket_owner)
         return acl_of(call.account)
+
+    async def put_object_acl(
+        self,
+        call: Call,
+        *,
+        bucket: str,
+        key: str,
+        expected_bucket_owner: str | None = None,
+        **members: Any,
+    ) -> None:
+        take_checksums(members)
+        accept({"version_id": members.pop("version_id", None)})
+        await self._access.info(call, bucket, key, owner=expected_bucket_owner)
+        accept_acl(members)
 
 
 def _take_conditions(members: dict[str, Any]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from modelyard.base.call import Call
 from modelyard.services.s3.access import Access, accept
 from modelyard.services.s3.buckets import owner_of
 from modelyard.services.s3.listings import Encode, page_limit, text_encoder
+from modelyard.services.s3.parts import shown_checksum_type
 from modelyard.store.object_uploads import Upload, Uploads
 
 Output = dict[str, Any]
@@ -65,9 +66,9 @@ class UploadListings:
             "Bucket": bucket,
             "KeyMarker": encoded(key_marker or ""),
             "UploadIdMarker": upload_id_marker or "",
-            "NextKeyMarker": encoded(last.key) if is_truncated and last else None,
-            "NextUploadIdMarker": last.id if is_truncated and last else None,
-            "Prefix": encoded(prefix or ""),
+            "NextKeyMarker": encoded(last.key) if last else "",
+            "NextUploadIdMarker": last.id if last else "",
+            "Prefix": encoded(prefix) if prefix else None,
             "Delimiter": encoded(delimiter) if delimiter else None,
             "MaxUploads": limit,
             "IsTruncated": is_truncated,
@@ -86,7 +87,7 @@ def _entry(upload: Upload, encoded: Encode, account: str) -> Output:
         "Owner": owner_of(account),
         "Initiator": owner_of(account),
         "ChecksumAlgorithm": upload.options.algorithm or None,
-        "ChecksumType": upload.options.attributes.checksum_type or None,
+        "ChecksumType": shown_checksum_type(upload),
     }
 
 

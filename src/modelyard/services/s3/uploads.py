@@ -5,7 +5,6 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from hashlib import md5
-from itertools import pairwise
 from typing import Any, BinaryIO
 
 import msgspec
@@ -32,21 +31,25 @@ from modelyard.services.s3.buckets import owner_of
 from modelyard.services.s3.conditions import write_condition
 from modelyard.services.s3.copy_sources import open_copy_source
 from modelyard.services.s3.described import (
-    CHECKSUMS,
     check_algorithm,
     checksum_members,
     take_attributes,
     take_checksums,
 )
-from modelyard.services.s3.reading import find_range
+from modelyard.services.s3.parts import (
+    check_part_algorithm,
+    choose_parts,
+    copied_span,
+    invalid_part,
+    shown_checksum_type,
+    shown_checksums,
+)
 from modelyard.services.s3.writing import FULL_OBJECT
 from modelyard.store.object_info import Condition, ObjectInfo
 from modelyard.store.object_uploads import Options, StoredPart, Upload, Uploads
 
 Output = dict[str, Any]
 PARTS = 10_000
-PART_BYTES = 5 << 20
-"""A part that is not the last one has at least this size."""
 COMPOSITE = "COMPOSITE"
 _ALWAYS_FULL = "CRC64NVME"
 _NEVER_FULL = ("SHA1", "SHA256")
@@ -113,7 +116,7 @@ class MultipartUploads:
         async with aborted_on_error(writer):
             await store_body(body, writer)
             checksums = dict(body.checksums)
-            _check_part_algorithm(upload, checksums)
+            check_part_algorithm(upload, checksums)
             part = await blocking(writer.commit, checksums)
         return {"ETag": f'"{part.etag}"', **checksum_members(part.checksums)}
 
@@ -135,19 +138,13 @@ class MultipartUploads:
         async with open_copy_source(self._access, call, copy_source, members) as (source, file):
             accept(members)
             upload = await self.find(bucket, key, upload_id)
-            found = find_range(copy_source_range, source.size)
-            if copy_source_range and found is None:
-                raise ServiceError(
-                    "InvalidArgument",
-                    "The x-amz-copy-source-range value must be of the form bytes=first-last",
-                )
-            span = found or (0, source.size)
+            span = copied_span(copy_source_range, source.size)
             part = await blocking(self._copy_part, upload, part_number, file, span)
         return {
             "CopyPartResult": {
                 "ETag": f'"{part.etag}"',
                 "LastModified": part.modified,
-                **checksum_members(part.checksums),
+                **shown_checksums(upload, part),
             }
         }
 
@@ -186,7 +183,7 @@ class MultipartUploads:
             upload = await self.find(bucket, key, upload_id)
             _check_type(upload, checksum_type)
             stored = await asyncio.to_thread(self._uploads.parts, upload.id)
-            parts = _choose(wanted, stored)
+            parts = choose_parts(wanted, stored, upload_id)
             if mpu_object_size not in (None, sum(part.size for part in parts)):
                 raise ServiceError(
                     "InvalidRequest",
@@ -217,7 +214,7 @@ class MultipartUploads:
         try:
             assembly = self._uploads.assemble(upload, parts)
         except FileNotFoundError as error:
-            raise _invalid_part() from error
+            raise invalid_part() from error
         try:
             algorithm = options.algorithm or DEFAULT_ALGORITHM
             if options.attributes.checksum_type == COMPOSITE:
@@ -311,7 +308,7 @@ class MultipartUploads:
                     "LastModified": part.modified,
                     "ETag": f'"{part.etag}"',
                     "Size": part.size,
-                    **checksum_members(part.checksums),
+                    **shown_checksums(upload, part),
                 }
                 for part in shown
             ],
@@ -319,7 +316,7 @@ class MultipartUploads:
             "Owner": owner_of(call.account),
             "StorageClass": "STANDARD",
             "ChecksumAlgorithm": upload.options.algorithm or None,
-            "ChecksumType": upload.options.attributes.checksum_type or None,
+            "ChecksumType": shown_checksum_type(upload),
         }
 
     async def find(self, bucket: str, key: str, upload_id: str) -> Upload:
@@ -363,56 +360,3 @@ def _check_number(number: int) -> None:
             f"Part number must be an integer between 1 and {PARTS}, inclusive",
             members={"ArgumentName": "partNumber", "ArgumentValue": number},
         )
-
-
-def _check_part_algorithm(upload: Upload, checksums: Mapping[str, str]) -> None:
-    wanted = upload.options.algorithm
-    if wanted and wanted not in checksums:
-        raise ServiceError(
-            "InvalidRequest",
-            f"Checksum Type mismatch occurred, expected checksum Type: {wanted.lower()}, "
-            f"actual checksum Type: {next(iter(checksums), 'null').lower()}",
-        )
-
-
-def _choose(wanted: Sequence[Mapping[str, Any]], stored: Sequence[StoredPart]) -> list[StoredPart]:
-    """The parts that the completion names. Raises S3's four refusals of such a list."""
-    if not wanted:
-        raise ServiceError("MalformedXML", "The XML you provided was not well-formed: no parts.")
-    numbers = [one.get("PartNumber") or 0 for one in wanted]
-    if any(earlier >= later for earlier, later in pairwise(numbers)):
-        raise ServiceError(
-            "InvalidPartOrder",
-            "The list of parts was not in ascending order. Parts must be ordered by part number.",
-        )
-    known = {part.number: part for part in stored}
-    chosen = []
-    for number, one in zip(numbers, wanted, strict=True):
-        part = known.get(number)
-        if part is None or str(one.get("ETag", "")).strip('"') != part.etag:
-            raise _invalid_part()
-        for algorithm, (_, member) in CHECKSUMS.items():
-            if one.get(member) not in (None, part.checksums.get(algorithm)):
-                raise _invalid_part()
-        chosen.append(part)
-    for part in chosen[:-1]:
-        if part.size < PART_BYTES:
-            raise ServiceError(
-                "EntityTooSmall",
-                "Your proposed upload is smaller than the minimum allowed size",
-                members={
-                    "ProposedSize": part.size,
-                    "MinSizeAllowed": PART_BYTES,
-                    "PartNumber": part.number,
-                    "ETag": part.etag,
-                },
-            )
-    return chosen
-
-
-def _invalid_part() -> ServiceError:
-    return ServiceError(
-        "InvalidPart",
-        "One or more of the specified parts could not be found. The part may not have been uploaded, or the "
-        "specified entity tag may not match the part's entity tag.",
-    )

@@ -154,7 +154,7 @@ class Writing:
     ) -> Output:
         accept(members)
         await self._access.bucket(call, bucket, owner=expected_bucket_owner)
-        condition = write_condition(key, if_match=if_match)
+        condition = write_condition(key, if_match=if_match, accepts_any=True)
         await blocking(self._store.delete_object, bucket, key, condition=condition)
         return {}
 
@@ -256,7 +256,7 @@ def _check_copy(source: ObjectInfo, bucket: str, key: str, *, keeps_metadata: bo
 
 def _deletion(one: Mapping[str, Any]) -> Condition:
     """What one entry of DeleteObjects asks for; its refusal concerns that key alone."""
-    expected = write_condition(one["Key"], if_match=one.get("ETag"))
+    expected = write_condition(one["Key"], if_match=one.get("ETag"), accepts_any=True)
 
     def condition(old: ObjectInfo | None) -> None:
         accept(
