@@ -88,6 +88,32 @@ def test_metric_data_with_arithmetic(cloudwatch: Any) -> None:
             )
 
 
+def test_labels_tell_queries_of_one_metric_apart(cloudwatch: Any) -> None:
+    now = datetime.now(UTC)
+
+    def labels(*asked: tuple[str, str, int]) -> list[str]:
+        queries = [
+            {
+                "Id": f"q{place}",
+                "MetricStat": {
+                    "Metric": {"Namespace": "labels", "MetricName": name},
+                    "Stat": statistic,
+                    "Period": period,
+                },
+            }
+            for place, (name, statistic, period) in enumerate(asked)
+        ]
+        answer = cloudwatch.get_metric_data(
+            MetricDataQueries=queries, StartTime=now - timedelta(hours=1), EndTime=now
+        )
+        return [one["Label"] for one in answer["MetricDataResults"]]
+
+    assert labels(("m", "Sum", 60), ("n", "Sum", 60)) == ["m", "n"]
+    assert labels(("m", "Sum", 60), ("m", "Minimum", 60)) == ["m Sum", "m Minimum"]
+    assert labels(("m", "Sum", 60), ("m", "Sum", 30)) == ["m 60", "m 30"]
+    assert labels(("m", "Sum", 60), ("m", "Minimum", 30)) == ["m Sum 60", "m Minimum 30"]
+
+
 def alarm(**changes: Any) -> dict[str, Any]:
     return {
         "AlarmName": "slow",
@@ -156,6 +182,21 @@ def test_a_state_set_by_hand_and_actions_switched_off(cloudwatch: Any) -> None:
         (
             "put_metric_data",
             {"Namespace": "n", "MetricData": [{"MetricName": "m", "Value": 1.0, "Timestamp": 1}]},
+            "InvalidParameterValue",
+        ),
+        (
+            "put_metric_data",
+            {"Namespace": "n", "MetricData": [{"MetricName": "m", "Value": 1.0, "Values": [1.0]}]},
+            "InvalidParameterCombination",
+        ),
+        (
+            "put_metric_data",
+            {"Namespace": "n", "MetricData": [{"MetricName": "m", "Values": [1.0], "Counts": [1.0, 2.0]}]},
+            "InvalidParameterValue",
+        ),
+        (
+            "get_metric_statistics",
+            {"Namespace": "n", "MetricName": "m", "Period": 60, "Statistics": ["Sum"], "StartTime": 120, "EndTime": 60},
             "InvalidParameterValue",
         ),
         ("describe_alarms", {"NextToken": "nonsense"}, "InvalidNextToken"),

@@ -93,9 +93,10 @@ class MetricData:
         found = evaluate_all(
             {name: query.get("Expression") or "" for name, query in queries.items()}, stats
         )
+        labels = _labels(metric_data_queries)
         is_ascending = scan_by == "TimestampAscending"
         results = [
-            _result(query, found[name], is_ascending=is_ascending)
+            _result(name, labels[name], found[name], is_ascending=is_ascending)
             for name, query in queries.items()
             if query.get("ReturnData", True)
         ]
@@ -175,12 +176,29 @@ def _paged(
     return page, following
 
 
-def _result(query: Json, series: Series, *, is_ascending: bool) -> Json:
+def _labels(queries: Sequence[Json]) -> dict[str, str]:
+    """By query: its own label, or its metric's name with what tells it from other queries of that name."""
+    asked = [query["MetricStat"] for query in queries if query.get("MetricStat") is not None]
+    labels = {}
+    for query in queries:
+        stat = query.get("MetricStat")
+        name = stat["Metric"].get("MetricName") if stat is not None else None
+        alike = [one for one in asked if one["Metric"].get("MetricName") == name]
+        differing = [
+            str(stat[member])
+            for member in ("Stat", "Period")
+            if stat is not None and len({one[member] for one in alike}) > 1
+        ]
+        default = " ".join([name, *differing]) if name else query["Id"]
+        labels[query["Id"]] = query.get("Label") or default
+    return labels
+
+
+def _result(name: str, label: str, series: Series, *, is_ascending: bool) -> Json:
     moments = sorted(series.points, reverse=not is_ascending)
-    metric = (query.get("MetricStat") or {}).get("Metric") or {}
     return {
-        "Id": query["Id"],
-        "Label": query.get("Label") or metric.get("MetricName") or query["Id"],
+        "Id": name,
+        "Label": label,
         "Timestamps": [float(at) for at in moments],
         "Values": [series.points[at] for at in moments],
         "StatusCode": "Complete",

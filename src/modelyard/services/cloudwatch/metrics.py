@@ -102,7 +102,10 @@ class Metrics:
         if len(metric_data) > DATA_MAX:
             raise invalid(f"The parameter MetricData must have at most {DATA_MAX} members.")
         now = self._clock.now()
-        data = [_datum(call, namespace, one, now) for one in metric_data]
+        data = [
+            _datum(call, namespace, place, one, now)
+            for place, one in enumerate(metric_data, start=1)
+        ]
         try:
             await asyncio.to_thread(self._metrics.put, data, now=now)
         except TooManyMetrics as error:
@@ -134,11 +137,11 @@ class Metrics:
                 raise invalid(f"{name} belongs into Statistics, not ExtendedStatistics.")
         start, end = seconds(start_time or 0.0), seconds(end_time or 0.0)
         if start >= end:
-            raise contradictory("The parameter StartTime must be less than the parameter EndTime.")
+            raise invalid("The parameter StartTime must be less than the parameter EndTime.")
         if (end - start) / period > POINTS_MAX:
             raise contradictory(
-                f"You have requested up to {math.ceil((end - start) / period):,} datapoints, which exceeds the "
-                f"limit of {POINTS_MAX:,}. You may reduce the datapoints requested by increasing Period, or "
+                f"You have requested up to {math.ceil((end - start) / period)} datapoints, which exceeds the "
+                f"limit of {POINTS_MAX}. You may reduce the datapoints requested by increasing Period, or "
                 "decreasing the time range."
             )
         metric = metric_of(call, namespace, metric_name, dimensions)
@@ -201,8 +204,15 @@ class Metrics:
         return present({"Metrics": shown, "NextToken": token})
 
 
-def _datum(call: Call, namespace: str, given: Json, now: float) -> Datum:
+def _datum(call: Call, namespace: str, place: int, given: Json, now: float) -> Datum:
+    """``place`` counts from 1, as AWS's messages do."""
     summary = Summary()
+    where = f"MetricData.member.{place}"
+    for other in ("Values", "StatisticValues"):
+        if given.get("Value") is not None and given.get(other) is not None:
+            raise contradictory(
+                f"The parameters {where}.Value and {where}.{other} are mutually exclusive and you have specified both."
+            )
     value, values, statistics = (
         given.get("Value"),
         given.get("Values"),
@@ -215,7 +225,7 @@ def _datum(call: Call, namespace: str, given: Json, now: float) -> Datum:
     if value is not None:
         summary.add(_number(value))
     elif values is not None:
-        _add_values(summary, values, given.get("Counts"))
+        _add_values(summary, values, given.get("Counts"), where)
     else:
         assert statistics is not None
         _add_set(summary, statistics)
@@ -236,13 +246,13 @@ def _datum(call: Call, namespace: str, given: Json, now: float) -> Datum:
     )
 
 
-def _add_values(summary: Summary, values: Sequence[float], counts: Sequence[float] | None) -> None:
+def _add_values(
+    summary: Summary, values: Sequence[float], counts: Sequence[float] | None, where: str
+) -> None:
     if not values or len(values) > VALUES_MAX:
         raise invalid(f"The parameter Values must have 1 to {VALUES_MAX} members.")
     if counts is not None and len(counts) != len(values):
-        raise contradictory(
-            "The parameters Values and Counts must have the same number of members."
-        )
+        raise invalid(f"The parameters {where}.Values and {where}.Counts must be of the same size.")
     for value, count in zip(values, counts or [1.0] * len(values), strict=True):
         if _number(count) < 0:
             raise invalid("The parameter Counts must not have negative members.")
