@@ -78,17 +78,22 @@ def retained(config: Json, serving: Mapping[str, Json], excluded: set[str]) -> J
     )
 
 
-def desired(serving: Mapping[str, Json], desires: Sequence[Json]) -> dict[str, Json]:
+def desired(
+    serving: Mapping[str, Json], desires: Sequence[Json], *, config_name: str
+) -> dict[str, Json]:
     """What is asked for, of every variant. Raises ``ValidationError``; the rules are AWS's."""
     wanted = {name: dict(now) for name, now in serving.items()}
     named = [desire["VariantName"] for desire in desires]
     if len(set(named)) < len(named):
-        raise ValidationError("DesiredWeightsAndCapacities names a variant more than once.")
+        twice = next(name for name in named if named.count(name) > 1)
+        raise ValidationError(f'The variant name "{twice}" was non-unique within the request.')
+    if unknown := [name for name in named if name not in wanted]:
+        raise ValidationError(
+            f'The variant name(s) "{", ".join(unknown)}" is/are not present within endpoint configuration '
+            f'"{config_name}".'
+        )
     for desire in desires:
         name = desire["VariantName"]
-        if name not in wanted:
-            known = ", ".join(wanted)
-            raise ValidationError(f"Could not find variant {name} in the endpoint: it has {known}.")
         given = {"weight": desire.get("DesiredWeight"), "count": desire.get("DesiredInstanceCount")}
         wanted[name] |= present(given)
     resized = [name for name, size in wanted.items() if size["count"] != serving[name]["count"]]

@@ -292,7 +292,11 @@ class Endpoints:
                     f'Endpoint "{arn_of(resource.key)}" is serverless: it has no instances and no weights. Roll out '
                     "another ServerlessConfig with UpdateEndpoint."
                 )
-            capacity = desired(capacities_of(resource), desired_weights_and_capacities)
+            capacity = desired(
+                capacities_of(resource),
+                desired_weights_and_capacities,
+                config_name=resource.status.get("config_name") or before["EndpointConfigName"],
+            )
             check_weights(resource, capacity)
             check_counts(resource, capacity)
             return {

@@ -290,10 +290,13 @@ async def test_what_serves_is_changed_though_an_update_was_turned_back(ready: An
 @pytest.mark.parametrize(
     ("desires", "message"),
     [
-        ([{"VariantName": "nobody", "DesiredWeight": 1.0}], "variant nobody .* it has a, b"),
+        (
+            [{"VariantName": "nobody", "DesiredWeight": 1.0}],
+            '"nobody" is/are not present within endpoint configuration "config"',
+        ),
         ([shown("a", weight=0.0), shown("b", weight=0.0)], "above 0"),
         ([shown("a", count=2), shown("b", count=2)], "capacity of one variant, not of a, b"),
-        ([shown("a"), shown("a")], "more than once"),
+        ([shown("a"), shown("a")], 'variant name "a" was non-unique'),
     ],
 )
 async def test_capacities_that_cannot_be_are_refused(
