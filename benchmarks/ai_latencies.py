@@ -10,7 +10,6 @@ import itertools
 import json
 import socket
 import statistics
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from modelyard.ai.engine import load_engine
 from modelyard.ai.installing import install
 from modelyard.cli.platform import Platform
 from modelyard.testing import counting_bot
+from modelyard.testing.archives import unpack
 from modelyard.testing.mixed_requests import small_sentiment
 from modelyard.testing.platform import command
 
@@ -204,10 +204,7 @@ def _conversation(platform: Platform, folder: Path, light: Light) -> _Measured:
 
 
 def _unpacked(archive: Path, folder: Path) -> Path:
-    if not folder.exists():
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
-    return folder
+    return folder if folder.exists() else unpack(archive, folder)
 
 
 def _times(

@@ -3,7 +3,6 @@
 import platform
 import subprocess
 import sys
-import tarfile
 import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from benchmarks.quality import language, lex, pii, recognisers, sentiment, trans
 from benchmarks.quality.tables import page
 from modelyard.ai import installing
 from modelyard.ai.catalogue import ARCHIVE, read_pack
+from modelyard.testing.archives import unpack
 
 FOLDER = Path(__file__).parent
 CACHE = FOLDER.parents[1] / ".cache" / "quality"
@@ -32,8 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data, work = Path(folder, "data"), Path(folder, "work")
         work.mkdir()
-        with tarfile.open(CACHE / pack.name / ARCHIVE) as archive:
-            archive.extractall(data, filter="data")
+        unpack(CACHE / pack.name / ARCHIVE, data)
         sections = []
         for measure in MEASURES:
             sections.append(measure(data, work))

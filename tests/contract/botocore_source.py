@@ -51,8 +51,11 @@ def _unpack(archive: Path, target: Path) -> None:
             return
         for member in source:
             if member.isreg() and member.name.startswith((prefix + "protocols", prefix + "auth")):
-                member.name = member.name.removeprefix(prefix)
-                source.extract(member, temporary, filter="data")
+                place = temporary / member.name.removeprefix(prefix)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                found = source.extractfile(member)
+                assert found is not None
+                place.write_bytes(found.read())
         temporary.rename(target)
 
 

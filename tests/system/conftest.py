@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from modelyard.base.settings import Home
 from modelyard.cli.platform import Platform, connect
 from modelyard.testing import models
+from modelyard.testing.archives import unpack
 from modelyard.testing.platform import running_platform
 
 CLIENTS = Path(__file__).parents[2] / ".cache" / "venvs"
@@ -121,9 +121,7 @@ def _need_frameworks() -> None:
 def booster_project(booster: Trained, tmp_path_factory: pytest.TempPathFactory) -> ScriptProject:
     import xgboost
 
-    with tarfile.open(booster.archive) as archive:
-        archive.extractall(folder := tmp_path_factory.mktemp("booster-project"), filter="data")
-    path = folder / "model.json"
+    path = unpack(booster.archive, tmp_path_factory.mktemp("booster-project")) / "model.json"
     model = xgboost.Booster(model_file=str(path))
     expected = model.predict(xgboost.DMatrix(booster.rows)).tolist()
     body = booster.csv.read_bytes().strip()

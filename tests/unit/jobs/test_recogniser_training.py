@@ -10,6 +10,7 @@ from modelyard.ai.recogniser import FILE, NAMES, load
 from modelyard.jobs import recogniser_training
 from modelyard.jobs.text_training import run_training
 from modelyard.store.objects import ObjectStore
+from modelyard.testing.archives import unpack
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.tagged_documents import (
     TYPES,
@@ -52,8 +53,8 @@ class World:
     def find(self, text: str) -> dict[str, str]:
         with tarfile.open(self.target) as archive:
             assert archive.getnames() == [NAMES, FILE]
-            archive.extractall(self.folder / "model", filter="data")
-        (finding,) = load(self.folder / "model", {}).answer("recognise", [{"text": text}], {})
+        model = unpack(self.target, self.folder / "model")
+        (finding,) = load(model, {}).answer("recognise", [{"text": text}], {})
         return {text[begin:end]: kind for kind, begin, end, _ in finding.result["entities"]}
 
 

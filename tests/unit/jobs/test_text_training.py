@@ -11,6 +11,7 @@ from modelyard.ai.classifier import FILE, chosen, load
 from modelyard.domain.text_training import BadTrainingData, Example, check, examples, measure, split
 from modelyard.jobs.text_training import run_training
 from modelyard.store.objects import ObjectStore
+from modelyard.testing.archives import unpack
 from modelyard.testing.clock import ManualClock
 
 WORDS = {
@@ -67,8 +68,7 @@ def test_classes_that_exclude_each_other_are_learned_and_measured(world: World) 
     assert about["metrics"]["accuracy"] == 1.0 and about["metrics"]["hamming_loss"] == 0.0
     with tarfile.open(world.target) as archive:
         assert archive.getnames() == [FILE]
-        archive.extractall(world.folder / "model", filter="data")
-    (finding,) = load(world.folder / "model", {}).answer(
+    (finding,) = load(unpack(world.target, world.folder / "model"), {}).answer(
         "classify", [{"text": "soup and bread"}], {}
     )
     scores = finding.result["scores"]
