@@ -65,7 +65,9 @@ def pack(folder: Path, target: Path) -> None:
 
 def _undated(member: tarfile.TarInfo) -> tarfile.TarInfo:
     """Without what differs between two copies of a folder: times and owners."""
-    return member.replace(mtime=0, uid=0, gid=0, uname="", gname="", deep=False)
+    member.mtime = member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
 
 
 def put(platform: Platform, path: Path, *, key: str) -> str:

@@ -1,5 +1,6 @@
 """A transform job in threads of the test, against workers that do what the test tells them."""
 
+import csv
 import hashlib
 import os
 import threading
@@ -155,6 +156,14 @@ class Bench:
     @property
     def last(self) -> tuple[str, str, Any]:
         return self.reports[-1]
+
+
+@pytest.fixture(autouse=True)
+def _own_field_size_limit() -> Iterator[None]:
+    """Training sets it for its own process; the tests' process gets it back."""
+    before = csv.field_size_limit()
+    yield
+    csv.field_size_limit(before)
 
 
 @pytest.fixture
