@@ -57,6 +57,7 @@ class Journal:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             hidden.rename(self._folder / (name + _SUFFIX))
         except OSError:
+            hidden.unlink(missing_ok=True)
             os.close(descriptor)
             raise
         return descriptor

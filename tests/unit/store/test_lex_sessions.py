@@ -1,7 +1,9 @@
+import threading
 from pathlib import Path
 
 import pytest
 
+from modelyard.store import lex_sessions
 from modelyard.store.lex_sessions import LexSessions, SessionKey, TooManySessions
 
 
@@ -38,4 +40,20 @@ def test_past_the_limit_only_known_sessions_go_on_until_others_are_over(tmp_path
     sessions.put(key(4), b"", expires_at=50.0, now=12.0)
     sessions.clear()
     assert sessions.get(key(4), now=12.0) is None
+    sessions.close()
+
+
+def test_the_log_of_turns_is_moved_into_the_file_and_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lex_sessions, "_CHECKPOINT_EVERY", 50)
+    sessions = LexSessions(tmp_path / "lex.db", limit=10)
+    sizes = []
+    for number in range(10 * 50):
+        sessions.put(key(1), b"%d" % number, expires_at=100.0, now=0.0)
+        for thread in threading.enumerate():
+            if thread.name == "lex-sessions":
+                thread.join()
+        sizes.append((tmp_path / "lex.db-wal").stat().st_size)
+    assert sizes[-1] == sizes[60], "it does not grow with the turns"
     sessions.close()
