@@ -1,6 +1,7 @@
 """A bucket's settings: those that can be set, and of the others the answer that nothing was."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from modelyard.base.call import Call
@@ -11,6 +12,41 @@ from modelyard.store.object_info import PublicAccessBlock
 
 Output = dict[str, Any]
 OWNERSHIP = "BucketOwnerEnforced"
+_NO_POLICY = "NoSuchBucketPolicy", "The bucket policy does not exist"
+_NEVER_SET = {
+    "GetBucketCors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
+    "GetBucketLifecycleConfiguration": (
+        "NoSuchLifecycleConfiguration",
+        "The lifecycle configuration does not exist",
+    ),
+    "GetBucketPolicy": _NO_POLICY,
+    "GetBucketPolicyStatus": _NO_POLICY,
+    "GetBucketWebsite": (
+        "NoSuchWebsiteConfiguration",
+        "The specified bucket does not have a website configuration",
+    ),
+    "GetBucketReplication": (
+        "ReplicationConfigurationNotFoundError",
+        "The replication configuration was not found",
+    ),
+    "GetObjectLockConfiguration": (
+        "ObjectLockConfigurationNotFoundError",
+        "Object Lock configuration does not exist for this bucket",
+    ),
+}
+"""How S3 refuses to tell of a setting that was never made."""
+_UNSET: Mapping[str, Mapping[str, Any]] = {
+    "GetBucketLogging": {},
+    "GetBucketNotificationConfiguration": {},
+    "GetBucketAccelerateConfiguration": {},
+    "GetBucketRequestPayment": {"Payer": "BucketOwner"},
+    "DeleteBucketCors": {},
+    "DeleteBucketLifecycle": {},
+    "DeleteBucketPolicy": {},
+    "DeleteBucketWebsite": {},
+    "DeleteBucketReplication": {},
+}
+"""What it tells of others."""
 _BLOCKS = {
     "BlockPublicAcls": "block_public_acls",
     "IgnorePublicAcls": "ignore_public_acls",
@@ -125,79 +161,38 @@ class UnsetSettings:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def get_bucket_cors(self, call: Call, *, bucket: str, **members: Any) -> Output:
-        await self._find(call, bucket, members)
-        raise _missing("NoSuchCORSConfiguration", "The CORS configuration does not exist", bucket)
+    def operations(self) -> Mapping[str, Callable[..., Awaitable[Output]]]:
+        """By name. Deleting what is not there succeeds, at S3 too."""
+        missing = {name: partial(self._missing, *refusal) for name, refusal in _NEVER_SET.items()}
+        return missing | {name: partial(self._told, told) for name, told in _UNSET.items()}
 
-    async def get_bucket_lifecycle_configuration(
-        self, call: Call, *, bucket: str, **members: Any
+    async def _missing(
+        self,
+        code: str,
+        message: str,
+        call: Call,
+        *,
+        bucket: str,
+        expected_bucket_owner: str | None = None,
+        **members: Any,
     ) -> Output:
-        await self._find(call, bucket, members)
-        raise _missing(
-            "NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist", bucket
+        await self._told(
+            {}, call, bucket=bucket, expected_bucket_owner=expected_bucket_owner, **members
         )
+        raise _missing(code, message, bucket)
 
-    async def get_bucket_policy(self, call: Call, *, bucket: str, **members: Any) -> Output:
-        await self._find(call, bucket, members)
-        raise _missing("NoSuchBucketPolicy", "The bucket policy does not exist", bucket)
-
-    async def get_bucket_policy_status(self, call: Call, *, bucket: str, **members: Any) -> Output:
-        return await self.get_bucket_policy(call, bucket=bucket, **members)
-
-    async def get_bucket_website(self, call: Call, *, bucket: str, **members: Any) -> Output:
-        await self._find(call, bucket, members)
-        raise _missing(
-            "NoSuchWebsiteConfiguration",
-            "The specified bucket does not have a website configuration",
-            bucket,
-        )
-
-    async def get_bucket_replication(self, call: Call, *, bucket: str, **members: Any) -> Output:
-        await self._find(call, bucket, members)
-        raise _missing(
-            "ReplicationConfigurationNotFoundError",
-            "The replication configuration was not found",
-            bucket,
-        )
-
-    async def get_object_lock_configuration(
-        self, call: Call, *, bucket: str, **members: Any
+    async def _told(
+        self,
+        told: Mapping[str, Any],
+        call: Call,
+        *,
+        bucket: str,
+        expected_bucket_owner: str | None = None,
+        **members: Any,
     ) -> Output:
-        await self._find(call, bucket, members)
-        raise _missing(
-            "ObjectLockConfigurationNotFoundError",
-            "Object Lock configuration does not exist for this bucket",
-            bucket,
-        )
-
-    async def get_bucket_logging(self, call: Call, *, bucket: str, **members: Any) -> Output:
-        return await self._find(call, bucket, members)
-
-    async def get_bucket_notification_configuration(
-        self, call: Call, *, bucket: str, **members: Any
-    ) -> Output:
-        return await self._find(call, bucket, members)
-
-    async def get_bucket_accelerate_configuration(
-        self, call: Call, *, bucket: str, **members: Any
-    ) -> Output:
-        return await self._find(call, bucket, members)
-
-    async def get_bucket_request_payment(
-        self, call: Call, *, bucket: str, **members: Any
-    ) -> Output:
-        await self._find(call, bucket, members)
-        return {"Payer": "BucketOwner"}
-
-    async def delete_bucket_setting(self, call: Call, *, bucket: str, **members: Any) -> Output:
-        """Of any of these: deleting what is not there succeeds, at S3 too."""
-        return await self._find(call, bucket, members)
-
-    async def _find(self, call: Call, bucket: str, members: dict[str, Any]) -> Output:
-        owner = members.pop("expected_bucket_owner", None)
         accept(members)
-        await self._access.bucket(call, bucket, owner=owner)
-        return {}
+        await self._access.bucket(call, bucket, owner=expected_bucket_owner)
+        return dict(told)
 
 
 def _missing(code: str, message: str, bucket: str) -> ServiceError:

@@ -1,4 +1,4 @@
-"""ListObjects and ListObjectsV2: pages of keys, in the order of their bytes."""
+"""ListObjects, ListObjectsV2 and ListObjectVersions: pages of keys, in the order of their bytes."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from modelyard.store.object_info import Listing, ObjectInfo
 Output = dict[str, Any]
 PAGE = 1000
 NULL_VERSION = "null"
+Encode = Callable[[str], str]
 
 
 class Listings:
@@ -43,16 +44,14 @@ class Listings:
         after = _behind(marker, prefix, delimiter)
         listing = await self._list(bucket, prefix, after, limit, delimiter)
         encoded = text_encoder(encoding_type)
+        asked = _asked(encoded, bucket=bucket, prefix=prefix, delimiter=delimiter)
         return {
-            "IsTruncated": bool(listing.after),
+            **_found(listing, encoded),
             "Marker": encoded(marker or ""),
             "NextMarker": encoded(listing.after) if listing.after and delimiter else None,
             "Contents": [entry(info, encoded, owner=call.account) for info in listing.objects],
-            "Name": bucket,
-            "Prefix": encoded(prefix or ""),
-            "Delimiter": encoded(delimiter) if delimiter else None,
+            **asked,
             "MaxKeys": limit,
-            "CommonPrefixes": [{"Prefix": encoded(one)} for one in listing.prefixes],
             "EncodingType": encoding_type,
         }
 
@@ -77,15 +76,13 @@ class Listings:
         after = start_after if continuation_token is None else from_token(continuation_token)
         listing = await self._list(bucket, prefix, after, limit, delimiter)
         encoded = text_encoder(encoding_type)
+        asked = _asked(encoded, bucket=bucket, prefix=prefix, delimiter=delimiter)
         owner = call.account if fetch_owner else None
         return {
-            "IsTruncated": bool(listing.after),
+            **_found(listing, encoded),
             "Contents": [entry(info, encoded, owner=owner) for info in listing.objects],
-            "Name": bucket,
-            "Prefix": encoded(prefix or ""),
-            "Delimiter": encoded(delimiter) if delimiter else None,
+            **asked,
             "MaxKeys": limit,
-            "CommonPrefixes": [{"Prefix": encoded(one)} for one in listing.prefixes],
             "EncodingType": encoding_type,
             "KeyCount": len(listing.objects) + len(listing.prefixes),
             "ContinuationToken": continuation_token,
@@ -122,9 +119,10 @@ class Listings:
         after = _behind(key_marker, prefix, delimiter)
         listing = await self._list(bucket, prefix, after, limit, delimiter)
         encoded = text_encoder(encoding_type)
+        asked = _asked(encoded, bucket=bucket, prefix=prefix, delimiter=delimiter)
         ends_with_version = bool(listing.objects) and listing.objects[-1].key == listing.after
         return {
-            "IsTruncated": bool(listing.after),
+            **_found(listing, encoded),
             "KeyMarker": encoded(key_marker or ""),
             "VersionIdMarker": version_id_marker or "",
             "NextKeyMarker": encoded(listing.after) if listing.after else None,
@@ -137,11 +135,8 @@ class Listings:
                 }
                 for info in listing.objects
             ],
-            "Name": bucket,
-            "Prefix": encoded(prefix or ""),
-            "Delimiter": encoded(delimiter) if delimiter else None,
+            **asked,
             "MaxKeys": limit,
-            "CommonPrefixes": [{"Prefix": encoded(one)} for one in listing.prefixes],
             "EncodingType": encoding_type,
         }
 
@@ -156,6 +151,23 @@ class Listings:
             limit=limit,
             delimiter=delimiter or "",
         )
+
+
+def _asked(encoded: Encode, *, bucket: str, prefix: str | None, delimiter: str | None) -> Output:
+    """What every kind of listing repeats of its request."""
+    return {
+        "Name": bucket,
+        "Prefix": encoded(prefix or ""),
+        "Delimiter": encoded(delimiter) if delimiter else None,
+    }
+
+
+def _found(listing: Listing, encoded: Encode) -> Output:
+    """What every kind of listing tells beside its objects."""
+    return {
+        "IsTruncated": bool(listing.after),
+        "CommonPrefixes": [{"Prefix": encoded(one)} for one in listing.prefixes],
+    }
 
 
 def _behind(marker: str | None, prefix: str | None, delimiter: str | None) -> str:
@@ -173,9 +185,6 @@ def page_limit(wanted: int | None) -> int:
             "InvalidArgument", "Argument maxKeys must be an integer between 0 and 2147483647"
         )
     return min(wanted, PAGE)
-
-
-Encode = Callable[[str], str]
 
 
 def text_encoder(encoding_type: str | None) -> Encode:
