@@ -24,7 +24,7 @@ from modelyard.frameworks import (
     torch,
     xgboost,
 )
-from modelyard.frameworks.bodies import Batch
+from modelyard.frameworks.batch import Batch
 from modelyard.frameworks.model import LoadError, Model, Output
 from modelyard.frameworks.service import Service
 

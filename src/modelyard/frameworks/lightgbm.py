@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.frameworks.bodies import Batch
+from modelyard.frameworks.batch import Batch
 from modelyard.frameworks.model import (
     FrameworkMissing,
     LoadError,

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from modelyard.frameworks.bodies import Batch
+from modelyard.frameworks.batch import Batch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Output = Array | dict[str, Array]

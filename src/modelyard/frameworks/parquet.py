@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.frameworks.bodies import Array, Batch, BodyError
+from modelyard.frameworks.batch import Array, Batch
+from modelyard.frameworks.bodies import BodyError
 
 CONTENT_TYPES = ("application/x-parquet", "application/parquet", "application/vnd.apache.parquet")
 BYTES_LIMIT = 1 << 30

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.frameworks.bodies import Array, Batch, BodyError
+from modelyard.frameworks.batch import Array, Batch
+from modelyard.frameworks.bodies import BodyError
 
 CONTENT_TYPE = "application/x-recordio-protobuf"
 CELLS_LIMIT = 1 << 25

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.frameworks import bodies, recordio
+from modelyard.frameworks.batch import Batch
 from modelyard.frameworks.model import Array, LoadError, Model
 from modelyard.frameworks.service import Refusal, Service
 
@@ -306,7 +307,7 @@ def _predict_rows(data: Any, model: Any) -> Any:
     """With a model of Modelyard's loaders, or any other that has ``predict``."""
     if not hasattr(model, "row_wise"):
         return model.predict(data)
-    batch = bodies.Batch(None, data) if isinstance(data, dict) else bodies.Batch(np.asarray(data))
+    batch = Batch(None, data) if isinstance(data, dict) else Batch(np.asarray(data))
     return model.predict(batch)
 
 

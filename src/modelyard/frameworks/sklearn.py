@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.frameworks import scan
-from modelyard.frameworks.bodies import Batch
+from modelyard.frameworks.batch import Batch
 from modelyard.frameworks.model import (
     Array,
     BadInput,

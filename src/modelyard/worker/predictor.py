@@ -13,6 +13,7 @@ import msgspec
 
 from modelyard.domain.chain import ARRAYS
 from modelyard.frameworks import answers, between, bodies
+from modelyard.frameworks.batch import Batch, merge
 from modelyard.frameworks.model import BadInput, Model, Output
 from modelyard.transport.frames import ModelTimes
 
@@ -60,7 +61,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 class _Decoded(msgspec.Struct):
     place: int
-    batch: bodies.Batch
+    batch: Batch
     content_type: str
     """Of the answer."""
 
@@ -90,7 +91,7 @@ class Predictor:
 
     def _answer_group(self, group: Sequence[_Decoded]) -> list[Answer]:
         try:
-            merged = bodies.merge([member.batch for member in group])
+            merged = merge([member.batch for member in group])
             output = self._predict(merged)
             counts = [member.batch.rows for member in group]
             together = answers.encode_together(output, counts, [one.content_type for one in group])
@@ -103,7 +104,7 @@ class Predictor:
             return [self._sized(body, answers.JSON) for body in together]
         return [self._encode(piece, member) for piece, member in zip(pieces, group, strict=True)]
 
-    def _predict(self, batch: bodies.Batch) -> Output:
+    def _predict(self, batch: Batch) -> Output:
         """A model that hangs, in Python or in C, is ended by the kernel's timer: SIGALRM's default action."""
         signal.setitimer(signal.ITIMER_REAL, self._seconds + MARGIN_SECONDS)
         try:

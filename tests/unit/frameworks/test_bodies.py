@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from modelyard.frameworks.bodies import Batch, BodyError, decode, merge
+from modelyard.frameworks.batch import Batch, merge
+from modelyard.frameworks.bodies import BodyError, decode
 
 JSON, CSV, LINES, NPY = "application/json", "text/csv", "application/jsonlines", "application/x-npy"
 NAN = float("nan")

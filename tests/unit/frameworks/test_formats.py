@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from modelyard.frameworks.answers import JSON, encode
-from modelyard.frameworks.bodies import Batch, decode
+from modelyard.frameworks.batch import Batch
+from modelyard.frameworks.bodies import decode
 from modelyard.frameworks.formats import load
 from modelyard.frameworks.model import BadInput, FrameworkMissing, LoadError, Model
 from modelyard.testing import models, rogue

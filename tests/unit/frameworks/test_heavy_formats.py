@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modelyard.frameworks import formats
-from modelyard.frameworks.bodies import Batch
+from modelyard.frameworks.batch import Batch
 from modelyard.frameworks.model import BadInput, LoadError, Model
 from modelyard.frameworks.service import Ask, Refusal, Service
 from modelyard.testing import heavy_models

@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from modelyard.frameworks.answers import JSON, encode
-from modelyard.frameworks.bodies import Batch, decode
+from modelyard.frameworks.batch import Batch
+from modelyard.frameworks.bodies import decode
 from modelyard.frameworks.formats import load
 from modelyard.frameworks.model import BadInput, LoadError, Model
 from modelyard.testing import models

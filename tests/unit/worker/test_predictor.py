@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modelyard.domain.chain import ARRAYS, accept_at
-from modelyard.frameworks.bodies import Batch
+from modelyard.frameworks.batch import Batch
 from modelyard.frameworks.model import Array, BadInput
 from modelyard.worker.predictor import Predictor, Request
 

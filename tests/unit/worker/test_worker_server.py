@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelyard.frameworks.bodies import Batch
+from modelyard.frameworks.batch import Batch
 from modelyard.frameworks.model import Array
 from modelyard.testing.clock import ManualClock
 from modelyard.transport import frames
