@@ -114,6 +114,8 @@ class ClientConnection(asyncio.Protocol):
         self._is_head = False
         self._deadline = 0.0
         self._paused_for_answer = False
+        self._is_full = False
+        """Whether the client has more answers to read than the transport likes to hold."""
         self._mid_message = False
         self._has_answered = False
         self._head: Head | None = None
@@ -134,7 +136,7 @@ class ClientConnection(asyncio.Protocol):
         self._deadline = gate.now() + gate.limits.idle_seconds
 
     def data_received(self, data: bytes) -> None:
-        if self._exchange is None and not self._mid_message:
+        if self._exchange is None and not (self._mid_message or self._is_full):
             # Nearly always: one whole request, whose head came before or is like the last.
             gate = self._gate
             end = data.find(_END, 0, gate.limits.header_bytes) + _END_BYTES
@@ -147,8 +149,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _take_all(self, data: bytes) -> None:
         while data and self.is_open:
-            if self._exchange is not None and self._request_complete:
-                # Pipelined: the next request waits, bounded because reading is paused.
+            if (self._is_full and not self._mid_message) or (
+                self._exchange is not None and self._request_complete
+            ):
+                # Pipelined, or asked before earlier answers are read: the next request waits, bounded because reading is paused.
                 self._backlog += data
                 self._pause_reading()
                 return
@@ -246,12 +250,16 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self._is_full = True
         if self._exchange is not None:
             self._exchange.client_paused(True)
 
     def resume_writing(self) -> None:
+        self._is_full = False
         if self._exchange is not None:
             self._exchange.client_paused(False)
+        elif not self._mid_message:
+            self._next()
 
     def check_time(self, now: float) -> None:
         """Close a client that is idle, or slow to send what it began."""
@@ -429,7 +437,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         self._deadline = self._gate.idle_until
-        if self._backlog or self._paused_for_answer:
+        if (self._backlog or self._paused_for_answer) and not self._is_full:
             self._go_on()
 
     def _go_on(self) -> None:

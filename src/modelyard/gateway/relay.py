@@ -187,6 +187,7 @@ class Relay:
         connection, self._connection = self._connection, None
         assert connection is not None
         if keep_alive and self._complete:
+            connection.pause(False)  # The client may yet be slow to take the end of this answer.
             self._upstream.keep(connection)
         else:
             connection.close()

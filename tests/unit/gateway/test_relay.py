@@ -111,6 +111,45 @@ def test_a_long_answer_is_not_held_and_ends_with_its_connection(tmp_path: Path) 
     assert (client.got, client.ended) == (head + b"a", [False])
 
 
+def test_a_client_slow_to_take_the_end_of_its_answer_holds_up_nobody_elses(tmp_path: Path) -> None:
+    async def story() -> bytes:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for body in (b"x" * (HELD_BYTES + 1), b"next"):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(OK + b"%d\r\n\r\n%b" % (len(body), body))
+            writer.close()
+
+        class Slow(Client):
+            """Is full with whatever comes."""
+
+            relay: Relay
+
+            def write(self, data: bytes) -> None:
+                super().write(data)
+                self.relay.client_paused(True)
+
+        def ask(client: Client) -> Relay:
+            head = Head(method="GET", target="/", path="/", version="1.1", peer="", joined={}, length=0)  # fmt: skip
+            return Relay(head, client, upstream, unavailable=lambda _: UNAVAILABLE)  # type: ignore[arg-type]
+
+        server = await asyncio.start_unix_server(answer, tmp_path / "s")
+        upstream = Upstream(str(tmp_path / "s"))
+        slow, other = Slow(), Client()
+        slow.relay = ask(slow)
+        slow.relay.complete()
+        async with asyncio.timeout(10):
+            while not slow.done.is_set():
+                slow.relay.client_paused(False)
+                await asyncio.sleep(0)
+            ask(other).complete()
+            await other.done.wait()
+        server.close()
+        await server.wait_closed()
+        return other.got
+
+    assert asyncio.run(story()).endswith(b"next")
+
+
 def test_a_small_request_is_sent_on_when_it_is_whole_and_a_large_one_as_it_comes(
     tmp_path: Path,
 ) -> None:

@@ -1,5 +1,7 @@
 """Clients that take their time: who is cut off, after how long, and who is not."""
 
+import asyncio
+
 from modelyard.base.settings import Limits
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection, Gate
@@ -92,6 +94,27 @@ def test_a_client_that_waits_for_its_answer_is_not_slow() -> None:
     client.wait(1_000)
     assert not client.wire.is_closed
     assert not client.exchanges[0].is_gone
+
+
+def test_who_has_not_read_its_answers_is_not_asked_for_more_requests() -> None:
+    client = Client()
+    client.connection.pause_writing()
+    client.send(HEAD + b"1234" + HEAD)
+    client.send(b"5678")
+    assert not client.exchanges
+    assert not client.wire.is_reading
+
+    async def read() -> None:
+        client.connection.resume_writing()
+        await asyncio.sleep(0)
+
+    asyncio.run(read())
+    assert client.exchanges[0].is_complete
+    client.connection.pause_writing()
+    client.connection.respond(200, b"", b"")
+    assert len(client.exchanges) == 1
+    asyncio.run(read())
+    assert [exchange.is_complete for exchange in client.exchanges] == [True, True]
 
 
 def long_head(length: int) -> bytes:
