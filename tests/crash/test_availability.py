@@ -38,7 +38,7 @@ def test_replicas_are_spread_over_the_zones(platform: Platform) -> None:
 )
 def test_a_loss_under_load_loses_no_request(platform: Platform, victim: str) -> None:
     losses.wait_for(lambda: losses.is_whole(platform, REPLICAS), "a whole platform")
-    sagemaker = platform.client("sagemaker")
+    sagemaker = platform.client("sagemaker", retries=losses.PATIENT)
     with losses.Callers(platform, "double", count=CALLERS) as callers:
         losses.wait_for(lambda: callers.since(0.0) > 50, "load")
         killed_at = losses.kill(losses.victims(platform, victim))

@@ -253,6 +253,10 @@ class Home:
         """Locked by the process that is control; in it, who that is."""
         return self.run / "control.lease"
 
+    def standing_by(self, name: str) -> Path:
+        """Written by a control that has loaded everything and waits for the lease; in it, who that is."""
+        return self.run / f"{name}.standby"
+
     @property
     def process_table(self) -> Path:
         """Names and ids of the platform's processes, written by the supervisor."""

@@ -1,5 +1,6 @@
 """Before a process is control: it waits for the lease, and ends a holder that lives and does nothing."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -7,6 +8,8 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from modelyard.base.clock import SystemClock
 from modelyard.runtimes.records import start_time
@@ -20,7 +23,7 @@ _ASK = b"GET /_modelyard/health HTTP/1.1\r\nHost: localhost\r\nConnection: close
 
 
 def take_lease(start: Start, *, prepare: Callable[[], None]) -> Lease:
-    """Wait for it; blocks, for as long as another control does its work. ``prepare`` is called before a wait."""
+    """Wait for it; blocks, for as long as another control does its work. ``prepare`` is called before a wait, and that noted."""
     me = Holder(start.name, os.getpid(), start_time(os.getpid()) or 0)
     lease = Lease(start.home.lease, me)
     standby = Standby(
@@ -33,6 +36,8 @@ def take_lease(start: Start, *, prepare: Callable[[], None]) -> Lease:
         return lease
     logger.info("standing by")
     prepare()
+    with contextlib.suppress(OSError):  # On a full disk it is not said; it stands by all the same.
+        start.home.standing_by(start.name).write_bytes(msgspec.json.encode(me))
     while not standby.look():
         time.sleep(LOOK_SECONDS)
     logger.info("took over")

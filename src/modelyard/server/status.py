@@ -48,7 +48,7 @@ async def platform_status(
         zones["Zones"] = ", ".join(f"{zone} {state}" for zone, state in found.items())
     leader = read_holder(home.lease)
     rows = [
-        {"name": name, "state": _state(name, leader), "pid": pid, "memory": _memory(pid)}
+        {"name": name, "state": _state(home, name, pid, leader), "pid": pid, "memory": _memory(pid)}
         for name, pid in json.loads(home.process_table.read_text()).items()
     ]
     try:
@@ -84,10 +84,12 @@ async def platform_status(
     }
 
 
-def _state(name: str, leader: Holder | None) -> str:
-    """Of two control processes one stands by."""
-    is_idle = name.startswith("control") and leader is not None and name != leader.name
-    return "standby" if is_idle else "running"
+def _state(home: Home, name: str, pid: int, leader: Holder | None) -> str:
+    """Of two control processes one stands by, as soon as it has loaded everything."""
+    if not name.startswith("control") or leader is None or name == leader.name:
+        return "running"
+    waiting = read_holder(home.standing_by(name))
+    return "standby" if waiting is not None and waiting.pid == pid else "starting"
 
 
 def disk(home: Home, *, slowest_write: float = 0.0) -> str:

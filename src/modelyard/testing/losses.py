@@ -129,11 +129,21 @@ def platform_processes(home: Home) -> dict[str, int]:
     return {name: pid for name, pid in table.items() if name != "supervisor"}
 
 
+def rows(platform: Platform) -> list[dict[str, Any]]:
+    """Of ``modelyard status``, a process each: ``name``, ``state``, ``pid``, ``zone`` of a worker."""
+    found: list[dict[str, Any]] = json.loads(platform.own_call("GET", "/_modelyard/status"))[
+        "processes"
+    ]
+    return found
+
+
 def workers(platform: Platform) -> list[dict[str, Any]]:
-    """Rows of ``modelyard status`` of the workers that are ready: ``name``, ``pid``, ``zone``."""
-    status = json.loads(platform.own_call("GET", "/_modelyard/status"))
-    rows: list[dict[str, Any]] = status["processes"]
-    return [row for row in rows if row["name"].startswith("worker") and row["state"] == "ready"]
+    """Rows of the workers that are ready."""
+    return [one for one in rows(platform) if _is_ready_worker(one)]
+
+
+def _is_ready_worker(row: dict[str, Any]) -> bool:
+    return bool(row["name"].startswith("worker") and row["state"] == "ready")
 
 
 def victims(platform: Platform, what: str) -> list[int]:
@@ -185,12 +195,15 @@ def is_answered(platform: Platform) -> bool:
 
 
 def is_whole(platform: Platform, replicas: int) -> bool:
-    """Whether every process is there and every replica is ready, spread over the zones as evenly as can be."""
+    """Whether every process is there (of two controls one can take over), every replica is ready, and zones have equally many."""
     home, settings = platform.home, platform.settings
     expected = 2 + settings.standby + settings.zones + settings.gateways
     if len(platform_processes(home)) != expected:
         return False
-    zones = Counter(row["zone"] for row in workers(platform))
+    found = rows(platform)
+    if sum(row["state"] == "standby" for row in found) != settings.standby:
+        return False
+    zones = Counter(row["zone"] for row in found if _is_ready_worker(row))
     if zones.total() != replicas:
         return False
     if settings.zones == 1:

@@ -1,10 +1,12 @@
 """Who stands by: what counts as a sign of life, and who is ended."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from modelyard.base.settings import Home, Settings
 from modelyard.runtimes.records import start_time
 from modelyard.server import standby
 from modelyard.server.process import Start
-from modelyard.store.lease import Holder, read_holder
+from modelyard.store.lease import Holder, Lease, read_holder
 
 
 @pytest.fixture
@@ -67,3 +69,26 @@ def test_the_first_takes_the_lease_at_once_and_is_named_in_it(tmp_path: Path) ->
     assert holder is not None
     assert holder.name == "control"
     lease.close()
+
+
+def test_who_stands_by_says_so_when_it_has_loaded_everything(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    me = Holder("control", os.getpid(), start_time(os.getpid()) or 0)
+    held = Lease(home.lease, me)
+    assert held.take()
+    said_before: list[object] = []
+    start = Start(name="control-2", settings=Settings(home=tmp_path), home=home, descriptor=-1)
+    second = threading.Thread(
+        target=lambda: standby.take_lease(
+            start, prepare=lambda: said_before.append(read_holder(home.standing_by("control-2")))
+        ).close()
+    )
+    second.start()
+    while (waiting := read_holder(home.standing_by("control-2"))) is None:
+        assert second.is_alive()
+        time.sleep(0.01)
+    assert said_before == [None]
+    assert (waiting.name, waiting.pid) == ("control-2", os.getpid())
+    held.close()
+    second.join()
