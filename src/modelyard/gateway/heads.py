@@ -1,12 +1,15 @@
 """A request's first part, and how one that is like the last is read without a parser.
 
 A client's heads are mostly the same bytes. One that signs changes a few lines each time (its signature, the time, the body's
-length): where all other lines are what they were, the parser would find what it found.
+length): where all other lines are what they were, the parser would find what it found. So it would where the path is another
+one made of plain names, such as another session's.
 """
 
 from typing import Any
 
 import msgspec
+
+from modelyard.wire.canonical import is_plain
 
 CHANGING = frozenset(
     {
@@ -22,6 +25,7 @@ CHANGING = frozenset(
 LENGTH = "content-length"
 _LINE_END = b"\r\n"
 _LENGTH_DIGITS = 12
+_POST, _VERSION = b"POST ", b" HTTP/1.1"
 
 
 class Head(msgspec.Struct, eq=False):
@@ -67,8 +71,16 @@ class HeadForm:
     def read(self, raw: bytes) -> Head | None:
         """The head that these bytes are, or None: ask the parser."""
         lines = raw.split(_LINE_END)
-        if len(lines) != len(self._lines) or lines[0] != self._lines[0]:
+        like = self._head
+        target, path, memo = like.target, like.path, like.memo
+        if len(lines) != len(self._lines):
             return None
+        if lines[0] != self._lines[0]:
+            target = path = _other_target(lines[0], self._lines[0])
+            if not is_plain(target):
+                return None
+            lines[0] = self._lines[0]
+            memo = None  # It was learnt of another path.
         joined = self._head.joined.copy()
         for place, prefix, name in self._changing:
             line = lines[place]
@@ -85,19 +97,17 @@ class HeadForm:
         length = joined[LENGTH]
         if lines != self._lines or not length.isdecimal() or len(length) > _LENGTH_DIGITS:
             return None
-        like = self._head
         return Head(
-            like.method,
-            like.target,
-            like.path,
-            like.version,
-            like.peer,
-            joined,
-            int(length),
-            [],
-            self,
-            like.memo,
+            like.method, target, path, like.version, like.peer, joined, int(length), [], self, memo
         )
+
+
+def _other_target(line: bytes, like: bytes) -> str:
+    """Of a request's line that differs from one that was parsed, in the target; empty where it differs in more."""
+    for one in (line, like):
+        if not (one.startswith(_POST) and one.endswith(_VERSION)):
+            return ""
+    return line[len(_POST) : -len(_VERSION)].decode("latin-1")
 
 
 def form_of(raw: bytes, head: Head) -> HeadForm | None:

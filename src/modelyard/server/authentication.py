@@ -102,9 +102,9 @@ class Authentication:
     def of_head(self, head: Head, body: bytes, *, service: str) -> Authenticated:
         """``check`` of the JSON family; what a client's requests have in common is read once."""
         form = head.form
-        if form is not None and form.plan is not None:
-            plan: repeated.Plan = form.plan
-            principal = self._repeated.recognise(plan, head.joined, body)
+        plan: repeated.Plan | None = form.plan if form is not None else None
+        if plan is not None and plan.signer.service == service:
+            principal = self._repeated.recognise(plan, head.target, head.joined, body)
             if principal is not None:
                 return principal, plan.signer.region
         found = self.check(

@@ -6,6 +6,7 @@ path and query, and a signature over either covers every byte that matters.
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
@@ -15,8 +16,14 @@ from modelyard.wire.hashing import HmacSha256, sha256_hex
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 _UNRESERVED = "-_.~"
+_PLAIN = re.compile("(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 Headers = Iterable[tuple[str, str]]
+
+
+def is_plain(target: str) -> bool:
+    """Whether a request's target is a path, without a query, whose canonical form is what was sent."""
+    return _PLAIN.fullmatch(target) is not None
 
 
 def as_sent(raw_path: str, raw_query: str, *, is_s3: bool, presigned: bool) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from modelyard.base.call import Principal
-from modelyard.wire.canonical import ALGORITHM, as_sent, canonical_request
+from modelyard.wire.canonical import ALGORITHM, as_sent, canonical_request, is_plain
 from modelyard.wire.hashing import sha256_hex
 from modelyard.wire.sigv4 import SKEW_SECONDS, UNSIGNED, Opened, Signer, Verifier, epoch
 
@@ -20,9 +20,12 @@ _HOLE = "\0"
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
-    """``canonical`` has a hole for each of ``names``, then one for the body's hash."""
+    """``canonical`` has holes for the path, for each of ``names``, and for the body's hash."""
 
     signer: Signer
+    target: str
+    """As sent; what it is signed as is ``path``."""
+    path: str
     authorization: str
     """All of the header before the signature."""
     canonical: str
@@ -50,16 +53,17 @@ def make_plan(
     names = tuple(name for name in opened.signer.names if name in changing)
     text = canonical_request(
         method=method,
-        path=path,
+        path=_HOLE,
         query=query,
         headers=[(name, _HOLE if name in names else value) for name, value in headers.items()],
         signed=opened.signer.signed,
         names=opened.signer.names,
         payload_hash=_HOLE,
     )
-    if text.count(_HOLE) != len(names) + 1:
+    if text.count(_HOLE) != len(names) + 2:
         return None  # Somebody's header has one of its own.
-    return Plan(opened.signer, before, text.replace("%", "%%").replace(_HOLE, "%s"), names)
+    template = text.replace("%", "%%").replace(_HOLE, "%s")
+    return Plan(opened.signer, target, path, before, template, names)
 
 
 class Repeated:
@@ -68,8 +72,13 @@ class Repeated:
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 
-    def recognise(self, plan: Plan, headers: Mapping[str, str], body: bytes) -> Principal | None:
+    def recognise(
+        self, plan: Plan, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Principal | None:
         """Who signed this request and body; None where nothing can be said."""
+        path = plan.path if target == plan.target else target
+        if path is target and not is_plain(target):
+            return None
         signer, verifier = plan.signer, self._verifier
         before, _, signature = headers[_CHANGES].partition(_SIGNATURE)
         timestamp = headers["x-amz-date"]
@@ -87,7 +96,7 @@ class Repeated:
         if declared and declared not in (digest, UNSIGNED):
             return None
         key = verifier.derived.get(entry.secret, signer.date, signer.region, signer.service)
-        canonical = plan.canonical % (*[headers[name] for name in plan.names], digest)
+        canonical = plan.canonical % (path, *[headers[name] for name in plan.names], digest)
         text = f"{ALGORITHM}\n{timestamp}\n{signer.scope}\n{sha256_hex(canonical.encode())}"
         if not hmac.compare_digest(key.hexdigest(text.encode()), signature):
             return None

@@ -88,6 +88,24 @@ def test_a_signed_head_like_the_last_is_read_without_the_parser() -> None:
     assert said(read) == said(parsed(raw_of((*lines,)))[0])
 
 
+def test_another_path_of_plain_names_is_read_and_what_was_learnt_of_the_last_is_not_its() -> None:
+    raw = raw_of(("POST /endpoints/other-2/invocations HTTP/1.1", *LINES[1:]))
+    read = form().read(raw)
+    assert read is not None
+    assert said(read) == said(parsed(raw)[0])
+    assert read.memo is None
+
+
+def test_each_path_of_a_signed_client_gets_its_own_answer() -> None:
+    client = Client()
+    for name in ("one", "two", "two", "one"):
+        lines = (f"POST /endpoints/{name}/invocations HTTP/1.1", *LINES[1:])
+        client.connection.data_received(raw_of(lines) + b"abc")
+    assert [head.path.split("/")[2] for head in client.heads] == ["one", "two", "two", "one"]
+    assert [head.form is None for head in client.heads] == [True, False, False, False]
+    assert len({id(head.memo) for head in client.heads}) == 3
+
+
 texts = st.text(alphabet=st.characters(max_codepoint=255), max_size=12)
 
 
@@ -96,6 +114,15 @@ def test_what_a_form_reads_the_parser_reads_alike(place: int, text: str, keeps_n
     name, separator, _ = LINES[place].partition(": ")
     changed = f"{name}{separator}{text}" if keeps_name else text
     raw = raw_of((*LINES[:place], changed, *LINES[place + 1 :]))
+    read = form().read(raw)
+    if read is not None:
+        (by_parser,) = parsed(raw)
+        assert said(read) == said(by_parser)
+
+
+@given(path=st.text(alphabet="/ab.~%?#\\ \t*:@\x7f\xe9", max_size=12))
+def test_whatever_path_a_form_reads_the_parser_reads_alike(path: str) -> None:
+    raw = raw_of((f"POST /{path} HTTP/1.1", *LINES[1:]))
     read = form().read(raw)
     if read is not None:
         (by_parser,) = parsed(raw)

@@ -20,7 +20,7 @@ from modelyard.wire.sigv4 import SKEW_SECONDS, Verifier, check
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 ROOT = Principal(kind="root", arn="arn:aws:iam::1:root", id="1", account="1", access_key_id=KEY)
-TARGET = "/endpoints/churn 100%/invocations"
+TARGET = "/endpoints/churn%20100%25/invocations"
 CHANGING = ("authorization", "x-amz-date", "content-length", "amz-sdk-invocation-id")
 
 
@@ -42,10 +42,10 @@ class Platform:
         return calendar.timegm(time.strptime(self.at, "%Y%m%dT%H%M%SZ")) + self.late
 
 
-def signed(body: bytes, at: str, *, token: str | None = None, **more: str) -> dict[str, str]:
+def signed(body: bytes, at: str, *, target: str = TARGET, **more: str) -> dict[str, str]:
     headers = {"Host": "h", "Content-Type": "text/csv", **more}
-    request = AWSRequest("POST", "http://h/endpoints/churn%20100%25/invocations", headers, body)
-    auth = SigV4Auth(Credentials(KEY, SECRET, token), "sagemaker", "us-east-1")
+    request = AWSRequest("POST", f"http://h{target}", headers, body)
+    auth = SigV4Auth(Credentials(KEY, SECRET), "sagemaker", "us-east-1")
     request.context["timestamp"] = at
     auth._modify_request_before_signing(request)
     text = auth.string_to_sign(request, auth.canonical_request(request))
@@ -58,17 +58,16 @@ def plan_of(platform: Platform, headers: dict[str, str], body: bytes) -> Plan | 
     opened = platform.verifier().open_request(
         family="json", service="sagemaker", raw_query="", headers=headers
     )
-    target = "/endpoints/churn%20100%25/invocations"
     check(
         opened,
         family="json",
         method="POST",
-        raw_path=target,
+        raw_path=TARGET,
         raw_query="",
         headers=list(headers.items()),
         payload_hash=hashlib.sha256(body).hexdigest(),
     )
-    return make_plan(opened, method="POST", target=target, headers=headers, changing=CHANGING)
+    return make_plan(opened, method="POST", target=TARGET, headers=headers, changing=CHANGING)
 
 
 @pytest.fixture
@@ -85,7 +84,26 @@ def plan(platform: Platform) -> Plan:
 
 def test_another_body_at_another_time_is_recognised(platform: Platform, plan: Plan) -> None:
     headers = signed(b"2,3", "20261128T120107Z")
-    assert Repeated(platform.verifier()).recognise(plan, headers, b"2,3") == ROOT
+    assert Repeated(platform.verifier()).recognise(plan, TARGET, headers, b"2,3") == ROOT
+
+
+def test_another_path_of_plain_names_is_recognised(platform: Platform, plan: Plan) -> None:
+    target = "/endpoints/spam-2.b~c_d/invocations"
+    headers = signed(b"2", "20261128T120107Z", target=target)
+    repeated = Repeated(platform.verifier())
+    assert repeated.recognise(plan, target, headers, b"2") == ROOT
+    assert repeated.recognise(plan, target + "x", headers, b"2") is None
+    assert repeated.recognise(plan, TARGET, headers, b"2") is None
+
+
+@pytest.mark.parametrize(
+    "target", ["/a%20b/c", "/a//b", "/a/../b", "/a/", "/", "", "/a?b", "/a:b", "a/b", "/a/.b", "*"]
+)
+def test_a_path_that_is_signed_as_another_text_is_read_whole(
+    platform: Platform, plan: Plan, target: str
+) -> None:
+    headers = signed(b"2", "20261128T120107Z", target="/" + target.lstrip("/"))
+    assert Repeated(platform.verifier()).recognise(plan, target, headers, b"2") is None
 
 
 @given(
@@ -109,14 +127,14 @@ def test_no_byte_that_was_signed_can_be_changed(place: int, byte: int, where: st
         text[place % len(text)] = byte % 95 + 32
         is_same = text.decode() == headers[where]
         headers[where] = text.decode()
-    found = Repeated(platform.verifier()).recognise(plan, headers, body)
+    found = Repeated(platform.verifier()).recognise(plan, TARGET, headers, body)
     assert (found == ROOT) is is_same
 
 
 def test_a_key_that_is_inactive_by_now_is_not_recognised(platform: Platform, plan: Plan) -> None:
     platform.active = False
     headers = signed(b"2", "20261128T120001Z")
-    assert Repeated(platform.verifier()).recognise(plan, headers, b"2") is None
+    assert Repeated(platform.verifier()).recognise(plan, TARGET, headers, b"2") is None
 
 
 @pytest.mark.parametrize("late", [SKEW_SECONDS + 1, -SKEW_SECONDS - 1])
@@ -125,19 +143,19 @@ def test_the_same_request_at_another_time_is_not_recognised(
 ) -> None:
     headers = signed(b"1", "20261128T120000Z")
     platform.late = late
-    assert Repeated(platform.verifier()).recognise(plan, headers, b"1") is None
+    assert Repeated(platform.verifier()).recognise(plan, TARGET, headers, b"1") is None
 
 
 def test_another_day_is_read_whole(platform: Platform, plan: Plan) -> None:
     platform.late = 12 * 3600.0
     headers = signed(b"1", "20261129T000000Z")
-    assert Repeated(platform.verifier()).recognise(plan, headers, b"1") is None
+    assert Repeated(platform.verifier()).recognise(plan, TARGET, headers, b"1") is None
 
 
 def test_a_declared_hash_of_another_body_is_not_recognised(platform: Platform, plan: Plan) -> None:
     headers = signed(b"1", "20261128T120001Z")
     headers["x-amz-content-sha256"] = "0" * 64
-    assert Repeated(platform.verifier()).recognise(plan, headers, b"1") is None
+    assert Repeated(platform.verifier()).recognise(plan, TARGET, headers, b"1") is None
 
 
 def test_signed_headers_that_change_are_part_of_what_is_verified(platform: Platform) -> None:
@@ -145,6 +163,6 @@ def test_signed_headers_that_change_are_part_of_what_is_verified(platform: Platf
     plan = plan_of(platform, first, b"1")
     assert plan is not None
     again = signed(b"1", "20261128T120002Z", **{"amz-sdk-invocation-id": "b"})
-    assert Repeated(platform.verifier()).recognise(plan, again, b"1") == ROOT
+    assert Repeated(platform.verifier()).recognise(plan, TARGET, again, b"1") == ROOT
     again["amz-sdk-invocation-id"] = "c"
-    assert Repeated(platform.verifier()).recognise(plan, again, b"1") is None
+    assert Repeated(platform.verifier()).recognise(plan, TARGET, again, b"1") is None
