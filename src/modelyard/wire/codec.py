@@ -329,10 +329,21 @@ def _serialize_rest(
     return Response(status=bound_status or status, headers=headers | bound, body=body)
 
 
-def _plain_payloads(shape: Any) -> set[str]:
-    return {
+@functools.cache
+def _plain_payloads(shape: Any) -> frozenset[str]:
+    return frozenset(
         name for name, member in shape.members.items() if member.type_name in ("blob", "string")
-    }
+    )
+
+
+@functools.cache
+def _in_body(shape: Any) -> frozenset[str]:
+    """An output's members that do not travel outside the body; a query's or a URI's only do in inputs."""
+    return frozenset(
+        name
+        for name, member in shape.members.items()
+        if member.serialization.get("location") not in ("header", "headers", "statusCode")
+    )
 
 
 def _payload(shape: Any, result: Mapping[str, Any], *, is_json: bool) -> Any:
@@ -350,23 +361,15 @@ def _payload(shape: Any, result: Mapping[str, Any], *, is_json: bool) -> Any:
             return json_body.dump(json_body.encode(member, value))
         name = member.serialization.get("name", payload)
         return xml_body.dump(next(xml_body.encode(member, value, name)))
-    rest = {
-        name: value
-        for name, value in result.items()
-        if name in shape.members and not _is_bound(shape.members[name])
-    }
+    inside = _in_body(shape)
+    rest = {name: value for name, value in result.items() if name in inside}
     if is_json:
         return json_body.dump(json_body.encode(shape, rest))
-    if all(_is_bound(member) for member in shape.members.values()):
+    if not inside:
         return b""
     root = next(xml_body.encode(shape, rest, _S3_ROOTS.get(shape.name, shape.name)))
     root.set("xmlns", _S3_NAMESPACE)
     return xml_body.dump(root)
-
-
-def _is_bound(member: Any) -> bool:
-    """Whether an output's member travels outside the body; a query's or a URI's only do in inputs."""
-    return member.serialization.get("location") in ("header", "headers", "statusCode")
 
 
 _S3_ROOTS = {

@@ -16,6 +16,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.wire import scalars
 
 _ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s][^,]*))')
+_QUERY = "querystring"
 _LABEL = re.compile(r"\{([^}]+)\}")
 
 
@@ -39,31 +40,48 @@ def path_pattern(request_uri: str) -> re.Pattern[str]:
     return re.compile("".join(parts), re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A member that travels outside the body: its name in the model and there, its shape, and where."""
+
+    name: str
+    wire_name: str
+    member: Any
+    location: str
+
+
+@functools.cache
+def _bound_members(shape: Any) -> tuple[_Bound, ...]:
+    """Those of an input or an output."""
+    return tuple(
+        _Bound(name, member.serialization.get("name", name), member, location)
+        for name, member in shape.members.items()
+        if (location := member.serialization.get("location"))
+    )
+
+
 def decode(operation: OperationModel, *, uri: str, headers: Mapping[str, str]) -> dict[str, Any]:
     """All members of the input that are bound to something other than the body."""
     shape = operation.input_shape
-    if shape is None:
+    bound = _bound_members(shape) if shape is not None else ()
+    if not bound:
         return {}
     path, query = split_target(uri)
     match = path_pattern(operation.http["requestUri"]).fullmatch(path)
     labels = match.groupdict() if match else {}
     queries: dict[str, list[str]] = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
+    for name, text in parse_qsl(query, keep_blank_values=True) if query else ():
         queries.setdefault(name, []).append(text)
     parts = _Parts(labels, queries, headers)
     decoded: dict[str, Any] = {}
-    for name, member in shape.members.items():
-        value = _bound(member, parts, name)
+    for one in bound:
+        value = _value(one, parts)
         if value is not None:
-            decoded[name] = value
-    for name, member in shape.members.items():
-        if member.serialization.get("location") == "querystring" and member.type_name == "map":
-            taken = {
-                other.serialization.get("name", other_name)
-                for other_name, other in shape.members.items()
-                if other.serialization.get("location") == "querystring"
-            }
-            decoded[name] = _rest_of_query(member, queries, taken)
+            decoded[one.name] = value
+    for one in bound:
+        if one.location == _QUERY and one.member.type_name == "map":
+            taken = {other.wire_name for other in bound if other.location == _QUERY}
+            decoded[one.name] = _rest_of_query(one.member, queries, taken)
     return decoded
 
 
@@ -76,13 +94,12 @@ class _Parts:
     headers: Mapping[str, str]
 
 
-def _bound(member: Any, parts: _Parts, name: str) -> Any:
-    """The value of one member, None where it is absent or travels in the body."""
-    location = member.serialization.get("location")
-    wire_name = member.serialization.get("name", name)
+def _value(bound: _Bound, parts: _Parts) -> Any:
+    """Of one member, None where it is absent."""
+    member, location, wire_name, name = bound.member, bound.location, bound.wire_name, bound.name
     if location == "uri" and wire_name in parts.labels:
         return _text(member, unquote(parts.labels[wire_name]), "iso8601", name)
-    if location == "querystring" and member.type_name != "map":
+    if location == _QUERY and member.type_name != "map":
         return _from_query(member, parts.queries.get(wire_name), name)
     if location == "header":
         return _from_header(member, parts.headers.get(wire_name.lower()), name)
@@ -143,18 +160,16 @@ def encode(shape: Any, result: Mapping[str, Any]) -> tuple[int | None, dict[str,
     """Status (None: the model's) and headers of an output."""
     status: int | None = None
     headers: dict[str, str] = {}
-    for name, member in shape.members.items():
-        value = result.get(name)
-        location = member.serialization.get("location")
-        if value is None or location is None:
+    for one in _bound_members(shape):
+        value = result.get(one.name)
+        if value is None:
             continue
-        wire_name = member.serialization.get("name", name)
-        if location == "statusCode":
+        if one.location == "statusCode":
             status = int(value)
-        elif location == "headers":
-            headers |= {f"{wire_name}{key}": str(item) for key, item in value.items()}
-        elif location == "header":
-            headers[wire_name] = _header(member, value)
+        elif one.location == "headers":
+            headers |= {f"{one.wire_name}{key}": str(item) for key, item in value.items()}
+        elif one.location == "header":
+            headers[one.wire_name] = _header(one.member, value)
     return status, headers
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import functools
 import json
 import logging
 import math
@@ -48,7 +49,7 @@ def _decode_structure(shape: Any, value: Any, path: str, depth: int) -> Any:
         return value
     if not isinstance(value, dict):
         raise _unexpected(path, "an object", value)
-    names = {member.serialization.get("name", name): name for name, member in shape.members.items()}
+    names = _names(shape)
     decoded: dict[str, Any] = {}
     for wire_name, item in value.items():
         name = names.get(wire_name)
@@ -61,6 +62,12 @@ def _decode_structure(shape: Any, value: Any, path: str, depth: int) -> Any:
         if inner is not None:
             decoded[name] = inner
     return decoded
+
+
+@functools.cache
+def _names(shape: Any) -> dict[str, str]:
+    """Of a structure's members, by those on the wire."""
+    return {member.serialization.get("name", name): name for name, member in shape.members.items()}
 
 
 def _decode_list(shape: Any, value: Any, path: str, depth: int) -> Any:
@@ -146,33 +153,69 @@ def _unexpected(path: str, expected: str, value: Any) -> ServiceError:
     return malformed(f"{path or 'the body'} has to be {expected}, not {type(value).__name__}")
 
 
+Encoder = Callable[[Any], Any]
+
+
 def encode(shape: Any, value: Any) -> Any:
-    """A Python value as what ``json.dumps`` writes; absent members stay absent, unknown ones are a bug."""
+    """A Python value as what ``dump`` writes; absent members stay absent, and what the shape has not is dropped."""
+    encoder = _encoder(shape)
+    return value if encoder is None else encoder(value)
+
+
+@functools.cache
+def _encoder(shape: Any) -> Encoder | None:
+    """Found out once a shape; None where a value is written as it is."""
     kind = shape.type_name
     if kind == "structure":
-        if getattr(shape, "is_document_type", False):
-            return value
-        return {
-            shape.members[name].serialization.get("name", name): encode(shape.members[name], item)
-            for name, item in value.items()
-            if item is not None and name in shape.members
-        }
+        return None if getattr(shape, "is_document_type", False) else _structure_encoder(shape)
     if kind == "list":
-        return [encode(shape.member, item) for item in value]
+        return lambda value: [encode(shape.member, item) for item in value]
     if kind == "map":
-        return {
+        return lambda value: {
             key: None if item is None else encode(shape.value, item) for key, item in value.items()
         }
     if kind == "timestamp":
-        return scalars.encode_timestamp(
-            value, shape.serialization.get("timestampFormat", TIMESTAMP_FORMAT)
-        )
-    if kind == "blob":
-        return base64.b64encode(value if isinstance(value, bytes) else value.encode()).decode()
-    if kind in ("float", "double") and not math.isfinite(value):
-        return scalars.encode_special_float(value)
-    return value
+        style = shape.serialization.get("timestampFormat", TIMESTAMP_FORMAT)
+        return lambda value: scalars.encode_timestamp(value, style)
+    return _SCALARS.get(kind)
+
+
+def _structure_encoder(shape: Any) -> Encoder:
+    """Looks at a member when it is first met: a structure may be a part of itself."""
+    members = shape.members
+    known: dict[str, tuple[str, Encoder | None]] = {}
+
+    def encode_structure(value: Mapping[str, Any]) -> dict[str, Any]:
+        encoded = {}
+        for name, item in value.items():
+            found = known.get(name)
+            if found is None:
+                if name not in members:
+                    continue
+                wire_name = members[name].serialization.get("name", name)
+                found = known[name] = (wire_name, _encoder(members[name]))
+            if item is not None:
+                encoded[found[0]] = item if found[1] is None else found[1](item)
+        return encoded
+
+    return encode_structure
+
+
+def _encode_blob(value: bytes | str) -> str:
+    return base64.b64encode(value if isinstance(value, bytes) else value.encode()).decode()
+
+
+def _encode_float(value: float) -> float | str:
+    return value if math.isfinite(value) else scalars.encode_special_float(value)
+
+
+_SCALARS: Mapping[str, Encoder] = {
+    "blob": _encode_blob,
+    "float": _encode_float,
+    "double": _encode_float,
+}
+_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def dump(document: Any) -> bytes:
-    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    return _dumps(document).encode()

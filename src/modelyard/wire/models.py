@@ -30,15 +30,22 @@ def protocol_of(service: ServiceModel, headers: Mapping[str, str] | None = None)
 
     ``headers`` have lower-case names. Clients of one service differ: Go takes CBOR, Python JSON, older ones queries.
     """
-    offered = service.metadata.get("protocols") or [service.metadata["protocol"]]
+    offered = _offered(service)
     if headers is not None and len(offered) > 1:
         said = _said(headers)
         if said in offered:
             return said
-    for protocol in PROTOCOLS:
-        if protocol in offered:
-            return protocol
-    raise ValueError(f"{service.service_name} speaks {offered}, none of which is implemented")
+    return offered[0]
+
+
+@functools.cache
+def _offered(service: ServiceModel) -> tuple[Protocol, ...]:
+    """What a service offers and this package speaks, the preferred one first."""
+    named = service.metadata.get("protocols") or [service.metadata["protocol"]]
+    found = tuple(protocol for protocol in PROTOCOLS if protocol in named)
+    if not found:
+        raise ValueError(f"{service.service_name} speaks {named}, none of which is implemented")
+    return found
 
 
 def _said(headers: Mapping[str, str]) -> Protocol:

@@ -1,8 +1,10 @@
 """A request against the service's model: every fault at once, in AWS's words (hosting.md, "Validation messages")."""
 
 import functools
+import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.model import Shape
@@ -91,17 +93,55 @@ def _range(shape: Shape, value: float, path: str) -> Iterator[str]:
         yield _fault(value, path, f"Member must have value less than or equal to {high}")
 
 
-def _string(shape: Any, value: str, path: str) -> Iterator[str]:
-    yield from _length(shape, len(value), value, path)
-    if shape.enum and value not in shape.enum:
-        yield _fault(value, path, f"Member must satisfy enum value set: [{', '.join(shape.enum)}]")
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a text has to be."""
+
+    low: int
+    high: float
+    values: frozenset[str]
+    pattern: re.Pattern[str] | None
+    matched: int
+    """Texts up to this length are matched."""
+
+    def allow(self, text: str) -> bool:
+        return (
+            self.low <= len(text) <= self.high
+            and (not self.values or text in self.values)
+            and (
+                self.pattern is None
+                or len(text) > self.matched
+                or self.pattern.fullmatch(text) is not None
+            )
+        )
+
+
+@functools.cache
+def _rules(shape: Any) -> _Rules:
     pattern = shape.metadata.get("pattern")
-    if pattern and len(value) <= min(
-        PATTERN_INPUT_LIMIT, shape.metadata.get("max", PATTERN_INPUT_LIMIT)
+    return _Rules(
+        low=shape.metadata.get("min", 0),
+        high=shape.metadata.get("max", math.inf),
+        values=frozenset(shape.enum),
+        pattern=_compiled(pattern) if pattern else None,
+        matched=min(PATTERN_INPUT_LIMIT, shape.metadata.get("max", PATTERN_INPUT_LIMIT)),
+    )
+
+
+def _string(shape: Any, value: str, path: str) -> Iterator[str]:
+    rules = _rules(shape)
+    if rules.allow(value):
+        return
+    yield from _length(shape, len(value), value, path)
+    if rules.values and value not in rules.values:
+        yield _fault(value, path, f"Member must satisfy enum value set: [{', '.join(shape.enum)}]")
+    if (
+        rules.pattern is not None
+        and len(value) <= rules.matched
+        and not rules.pattern.fullmatch(value)
     ):
-        compiled = _compiled(pattern)
-        if compiled is not None and compiled.fullmatch(value) is None:
-            yield _fault(value, path, f"Member must satisfy regular expression pattern: {pattern}")
+        constraint = f"Member must satisfy regular expression pattern: {shape.metadata['pattern']}"
+        yield _fault(value, path, constraint)
 
 
 @functools.cache
