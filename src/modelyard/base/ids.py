@@ -1,5 +1,6 @@
 """Identifiers and randomness as a parameter, so that tests and simulations repeat exactly."""
 
+import os
 import random
 import secrets
 import string
@@ -26,7 +27,7 @@ class SystemRandom:
     """The operating system's random numbers, fit for secrets; a forked child needs no reseeding."""
 
     def uniform(self) -> float:
-        return secrets.randbelow(1 << 53) / (1 << 53)
+        return (int.from_bytes(os.urandom(7), "big") >> 3) / (1 << 53)
 
     def hex(self, length: int) -> str:
         return secrets.token_hex((length + 1) // 2)[:length]

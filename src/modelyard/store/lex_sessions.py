@@ -9,8 +9,9 @@ write-ahead log into the file) a thread does now and then. All methods may be ca
 
 import threading
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from modelyard.base.failpoint import failpoint
 from modelyard.store.opening import connect, open_migrated
@@ -32,8 +33,7 @@ _MIGRATIONS = (
 _WHERE = "account = ? AND region = ? AND bot = ? AND alias = ? AND locale = ? AND id = ?"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionKey:
+class SessionKey(msgspec.Struct, frozen=True, kw_only=True):
     """A session is of one locale: in another one, the same id is another session."""
 
     account: str

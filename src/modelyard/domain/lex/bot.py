@@ -48,6 +48,11 @@ class Bot:
         """A session that nobody used for so long is over."""
         return float(self._definition.get("idleSessionTTLInSeconds", 300))
 
+    @property
+    def intents(self) -> Collection[str]:
+        """Their names."""
+        return self._intents.keys()
+
     def has(self, intent: str) -> bool:
         return intent in self._intents
 

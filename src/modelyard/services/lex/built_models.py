@@ -1,6 +1,7 @@
 """What bots have learned as hosted models: asking one, and that none is hosted that nobody uses any more."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -81,6 +82,7 @@ class BuiltModels:
             logger.warning("%s is still hosted: %s", name, error)
 
 
+@functools.lru_cache(maxsize=1024)
 def ready_model(name: str) -> Ready:
     """What can be hosted of a model that was built."""
     pack = Pack(

@@ -1,8 +1,9 @@
-"""What an alias says of one locale: the definition and the trained model that answer there."""
+"""What an alias says of one locale: the bot and the trained model that answer there."""
 
 from dataclasses import dataclass, field
 
 from modelyard.base.errors import ServiceError, ValidationError
+from modelyard.domain.lex.bot import Bot
 from modelyard.services.lex.kinds import ALIAS, BUILD, DRAFT, VERSION, path
 from modelyard.store.resources import Json, Key, Resource, ResourceStore
 
@@ -11,12 +12,12 @@ KNOWN_MAX = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """``definition`` is as ``domain.lex.definition`` makes it; ``model`` is the name of the folder of what was trained on it.
+    """``model`` is the name of the folder of what was trained on the bot.
 
     ``settings`` are the alias's ``botAliasLocaleSettings`` of the locale: ``enabled``, ``codeHookSpecification``.
     """
 
-    definition: Json
+    bot: Bot
     model: str
     alias_name: str
     settings: Json = field(default_factory=dict)
@@ -79,7 +80,7 @@ def resolve(
         if not found:
             raise _missing(f"The version {number} of the bot {bot_id} has no locale {locale_id}.")
     return Resolved(
-        definition=found["definition"], model=found["Model"], alias_name=name, settings=settings
+        bot=Bot(found["definition"]), model=found["Model"], alias_name=name, settings=settings
     )
 
 

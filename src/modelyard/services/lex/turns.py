@@ -80,7 +80,10 @@ class _Scene:
     call: Call
     key: SessionKey
     resolved: Resolved
-    bot: Bot
+
+    @property
+    def bot(self) -> Bot:
+        return self.resolved.bot
 
 
 class Turns:
@@ -130,7 +133,7 @@ class Turns:
 
     async def _take(self, call: Call, key: SessionKey, said: Said, meter: Meter | None) -> Kept:
         resolved = self._resolve(key)
-        scene = _Scene(call, key, resolved, Bot(resolved.definition))
+        scene = _Scene(call, key, resolved)
         with self._alone(key):
             before = self._load(key)
             if before is not None and call.invocation_id == before.invocation_id != "":
@@ -225,11 +228,12 @@ class Turns:
 
     def _keep(self, key: SessionKey, kept: Kept, idle_seconds: float) -> None:
         """On the loop, as ``_load``."""
-        if len(_encode(kept.session)) > SESSION_BYTES:
+        data = _encode(kept)
+        if len(data) > SESSION_BYTES and len(_encode(kept.session)) > SESSION_BYTES:
             raise ValidationError(f"The session would be larger than {SESSION_BYTES} bytes.")
         now = self._clock.now()
         try:
-            self._sessions.put(key, _encode(kept), expires_at=now + idle_seconds, now=now)
+            self._sessions.put(key, data, expires_at=now + idle_seconds, now=now)
         except TooManySessions as error:
             raise ServiceError(
                 "ThrottlingException", f"{error} (lex_sessions).", status=429

@@ -59,10 +59,7 @@ async def test_a_failed_build_says_why_and_leaves_the_one_before_it_at_work(worl
         world.store, world.account, world.region, place["bot_id"], "TSTALIASID", "en_US"
     )
     assert answers.model == "model-1"
-    assert [one["intentName"] for one in answers.definition["intents"]] == [
-        "FallbackIntent",
-        "Order",
-    ]
+    assert list(answers.bot.intents) == ["FallbackIntent", "Order"]
 
 
 async def test_a_bot_that_leads_nowhere_fails_without_being_trained(world: Any) -> None:
@@ -119,7 +116,7 @@ async def test_a_version_stays_as_it_was_whatever_becomes_of_the_draft(world: An
     answers = resolve(
         world.store, world.account, world.region, place["bot_id"], alias["botAliasId"], "en_US"
     )
-    assert (answers.model, answers.definition["botVersion"]) == ("model-1", "1")
+    assert (answers.model, answers.bot.version) == ("model-1", "1")
     assert (
         await _code(world.call("DeleteBotVersion", **bot, bot_version="1")) == "ConflictException"
     )

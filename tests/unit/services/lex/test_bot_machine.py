@@ -141,8 +141,7 @@ class BotMachine(RuleBasedStateMachine):
         if self.built is None:
             return
         answers = resolve(world.store, world.account, world.region, bot_id, "TSTALIASID", "en_US")
-        names = {one["intentName"] for one in answers.definition["intents"]}
-        assert names == {"FallbackIntent", *self.built}
+        assert answers.bot.intents == {"FallbackIntent", *self.built}
 
     @invariant()
     def keeps_its_versions(self) -> None:

@@ -1,4 +1,4 @@
-"""Which definition and model answer for an alias."""
+"""Which bot and model answer for an alias."""
 
 from typing import Any
 
@@ -12,7 +12,11 @@ from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
 
 ACCOUNT, REGION, BOT = "123456789012", "us-east-1", "BOT0000001"
-DRAFT_BUILD = {"Status": "Building", "Model": "lex-2", "definition": {"botVersion": "DRAFT"}}
+DRAFT_BUILD = {
+    "Status": "Building",
+    "Model": "lex-2",
+    "definition": {"botVersion": "DRAFT", "intents": []},
+}
 HOOK = {"enabled": True, "codeHookSpecification": {"lambdaCodeHook": {"lambdaARN": "http://x"}}}
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +39,7 @@ async def _store() -> MemoryResourceStore:
         create(BUILD, "en_US", {"definition": {}, "number": 3}, DRAFT_BUILD),
         create(BUILD, "en_GB", {"definition": {}, "number": 1}, {"Status": "Building"}),
         create(
-            VERSION, "1", {"locales": {"en_US": {"definition": {"botVersion": "1"}, "Model": "lex-1"}}}
+            VERSION, "1", {"locales": {"en_US": {"definition": {"botVersion": "1", "intents": []}, "Model": "lex-1"}}}
         ),
     )  # fmt: skip
     return store
@@ -44,13 +48,13 @@ async def _store() -> MemoryResourceStore:
 async def test_the_test_alias_answers_with_what_was_last_built_of_the_draft() -> None:
     found = resolve(await _store(), ACCOUNT, REGION, BOT, "TSTALIASID", "en_US")
 
-    assert (found.model, found.definition["botVersion"]) == ("lex-2", "DRAFT")
+    assert (found.model, found.bot.version) == ("lex-2", "DRAFT")
 
 
 async def test_an_alias_answers_with_its_version_and_its_settings() -> None:
     found = resolve(await _store(), ACCOUNT, REGION, BOT, "LIVEALIAS1", "en_US")
 
-    assert (found.model, found.definition["botVersion"]) == ("lex-1", "1")
+    assert (found.model, found.bot.version) == ("lex-1", "1")
     assert (found.alias_name, found.settings) == ("A", HOOK)
 
 
