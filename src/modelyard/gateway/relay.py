@@ -117,7 +117,7 @@ class Relay:
             connection = await self._upstream.connect()
         except OSError:
             if not self._gone:
-                self._client.respond(*self._unavailable(self._head))
+                self._refuse()
             return
         if self._gone:
             connection.close()
@@ -202,7 +202,12 @@ class Relay:
         if began:
             self._client.finish(keep_alive=False)
         else:
-            self._client.respond(*self._unavailable(self._head))
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """What is left of the body is read and dropped: a client that sends reads no answer before."""
+        self._client.resume_reading()
+        self._client.respond(*self._unavailable(self._head))
 
 
 class _UpstreamConnection(asyncio.Protocol):

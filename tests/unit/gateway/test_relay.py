@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.gateway import relay
 from modelyard.gateway.heads import Head
 from modelyard.gateway.relay import HELD_BYTES, REQUEST_BYTES, Relay, Upstream
 
@@ -20,6 +21,7 @@ class Client:
         self.got = b""
         self.ended: list[Any] = []
         self.done = asyncio.Event()
+        self.is_reading = True
 
     def write(self, data: bytes) -> None:
         self.got += data
@@ -32,8 +34,11 @@ class Client:
         self.ended.append(keep_alive)
         self.done.set()
 
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
 
 
 def relayed(folder: Path, *pieces: bytes) -> Client:
@@ -64,13 +69,12 @@ def relayed(folder: Path, *pieces: bytes) -> Client:
             joined={},
             length=0,
         )
-        relay = Relay(
+        Relay(
             head,
             client,  # type: ignore[arg-type]
             upstream,
             unavailable=lambda _: UNAVAILABLE,
-        )
-        relay.complete()
+        ).complete()
         async with asyncio.timeout(10):
             await client.done.wait()
             await ended.wait()
@@ -186,6 +190,41 @@ def test_a_small_request_is_sent_on_when_it_is_whole_and_a_large_one_as_it_comes
     (whole,) = asyncio.run(story(10))
     assert whole.endswith(b"\r\n\r\n.........!")
     assert len(asyncio.run(story(REQUEST_BYTES + 1))) > 1
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_body_that_was_held_back_is_read_on_when_nobody_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listens: bool
+) -> None:
+    monkeypatch.setattr(relay, "CONNECT_SECONDS", 0.0)
+
+    async def story() -> Client:
+        async def die(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(1)
+            while client.is_reading:
+                await asyncio.sleep(0)
+            writer.transport.abort()
+            ended.set()
+
+        ended = asyncio.Event()
+        server = await asyncio.start_unix_server(die, tmp_path / "s") if listens else None
+        client, upstream = Client(), Upstream(str(tmp_path / "s"))
+        head = Head(method="PUT", target="/", path="/", version="1.1", peer="", joined={}, length=1 << 30)  # fmt: skip
+        one = Relay(head, client, upstream, unavailable=lambda _: UNAVAILABLE)  # type: ignore[arg-type]
+        async with asyncio.timeout(10):
+            while client.is_reading and not client.done.is_set():
+                one.body(b"x" * REQUEST_BYTES)
+                if listens:  # Else it is held back before anybody could be asked.
+                    await asyncio.sleep(0)
+            await client.done.wait()
+            if server is not None:
+                await ended.wait()
+                server.close()
+                await server.wait_closed()
+        return client
+
+    client = asyncio.run(story())
+    assert (client.ended, client.is_reading) == ([UNAVAILABLE], True)
 
 
 def test_a_head_that_was_read_by_its_form_goes_on_with_all_its_headers(tmp_path: Path) -> None:
