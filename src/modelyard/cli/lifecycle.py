@@ -25,7 +25,6 @@ from modelyard.server import supervisor
 from modelyard.server.functions import BadTarget, parse_target
 from modelyard.server.status import disk, protections
 from modelyard.server.trace_headers import save_headers
-from modelyard.store.external_objects import from_environment
 
 START_SECONDS = 180.0
 STOP_SECONDS = 90.0
@@ -168,6 +167,8 @@ def _save_external_s3(settings: Settings) -> None:
     if not settings.s3_endpoint:
         home.external_s3.unlink(missing_ok=True)
         return
+    from modelyard.store.external_objects import from_environment
+
     try:
         external = from_environment(settings.s3_endpoint, region=settings.region)
     except LookupError as error:

@@ -1,34 +1,21 @@
-"""``modelyard``: the commands, each a thin client of the platform's public API."""
+"""``modelyard``: the commands, each a thin client of the platform's public API.
 
-from typing import Annotated
+What a command needs is imported when it is asked for: all of them together would keep each waiting.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 import modelyard
-from modelyard.cli import (
-    chat,
-    environment,
-    hosting,
-    image,
-    lifecycle,
-    logs,
-    models,
-    output,
-    rehearse,
-    rollout,
-    simulate,
-    top,
-    transform,
-    usage,
-)
+from modelyard.cli import output
 
-app = typer.Typer(
-    name="modelyard",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="""The ML operations platform you run yourself.
+PLATFORM, SERVING, CLIENTS = "Platform", "Models, endpoints and jobs", "AWS clients"
+HELP = """The ML operations platform you run yourself.
 
 It speaks AWS's APIs (SageMaker, S3, STS, IAM, CloudWatch Logs) on one local port, and really executes them.
 
@@ -39,37 +26,70 @@ It speaks AWS's APIs (SageMaker, S3, STS, IAM, CloudWatch Logs) on one local por
   modelyard invoke demo --body '1,2,3'          ask it
   eval $(modelyard env)                         let boto3, aws and the SageMaker SDK use it
   modelyard down                                stop
-""",
-)
+"""
 
-PLATFORM, SERVING, CLIENTS = "Platform", "Models, endpoints and jobs", "AWS clients"
-app.command("up", rich_help_panel=PLATFORM)(lifecycle.up)
-app.command("down", rich_help_panel=PLATFORM)(lifecycle.down)
-app.command("status", rich_help_panel=PLATFORM)(lifecycle.status)
-app.command("reset", rich_help_panel=PLATFORM)(lifecycle.reset)
-app.command("backup", rich_help_panel=PLATFORM)(lifecycle.backup)
-app.command("restore", rich_help_panel=PLATFORM)(lifecycle.restore)
-app.command("deploy", rich_help_panel=SERVING)(hosting.deploy)
-app.command("invoke", rich_help_panel=SERVING)(hosting.invoke)
-app.command("transform", rich_help_panel=SERVING)(transform.transform)
-app.command("list", rich_help_panel=SERVING)(hosting.list_resources)
-app.command("logs", rich_help_panel=SERVING)(logs.logs)
-app.command("top", rich_help_panel=SERVING)(top.top)
-app.command("delete", rich_help_panel=SERVING)(hosting.delete)
-app.add_typer(rollout.app, name="rollout", rich_help_panel=SERVING)
-app.command("rehearse", rich_help_panel=SERVING)(rehearse.command)
-app.add_typer(simulate.app, name="simulate", rich_help_panel=SERVING)
-app.add_typer(image.app, name="image", rich_help_panel=SERVING)
-app.add_typer(models.app, name="models", rich_help_panel=SERVING)
-app.command("chat", rich_help_panel=SERVING)(chat.chat)
-app.command("usage", rich_help_panel=SERVING)(usage.usage)
-app.command("env", rich_help_panel=CLIENTS)(environment.env)
-app.command("configure", rich_help_panel=CLIENTS)(environment.configure)
-app.command(
-    "run",
-    rich_help_panel=CLIENTS,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(environment.run)
+
+class _Command(NamedTuple):
+    """A function of a module of this package, or a group of commands (``app``)."""
+
+    panel: str
+    module: str
+    name: str
+    settings: dict[str, Any] | None = None
+
+
+_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
+_COMMANDS = {
+    "up": _Command(PLATFORM, "lifecycle", "up"),
+    "down": _Command(PLATFORM, "lifecycle", "down"),
+    "status": _Command(PLATFORM, "lifecycle", "status"),
+    "reset": _Command(PLATFORM, "lifecycle", "reset"),
+    "backup": _Command(PLATFORM, "lifecycle", "backup"),
+    "restore": _Command(PLATFORM, "lifecycle", "restore"),
+    "deploy": _Command(SERVING, "hosting", "deploy"),
+    "invoke": _Command(SERVING, "hosting", "invoke"),
+    "transform": _Command(SERVING, "transform", "transform"),
+    "list": _Command(SERVING, "hosting", "list_resources"),
+    "logs": _Command(SERVING, "logs", "logs"),
+    "top": _Command(SERVING, "top", "top"),
+    "delete": _Command(SERVING, "hosting", "delete"),
+    "rollout": _Command(SERVING, "rollout", "app"),
+    "rehearse": _Command(SERVING, "rehearse", "command"),
+    "simulate": _Command(SERVING, "simulate", "app"),
+    "image": _Command(SERVING, "image", "app"),
+    "models": _Command(SERVING, "models", "app"),
+    "chat": _Command(SERVING, "chat", "chat"),
+    "usage": _Command(SERVING, "usage", "usage"),
+    "env": _Command(CLIENTS, "environment", "env"),
+    "configure": _Command(CLIENTS, "environment", "configure"),
+    "run": _Command(CLIENTS, "environment", "run", _ANYTHING),
+}
+
+
+def app_of(words: Sequence[str]) -> typer.Typer:
+    """What understands a command line that begins with ``words``: its command alone, or all of them where it names none."""
+    app = typer.Typer(
+        name="modelyard",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help=HELP,
+    )
+    app.callback()(_options)
+    asked = words[0] if words else ""
+    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+        _add(app, name, _COMMANDS[name])
+    return app
+
+
+def _add(app: typer.Typer, name: str, command: _Command) -> None:
+    found = getattr(importlib.import_module(f"modelyard.cli.{command.module}"), command.name)
+    if isinstance(found, typer.Typer):
+        app.add_typer(found, name=name, rich_help_panel=command.panel)
+    else:
+        settings = command.settings
+        app.command(name, rich_help_panel=command.panel, context_settings=settings)(found)
 
 
 def _print_version(wanted: bool) -> None:
@@ -78,7 +98,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -92,8 +111,9 @@ def _options(
 
 def main() -> None:
     """The entry point of the installed command."""
+    completes = "_MODELYARD_COMPLETE" in os.environ  # A shell asks what could be said.
     with output.readable_errors(SystemExit):
-        app()
+        app_of([] if completes else sys.argv[1:])()
 
 
 if __name__ == "__main__":

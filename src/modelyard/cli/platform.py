@@ -1,22 +1,20 @@
-"""Which platform a command speaks to, and a client for each of its services."""
+"""Which platform a command speaks to, and a client for each of its services.
+
+botocore is imported by what calls it: half of what a command takes to begin, and ``down`` has no need of it.
+"""
 
 import functools
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import botocore.credentials
-import botocore.session
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.config import Config
-from botocore.httpsession import URLLib3Session
+from typing import TYPE_CHECKING, Any
 
 from modelyard.base.settings import Home, Settings, default_home
 from modelyard.server import supervisor
-from modelyard.store.external_objects import client_of
 from modelyard.store.external_s3 import ExternalS3
+
+if TYPE_CHECKING:
+    from botocore.session import Session
 
 OWN_SERVICE = "modelyard"
 """Signing name of the platform's own calls."""
@@ -68,16 +66,22 @@ class Platform:
         return variables
 
     @functools.cached_property
-    def _session(self) -> botocore.session.Session:
-        return botocore.session.Session()
+    def _session(self) -> "Session":
+        from botocore.session import Session
+
+        return Session()
 
     def client(self, service: str, **config: Any) -> Any:
         """A botocore client; it retries what AWS's clients retry. Of S3: the one that holds the models.
 
         ``config`` is that of ``botocore.config.Config``.
         """
+        from botocore.config import Config
+
         external = ExternalS3.load(self.home.external_s3) if service == "s3" else None
         if external is not None:
+            from modelyard.store.external_objects import client_of
+
             return client_of(external, self._session)
         return self._session.create_client(
             service,
@@ -91,9 +95,12 @@ class Platform:
 
     def own_call(self, method: str, path: str) -> bytes:
         """A signed call of the platform's own (``/_modelyard/…``), which no AWS service has."""
-        keys = botocore.credentials.Credentials(
-            self.credentials.access_key_id, self.credentials.secret_access_key
-        )
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials as SigningKeys
+        from botocore.httpsession import URLLib3Session
+
+        keys = SigningKeys(self.credentials.access_key_id, self.credentials.secret_access_key)
         request = AWSRequest(method=method, url=self.url + path, data=b"")
         SigV4Auth(keys, OWN_SERVICE, self.region).add_auth(request)
         verify = str(self.settings.tls_cert) if self.settings.tls_cert else True

@@ -17,7 +17,7 @@ import typer
 
 from modelyard.base import otel, settings
 from modelyard.base.settings import MIB, Limits, Settings
-from modelyard.cli.main import app
+from modelyard.cli.main import app_of
 
 _MARKUP = re.compile(r"\[/?(?:bold|dim|italic|green|red|cyan)?\]")
 _HIDDEN = ("help", "install_completion", "show_completion", "version")
@@ -44,7 +44,7 @@ What `modelyard env` prints, for AWS's clients. |
 def commands_page() -> Iterator[str]:
     """The page of commands, line by line."""
     yield _COMMANDS
-    yield from _command(typer.main.get_command(app), "modelyard")
+    yield from _command(typer.main.get_command(app_of(())), "modelyard")
 
 
 def _command(command: Any, name: str) -> Iterator[str]:

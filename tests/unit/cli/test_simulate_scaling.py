@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from modelyard.cli.main import app
+from modelyard.cli.main import app_of
 from modelyard.cli.platform import CommandFailed
 from modelyard.cli.scenario import Bounds, read_scenario
 from modelyard.domain.scaling.load_model import Replica
@@ -48,7 +48,9 @@ class Files:
     def run(self, policy: Any, trace: str, *options: str) -> Any:
         arguments = ["--policy", self.write("policy.json", policy)]
         arguments += ["--trace", self.write("trace.csv", trace)]
-        return CliRunner().invoke(app, ["simulate", "scaling", *arguments, *options])
+        return CliRunner().invoke(
+            app_of(("simulate",)), ["simulate", "scaling", *arguments, *options]
+        )
 
     def report(self, policy: Any, trace: str, *options: str) -> dict[str, Any]:
         result = self.run(policy, trace, "--json", *options)
