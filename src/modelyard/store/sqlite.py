@@ -297,7 +297,9 @@ class SqliteResourceStore:
                     self._version += 1
                     return self._writer.execute(table.DELETE_ALL).all()
                 return [self._change(encoded) for encoded in write.changes]
-        except (AlreadyExists, VersionConflict) as error:
+        except (SQLAlchemyError, OSError):
+            raise  # The whole group's.
+        except Exception as error:  # noqa: BLE001 - a conflict, or a name that no database takes: this write's alone
             self._version = before
             return error
 

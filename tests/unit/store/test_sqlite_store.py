@@ -259,6 +259,23 @@ async def test_a_store_that_was_taken_over_reads_and_writes_no_more(path: Path) 
     second.close()
 
 
+async def test_a_name_that_cannot_be_stored_fails_its_write_and_stops_no_other(
+    store: SqliteResourceStore,
+) -> None:
+    good, bad = Create(key=key(), spec={}), Create(key=key("\ud800"), spec={})
+    async with asyncio.timeout(10):  # A writer that died answers nobody.
+        outcomes = await asyncio.gather(
+            store.write(good),
+            store.write(Create(key=key("half"), spec={}), bad),
+            store.write(Delete(key=key("missing"))),
+            return_exceptions=True,
+        )
+        (later,) = await store.write(Create(key=key("later"), spec={}))
+    assert isinstance(outcomes[1], UnicodeEncodeError)
+    assert [one.key.name for one in store.list("model")] == ["churn", "later"]
+    assert later.version > store.list("model")[0].version
+
+
 async def test_a_conflict_in_a_group_of_writes_rolls_back_only_its_own(
     store: SqliteResourceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
