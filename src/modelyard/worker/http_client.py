@@ -162,6 +162,7 @@ class _Connection(asyncio.Protocol):
             answer = await self._answer
             # An answer to half a request leaves the other half on the connection.
             is_whole = self.transport.get_write_buffer_size() == 0
+            self._pause(False)  # The sink had no room for more, but there is no more for it.
             return answer
         finally:
             self._answer = self._sink = None
