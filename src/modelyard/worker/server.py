@@ -324,7 +324,11 @@ class WorkerServer:
 
     def _flush_all(self) -> None:
         for connection in list(self._connections):
-            if connection.unsent and not connection.events & selectors.EVENT_WRITE:
+            if connection.unsent and (
+                not connection.events & selectors.EVENT_WRITE
+                # It was not clogged yet when it was found to read no more.
+                or (connection.events & selectors.EVENT_READ and connection.is_clogged)
+            ):
                 self._flush(connection)
 
     def _flush(self, connection: _Connection) -> None:

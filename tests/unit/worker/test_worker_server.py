@@ -1,5 +1,6 @@
 """The worker's sockets, turn by turn, without a process."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -252,6 +253,24 @@ def test_a_slow_reader_waits_for_itself_while_others_are_answered(running: Runni
         found += slow.answers()
         running.turn()
     assert sorted(found) == [(number, 200) for number in range(10)]
+
+
+def test_a_peer_that_asks_and_does_not_read_is_not_read(running: Running) -> None:
+    """Also where its socket was full before there was much that it has not read."""
+    caller = running.caller()
+    while not any(one.unsent for one in running.server._connections):
+        caller.ask(1, "1")
+        running.turn()
+    for number in range(6):
+        caller.ask(number, "5")
+        running.turn()
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while sent < 2_000:
+            caller.ask(sent, "1" * 1_000)
+            running.turn()
+            sent += 1
+    assert sent < 2_000
 
 
 def test_a_solo_request_is_predicted_alone(running: Running) -> None:
