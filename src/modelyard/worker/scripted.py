@@ -5,6 +5,7 @@ tried again one by one, so that one caller's body is one caller's error.
 """
 
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -22,10 +23,18 @@ T = TypeVar("T")
 
 
 class ScriptedPredictor:
-    """A service and its watchdog. ``seconds`` bounds one call, ``answer_bytes`` one answer."""
+    """A service and its watchdog. ``seconds`` bounds one call, and an answer that is not streamed; ``answer_bytes`` each one."""
 
-    def __init__(self, service: Service, *, seconds: float, answer_bytes: int) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        seconds: float,
+        answer_bytes: int,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._service = service
+        self._now = now
         self._seconds = min(seconds, service.seconds) if service.seconds else seconds
         self._answer_bytes = answer_bytes
 
@@ -51,7 +60,8 @@ class ScriptedPredictor:
         """As it is, for a caller who takes it in parts; else, and where it is an error, as a whole."""
         if request.streams and answer.status == _OK:
             return answer
-        return joined(pieces, answer, limit=self._answer_bytes)
+        until = self._now() + self._seconds
+        return joined(pieces, answer, limit=self._answer_bytes, until=until, now=self._now)
 
     def _alone(self, ask: Ask) -> Answer:
         try:

@@ -5,7 +5,7 @@ stops the model; streams take turns, a piece each. Every stream ends with one AN
 leaving, or the time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -147,8 +147,10 @@ def encode_end(request_id: int, answer: Answer) -> bytes:
     )
 
 
-def joined(pieces: Pieces, answer: Answer, *, limit: int) -> Answer:
-    """All pieces as one answer, for a caller that did not ask for a stream."""
+def joined(
+    pieces: Pieces, answer: Answer, *, limit: int, until: float, now: Callable[[], float]
+) -> Answer:
+    """All pieces as one answer, for a caller that did not ask for a stream. Nobody waits for it after ``until``."""
     found: list[bytes] = []
     size = 0
     while True:
@@ -168,4 +170,7 @@ def joined(pieces: Pieces, answer: Answer, *, limit: int) -> Answer:
             pieces.close()
             text = f"The answer has more than {limit} bytes, which is the limit."
             return Answer(500, TEXT, text.encode(), is_own_status=True)
+        if now() >= until:
+            pieces.close()
+            return EXPIRED
         found.append(piece)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from modelyard.frameworks.service import Ask, Reply
+from modelyard.testing.clock import ManualClock
 from modelyard.transport import frames
 from modelyard.worker.predictor import Answer, Request
 from modelyard.worker.scripted import ScriptedPredictor
@@ -175,6 +176,25 @@ def test_for_others_its_pieces_are_joined() -> None:
         500,
         b"The answer has more than 20 bytes, which is the limit.",
     )
+
+
+@pytest.mark.parametrize("piece", [b"", b"."])
+def test_a_script_that_yields_without_an_end_keeps_nobody_else_waiting_for_ever(
+    piece: bytes,
+) -> None:
+    clock = ManualClock()
+
+    class Endless(Script):
+        def pieces(self, asked: bytes) -> Iterator[bytes]:
+            for _ in range(100):
+                clock.advance(1.0)
+                yield piece
+            raise AssertionError("nobody waits for it any more")
+
+    predictor = ScriptedPredictor(Endless(), seconds=60, answer_bytes=100, now=clock.monotonic)
+    (answer,) = predictor.answer([Request(b"", "", "")])
+    assert (answer.status, answer.is_own_status) == (408, False)
+    assert clock.monotonic() == 60.0
 
 
 def test_an_error_status_is_never_streamed() -> None:
