@@ -27,6 +27,7 @@ JOBS_AT_ONCE = 4
 ATTEMPTS = 8
 ACTIVE = ("SUBMITTED", "IN_PROGRESS", "STOP_REQUESTED")
 _RETRY_SECONDS = 0.5
+_SAY_SECONDS_MAX = 30.0
 _QUESTION_SECONDS = 60.0
 _ENDING = "Ending"
 """In the status of a job that is done, and whose usage is not metered yet."""
@@ -71,7 +72,11 @@ class Job:
         return resource.spec
 
     async def say(self, change: Json) -> None:
-        """Change the status, whoever else does; a job that was deleted meanwhile has none."""
+        """Change the status, whoever else does; a job that was deleted meanwhile has none.
+
+        While the state cannot be saved it is tried again: a disk that is full for a while ends no job, and not control.
+        """
+        failures = 0
         while (resource := self._store.get(self.key)) is not None:
             status = {**resource.status, **change}
             try:
@@ -79,6 +84,11 @@ class Job:
                     Update(key=self.key, version=resource.version, status=status)
                 )
             except VersionConflict:
+                continue
+            except ServiceError as error:
+                logger.warning("the status of %s is not kept yet: %s", self.key.name, error)
+                await self._clock.sleep(min(_RETRY_SECONDS * 2**failures, _SAY_SECONDS_MAX))
+                failures = min(failures + 1, ATTEMPTS)
                 continue
             return
 
@@ -171,11 +181,21 @@ class JobRunner:
                     await job.say({_ENDING: ending})
             status = await self._metered(job, ending)
             await job.say({**status, "EndTime": self._clock.now(), _ENDING: None})
-            if self._release is not None:
-                await self._release(job)
+            await self._let_go(job)
         finally:
             del self._running[key]
             self._wake.set()
+
+    async def _let_go(self, job: Job) -> None:
+        """Of what the job held. What cannot be let go now is when control starts the next time."""
+        release = self._release
+        if release is not None:
+            try:
+                await job.patiently(lambda: release(job), although_stopped=True)
+            except ServiceError as error:
+                logger.warning(
+                    "%s %s still holds what it used: %s", self._kind, job.key.name, error
+                )
 
     async def _outcome(self, job: Job) -> Json:
         """``Status``, which the job has at its end, and what it has ``Used``."""
