@@ -6,6 +6,7 @@ serves.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -289,12 +290,36 @@ class HostedModels:
             return
 
     async def forget(self, name: str) -> None:
-        """Stop hosting a pack, as one that was removed. Nothing happens where it is not hosted."""
-        await self._discard(name)
-        for kind in ("model", "endpoint-config"):
-            for resource in self._store.list(kind, account=ACCOUNT, region=REGION):
-                if resource.spec.get("Pack") == name:
-                    await self._store.write(Delete(key=resource.key))
+        """Stop hosting a pack, as one that was removed. Nothing happens where it is not hosted.
+
+        Whoever wishes for it is let finish first, and an endpoint that is being made cannot be deleted before it is there: it
+        would stay with nobody to use it.
+        """
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await self._until_made(name)
+            await self._discard(name)
+            for model in self._store.list("model", account=ACCOUNT, region=REGION):
+                artifact = model.spec["PrimaryContainer"].get("ModelDataUrl", "")
+                if artifact.startswith(f"s3://{BUCKET}/{name}/"):
+                    await self._delete(_key("endpoint-config", model.key.name))
+                    await self._delete(model.key)
+
+    async def _until_made(self, name: str) -> None:
+        while True:
+            changed = self._changed
+            resource = self._store.get(_key(ENDPOINT, name))
+            if resource is None or resource.status["EndpointStatus"] not in (
+                "Creating",
+                "Updating",
+            ):
+                return
+            await changed.wait()
+
+    async def _delete(self, key: Key) -> None:
+        with contextlib.suppress(VersionConflict):  # It is gone, or never was.
+            await self._store.write(Delete(key=key))
 
 
 def model_spec(ready: Ready) -> Json:

@@ -211,6 +211,46 @@ def test_a_model_that_fails_says_why_and_is_tried_again(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_nothing_is_left_of_a_model_that_is_forgotten(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        install(tmp_path / "packs", tmp_path, "1")
+        world = World(tmp_path / "packs")
+        question = world.question("a")
+        await world.become("InService")
+        await question
+        await world.models.forget("other")
+        assert len(world.store.list("model")) == len(world.store.list("endpoint-config")) == 1
+        await asyncio.gather(world.models.forget("tiny"), world.models.forget("tiny"))
+        assert world.store.list("model") == world.store.list("endpoint-config") == []
+        found = world.store.get(ENDPOINT)
+        assert found is not None and found.status["EndpointStatus"] == "Deleting"
+
+    asyncio.run(scenario())
+
+
+def test_a_model_is_not_hosted_by_a_wish_from_before_it_was_forgotten(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        install(tmp_path / "packs", tmp_path, "1")
+        world = World(tmp_path / "packs")
+        ready = world.models.find("comprehend", "sentiment", "en")
+        await world.models.wish(ready)
+        await world.become("InService")
+        await world.models.forget("tiny")
+        wish = asyncio.ensure_future(world.models.wish(ready))  # Waits for what is being deleted.
+        forgetting = asyncio.ensure_future(world.models.forget("tiny"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await world.store.write(Delete(key=ENDPOINT))
+        await wish
+        await world.become("InService")
+        await forgetting
+        found = world.store.get(ENDPOINT)
+        assert found is not None and found.status["EndpointStatus"] == "Deleting"
+        assert world.store.list("model") == []
+
+    asyncio.run(scenario())
+
+
 def test_a_pack_that_is_not_installed_is_an_error_with_the_command(tmp_path: Path) -> None:
     async def scenario() -> None:
         world = World(tmp_path / "packs")
