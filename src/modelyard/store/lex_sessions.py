@@ -21,6 +21,8 @@ _SWEPT_MAX = 2_000
 """Sessions that are removed at once: a caller waits for it."""
 _CHECKPOINT_EVERY = 500
 """So many turns are some megabytes of the write-ahead log."""
+_LOG_PAGES_MAX = 8_192
+"""Of the write-ahead log, 32 MB; past it, turns wait while the last of it is moved."""
 _MIGRATIONS = (
     """
     CREATE TABLE sessions (
@@ -117,9 +119,16 @@ class LexSessions:
             self._checkpointer.start()
 
     def _checkpoint(self) -> None:
-        """Nobody waits for it: neither who reads nor who writes."""
+        """Nobody waits for it, neither who reads nor who writes, unless the log has become long.
+
+        It is begun anew only where all of it was moved, and of turns that come without a pause the last never is.
+        """
+        move = "PRAGMA wal_checkpoint(PASSIVE)"
         with closing(connect(self._path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            _, pages, _ = connection.execute(move).fetchone()
+            if pages > _LOG_PAGES_MAX:
+                with self._lock:
+                    connection.execute(move).fetchall()
 
     def delete(self, key: SessionKey) -> None:
         """Nothing happens where there is none."""

@@ -1,5 +1,8 @@
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,4 +59,35 @@ def test_the_log_of_turns_is_moved_into_the_file_and_begun_anew(
                 thread.join()
         sizes.append((tmp_path / "lex.db-wal").stat().st_size)
     assert sizes[-1] == sizes[60], "it does not grow with the turns"
+    sessions.close()
+
+
+def test_the_log_is_begun_anew_though_turns_come_while_it_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lex.db"
+    monkeypatch.setattr(lex_sessions, "_CHECKPOINT_EVERY", 20)
+    monkeypatch.setattr(lex_sessions, "_LOG_PAGES_MAX", 100)
+    sessions = LexSessions(path, limit=10)
+
+    class Disturbed(sqlite3.Connection):
+        """A turn comes while the log is moved: what it wrote is beyond what is moved."""
+
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if "checkpoint" not in sql or sessions._lock.locked():
+                return super().execute(sql, *values)
+            with closing(sqlite3.connect(path, isolation_level=None)) as before:
+                before.execute("BEGIN")
+                before.execute("SELECT count(*) FROM sessions").fetchone()
+                sessions.put(key(2), b"meanwhile", expires_at=100.0, now=0.0)
+                return super().execute(sql, *values)
+
+    monkeypatch.setattr(
+        lex_sessions, "connect", lambda path: sqlite3.connect(path, factory=Disturbed)
+    )
+    for number in range(1_000):
+        sessions.put(key(1), b"%d" % number, expires_at=100.0, now=0.0)
+        if (thread := sessions._checkpointer) is not None:
+            thread.join()
+    assert (tmp_path / "lex.db-wal").stat().st_size < 200 * 4_096
     sessions.close()
