@@ -25,6 +25,7 @@ from modelyard.transport.frames import (
     ANSWER,
     CANCEL,
     GOAWAY,
+    OWN_STATUS,
     REQUEST,
     SOLO,
     Frame,
@@ -283,12 +284,12 @@ class ReplicaClient:
             self._take_array(request, frame)
         elif frame.number == _OK:
             self._advance(request, frame)
-        elif frame.number == _TOO_MANY:
+        elif frame.number == _TOO_MANY and not frame.flags & OWN_STATUS:
             request.not_before = self.clock.monotonic() + _BUSY_SECONDS
         else:
             message = frame.body.decode("utf-8", "replace").strip()
             text = f'the model answered {frame.number} with message "{message}"'
-            if frame.number < _SERVER_ERROR and frame.number != _EXPIRED:
+            if frame.number < _SERVER_ERROR and frame.number not in (_TOO_MANY, _EXPIRED):
                 self.complain(request.batch, text)
                 self._give_up(request, text)
             else:

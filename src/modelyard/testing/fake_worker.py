@@ -27,12 +27,13 @@ Model = Callable[[Frame], Answered]
 
 
 class FakeWorker:
-    """Listens at once; ``seen`` are all requests, in order."""
+    """Listens at once; ``seen`` are all requests, in order; ``flags`` those of its answers."""
 
     def __init__(self, path: Path, model: Model) -> None:
         self.path = path
         self.model = model
         self.seen: list[Frame] = []
+        self.flags = 0
         self.died = threading.Event()
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
@@ -75,9 +76,9 @@ class FakeWorker:
                 if status == LATER:
                     kept.append((frame.id, body))
                     continue
-                connection.sendall(_answer(frame.id, status, body))
+                connection.sendall(_answer(frame.id, status, body, self.flags))
                 for number, text in kept:
-                    connection.sendall(_answer(number, 200, text))
+                    connection.sendall(_answer(number, 200, text, self.flags))
                 kept.clear()
 
     def close(self) -> None:
@@ -92,6 +93,6 @@ class FakeWorker:
         self._thread.join(10)
 
 
-def _answer(number: int, status: int, body: bytes) -> bytes:
+def _answer(number: int, status: int, body: bytes, flags: int) -> bytes:
     meta = encode_meta(AnswerMeta(content_type="text/plain"))
-    return encode_frame(ANSWER, number, number=status, meta=meta, body=body)
+    return encode_frame(ANSWER, number, number=status, flags=flags, meta=meta, body=body)

@@ -10,7 +10,7 @@ from modelyard.domain.chain import accept_at
 from modelyard.jobs.journal import Journal
 from modelyard.jobs.main import EXIT_STOPPED
 from modelyard.testing.fake_worker import Answered
-from modelyard.transport.frames import GOAWAY, Frame, decode_request_meta
+from modelyard.transport.frames import GOAWAY, OWN_STATUS, Frame, decode_request_meta
 
 
 def upper(frame: Frame) -> Answered:
@@ -135,6 +135,16 @@ def test_a_busy_worker_costs_no_retry(bench: Any) -> None:
     answers = iter([(429, b"full"), (GOAWAY, b""), (200, b"ok")])
     bench.run([bench.worker(lambda frame: next(answers))])
     assert bench.objects.get("out", "r/a.out") == b"ok"
+
+
+def test_a_program_that_calls_itself_busy_is_not_asked_for_ever(bench: Any) -> None:
+    bench.objects.put("in", "d/a", b"1\n")
+    bench.spec["ModelClientConfig"] = {"InvocationsMaxRetries": 1}
+    worker = bench.worker(lambda _: (429, b"busy") if len(worker.seen) < 9 else (200, b"late"))
+    worker.flags = OWN_STATUS
+    bench.run([worker])
+    assert len(worker.seen) == 2
+    assert 'answered 429 with message "busy" (2 attempts)' in bench.last[1]
 
 
 def test_a_model_that_does_not_answer_fails_its_object(bench: Any) -> None:
