@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from modelyard.base.printing import open_lossy
 from modelyard.runtimes import keeper
 from modelyard.runtimes.cgroups import Cgroups
 from modelyard.runtimes.isolation import Isolation
@@ -126,8 +127,7 @@ def _leave_host(birth: Birth) -> None:
     os.dup2(output, 2)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # Sockets, files and pidfds of the host.
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the process's own
-    sys.stdout = open(1, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
+    sys.stdout, sys.stderr = open_lossy(1), open_lossy(2)
     logging.getLogger().handlers[:] = [logging.StreamHandler(sys.stderr)]
     random.seed()
     generators = sys.modules.get("numpy.random")

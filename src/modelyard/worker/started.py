@@ -23,6 +23,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.base.printing import open_lossy
+
 PACKET_BYTES = 64 * 1024
 _SET_DEATH_SIGNAL = 1
 _SIGNALLED = 128
@@ -141,6 +143,7 @@ def _die_with_parent() -> None:
 def main(listener: str, reports: str, payload: str) -> int:
     """``python -m modelyard.worker.started LISTENER REPORTS PAYLOAD``."""
     _die_with_parent()
+    sys.stdout, sys.stderr = open_lossy(1), open_lossy(2)
     from modelyard.worker.main import main as worker_main
 
     with os.fdopen(int(payload), "rb") as file:
