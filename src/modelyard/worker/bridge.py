@@ -137,6 +137,8 @@ class Bridge:
         """It waits until nothing else is in flight, and then has the program to itself."""
         self._solo_is_active = False
         self._heard_at = 0.0
+        self._has_said_goodbye = False
+        """What comes now has been asked of another worker, too."""
         self._all_gone = asyncio.Event()
 
     @asynccontextmanager
@@ -170,6 +172,8 @@ class Bridge:
 
     def take(self, peer: _Peer, frame: frames.Frame) -> None:
         """Raises ``MsgspecError`` for a meta that is none."""
+        if self._has_said_goodbye:
+            return
         self._heard_at = self._now()
         if frame.kind == frames.REQUEST:
             expires = self._now() + frame.number / 1000
@@ -301,6 +305,7 @@ class Bridge:
         await self._fall_quiet()
         if not await self._finish():
             return  # What the program may have executed is no one else's to execute again without knowing.
+        self._has_said_goodbye = True
         for peer in self._peers:
             peer.send(frames.encode_frame(frames.GOAWAY, 0))
             if peer.transport is not None and peer.is_open:

@@ -323,6 +323,25 @@ async def test_a_draining_bridge_answers_what_was_sent_and_says_goodbye(tmp_path
     assert goodbye.kind == frames.GOAWAY
 
 
+async def test_what_comes_after_the_goodbye_is_not_executed(tmp_path: Path) -> None:
+    """It was said that whatever has no answer was not: its sender asks another worker."""
+
+    async def say(body: bytes) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async with bridged(Program(say), tmp_path) as at:
+        draining = asyncio.ensure_future(at.bridge.drain())
+        await asyncio.sleep(0)
+        at.clock.advance(1.0)
+        assert (await at.caller.next()).kind == frames.GOAWAY
+        at.caller.ask(1, b"late")
+        at.caller.writer.close()
+        async with asyncio.timeout(SECONDS):
+            await draining
+        assert not at.bridge._active
+
+
 async def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
