@@ -80,10 +80,11 @@ class _Peer(asyncio.Protocol):
 class _Stream:
     """An answer on its way in parts; ``http_client.Sink``. The program is not read while its reader has no room."""
 
-    def __init__(self, peer: _Peer, request_id: int, task: "asyncio.Task[None]") -> None:
+    def __init__(self, peer: _Peer, request_id: int) -> None:
         self._peer = peer
         self._id = request_id
-        self._task = task
+        self.task: asyncio.Task[None] | None = None
+        """None until it is begun."""
         self._window = Window()
         self._meta = b""
         self._pause: Callable[[bool], None] | None = None
@@ -109,7 +110,8 @@ class _Stream:
 
     def cancel(self) -> None:
         self.is_cancelled = True
-        self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
 
 class Bridge:
@@ -225,6 +227,10 @@ class Bridge:
                     return
                 waiting, self._solo = self._solo, None
                 self._solo_is_active = True
+            if waiting.frame.flags & frames.STREAM:
+                # Now, since it may be cancelled before its task has had its first turn.
+                place = waiting.peer, waiting.frame.id
+                self._streams[place] = _Stream(*place)
             task = asyncio.get_running_loop().create_task(self._invoke(waiting), name="invoke")
             self._active.add(task)
             task.add_done_callback(self._invoked)
@@ -237,13 +243,14 @@ class Bridge:
     async def _invoke(self, waiting: Waiting[_Peer]) -> None:
         peer, frame, meta = waiting.peer, waiting.frame, waiting.meta
         began = self._now()
-        stream, seconds = None, min(waiting.expires - began, self._seconds)
-        if frame.flags & frames.STREAM:
-            task = asyncio.current_task()
-            assert task is not None
-            stream, seconds = _Stream(peer, frame.id, task), waiting.expires - began
-            self._streams[peer, frame.id] = stream
+        seconds = min(waiting.expires - began, self._seconds)
+        stream = self._streams.get((peer, frame.id)) if frame.flags & frames.STREAM else None
         try:
+            if stream is not None:
+                seconds = waiting.expires - began
+                stream.task = asyncio.current_task()
+                if stream.is_cancelled:
+                    raise asyncio.CancelledError
             async with asyncio.timeout(max(0.0, seconds)):
                 answer = await self._client.ask(
                     "POST",

@@ -342,6 +342,23 @@ async def test_what_comes_after_the_goodbye_is_not_executed(tmp_path: Path) -> N
         assert not at.bridge._active
 
 
+async def test_a_stream_that_is_cancelled_before_it_is_begun_keeps_nobody_waiting(
+    tmp_path: Path,
+) -> None:
+    async def say(body: bytes) -> bytes:
+        if body == b"endless":
+            await asyncio.Event().wait()
+        return ok(body)
+
+    async with bridged(Program(say), tmp_path, concurrency=1) as at:
+        at.caller.ask(1, b"endless", flags=frames.STREAM, seconds=5)
+        at.caller.cancel(1)  # With the same write: both are read at once.
+        at.caller.ask(2, b"next")
+        cancelled, answer = await at.caller.next(), await at.caller.next()
+    assert (cancelled.id, cancelled.number) == (1, 499)
+    assert (answer.id, answer.body) == (2, b"next")
+
+
 async def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
