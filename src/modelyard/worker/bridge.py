@@ -184,7 +184,9 @@ class Bridge:
                 self._pump()
             else:
                 self._say(peer, frame.id, FULL_STATUS, "The worker's queue is full.")
-        elif frame.kind == frames.CANCEL and self._batcher.cancel(peer, frame.id):
+        elif frame.kind == frames.CANCEL and (
+            self._batcher.cancel(peer, frame.id) or self._drop_solo(peer, frame.id)
+        ):
             self._say(peer, frame.id, CANCELLED_STATUS, "The caller has left.")
         elif (stream := self._streams.get((peer, frame.id))) is not None:
             if frame.kind == frames.CANCEL:
@@ -200,7 +202,17 @@ class Bridge:
             if of is peer:
                 stream.cancel()
         self._batcher.forget(peer)
+        self._drop_solo(peer)
         self._pump()
+
+    def _drop_solo(self, peer: _Peer, request_id: int | None = None) -> bool:
+        """The one that waits for the program, if it is this one, or any of the peer's."""
+        solo = self._solo
+        if solo is None or solo.peer is not peer or request_id not in (None, solo.frame.id):
+            return False
+        self._solo = None
+        self._pump()
+        return True
 
     def release(self, peer: _Peer) -> None:
         """The peer reads again."""

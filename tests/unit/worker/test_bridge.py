@@ -359,6 +359,41 @@ async def test_a_stream_that_is_cancelled_before_it_is_begun_keeps_nobody_waitin
     assert (answer.id, answer.body) == (2, b"next")
 
 
+@pytest.mark.parametrize("is_closed", [False, True])
+async def test_a_suspect_that_waits_for_its_turn_is_not_executed_when_nobody_waits_for_it(
+    tmp_path: Path, is_closed: bool
+) -> None:
+    release = asyncio.Event()
+
+    async def say(body: bytes) -> bytes:
+        if body == b"first":
+            await release.wait()
+        return ok(body)
+
+    program = Program(say)
+    async with bridged(program, tmp_path) as at:
+        other = Caller(*await asyncio.open_unix_connection(str(tmp_path / "w.sock")))
+        assert (await other.next()).kind == frames.HELLO
+        at.caller.ask(1, b"first")
+        while not program.in_flight:
+            await asyncio.sleep(0)
+        other.ask(2, b"suspect", flags=frames.SOLO)
+        if is_closed:
+            other.writer.close()
+            while len(at.bridge._peers) > 1:
+                await asyncio.sleep(0)
+        else:
+            other.cancel(2)
+            async with asyncio.timeout(2):
+                cancelled = await other.next()
+            assert (cancelled.id, cancelled.number) == (2, 499)
+        release.set()
+        at.caller.ask(3, b"last")
+        assert [(await at.caller.next()).id for _ in range(2)] == [1, 3]
+        other.writer.close()
+    assert program.seen == [b"first", b"last"]
+
+
 async def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
