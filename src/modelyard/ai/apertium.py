@@ -186,7 +186,9 @@ class ApertiumEngine:
         return found
 
     def _forget(self, mode: str) -> None:
-        self._pipelines.pop(mode).close()
+        """Nothing happens where it could not even be started."""
+        if (pipeline := self._pipelines.pop(mode, None)) is not None:
+            pipeline.close()
 
     def close(self) -> None:
         """End all pipelines."""

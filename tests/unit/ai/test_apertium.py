@@ -113,6 +113,24 @@ def test_one_that_dies_or_falls_silent_again_is_an_error(engine: ApertiumEngine,
     assert engine._pipelines == {}
 
 
+def test_one_that_cannot_be_started_is_tried_again_and_then_an_error(
+    engine: ApertiumEngine, tmp_path: Path
+) -> None:
+    program = tmp_path / "apertium-wblank-mode"
+    good = program.read_text()
+    program.write_text(
+        good.replace(
+            "#!/bin/sh\n",
+            f"#!/bin/sh\nmkdir {tmp_path}/tried && exit 1\n",
+        )
+    )
+    assert translated(engine, "echo", ["a."]).result == {"parts": [(0, "a.")]}
+    engine.close()
+    program.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(PipelineFailed, match="apertium echo cannot be started"):
+        translated(engine, "echo", ["a."])
+
+
 def test_a_text_of_which_nothing_comes_back_is_an_error_of_its_own(
     engine: ApertiumEngine,
 ) -> None:

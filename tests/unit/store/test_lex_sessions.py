@@ -85,7 +85,7 @@ def test_the_log_is_begun_anew_though_turns_come_while_it_is_moved(
     monkeypatch.setattr(
         lex_sessions, "connect", lambda path: sqlite3.connect(path, factory=Disturbed)
     )
-    for number in range(1_000):
+    for number in range(400):
         sessions.put(key(1), b"%d" % number, expires_at=100.0, now=0.0)
         if (thread := sessions._checkpointer) is not None:
             thread.join()
