@@ -128,9 +128,9 @@ class Relay:
         """What waits so far."""
         self._connection = connection
         connection.begin(self, is_head=self._head.method == "HEAD")
+        self._client.resume_reading()  # Before: what is written may be more than the connection likes to hold.
         connection.write(b"".join(self._waiting))
         self._waiting.clear()
-        self._client.resume_reading()
 
     # ---- from the client
 

@@ -1,6 +1,7 @@
 """Relayed answers: whole or not at all, whenever the process behind the gateway dies."""
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,30 @@ def test_a_body_that_was_held_back_is_read_on_when_nobody_takes_it(
 
     client = asyncio.run(story())
     assert (client.ended, client.is_reading) == ([UNAVAILABLE], True)
+
+
+def test_a_sender_is_held_back_though_its_process_came_late_and_takes_nothing(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        client, upstream = Client(), Upstream(str(tmp_path / "s"))
+        head = Head(method="PUT", target="/", path="/", version="1.1", peer="", joined={}, length=1 << 30)  # fmt: skip
+        one = Relay(head, client, upstream, unavailable=lambda _: UNAVAILABLE)  # type: ignore[arg-type]
+        one.body(b"x" * 1_000_000)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "s"))
+            listener.listen()
+            listener.setblocking(False)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(10):
+                process, _ = await loop.sock_accept(listener)
+                with process:
+                    await loop.sock_recv(process, 1)
+                    assert not client.is_reading
+                await client.done.wait()
+        assert client.is_reading
+
+    asyncio.run(story())
 
 
 def test_a_head_that_was_read_by_its_form_goes_on_with_all_its_headers(tmp_path: Path) -> None:
