@@ -442,14 +442,22 @@ class ClientConnection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """With what came while the last request was answered."""
+        if self._backlog:
+            # In a turn of its own: a long pipeline must not grow the stack. What is read before would overtake it.
+            asyncio.get_running_loop().call_soon(self._take_backlog)
+        else:
+            self._read_on()
+
+    def _take_backlog(self) -> None:
         backlog, self._backlog = self._backlog, b""
+        self._read_on()
+        self._take_all(backlog)
+
+    def _read_on(self) -> None:
         if self._paused_for_answer:
             self._paused_for_answer = False
             if self._transport is not None:
                 self._transport.resume_reading()
-        if backlog:
-            # In a turn of its own: a long pipeline must not grow the stack.
-            asyncio.get_running_loop().call_soon(self._take_all, backlog)
 
     def _refuse(self, status: int, message: str) -> None:
         """A request that cannot be served at all: the connection ends with it."""

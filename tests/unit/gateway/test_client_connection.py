@@ -144,6 +144,19 @@ def test_two_requests_in_one_piece_are_answered_in_order_though_the_first_takes_
     assert written.count(b"HTTP/1.1 200") == 3
 
 
+def test_what_comes_behind_a_pipeline_does_not_overtake_it() -> None:
+    async def main() -> None:
+        client = Client(holds=True)
+        client.send(post("/a", b"one") + post("/b", b"two"))
+        client.held.pop().answer()
+        assert not client.wire.is_reading
+        await asyncio.sleep(0)
+        assert [one.head.path for one in client.held] == ["/b"]
+        assert client.wire.is_reading
+
+    asyncio.run(main())
+
+
 def test_what_follows_a_chunked_body_ends_the_connection_with_the_answer() -> None:
     client = Client(holds=True)
     chunked = (
