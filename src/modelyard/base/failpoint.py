@@ -3,8 +3,9 @@
 ``MODELYARD_FAILPOINTS="store.before-commit=2,objects.after-rename=1"`` kills the process with SIGKILL on
 the second visit of the first and the first visit of the second. ``NAME=error:1`` raises ``OSError``
 (ENOSPC) instead, which is how a full disk is rehearsed; ``NAME=slow:1`` makes every visit from the first on
-take a second, as a slow disk does. Without the variable a failpoint costs one
-attribute test.
+take a second, as a slow disk does; ``NAME=once:1`` kills the first process that comes by and none after it. Where
+``MODELYARD_FAILPOINT_MARKS`` names a folder, each that is killed leaves a file of that name in it; ``once`` needs it.
+Without the variable a failpoint costs one attribute test.
 """
 
 import errno
@@ -14,6 +15,7 @@ import time
 
 SLOW_SECONDS = 1.0
 _VARIABLE = "MODELYARD_FAILPOINTS"
+_MARKS = "MODELYARD_FAILPOINT_MARKS"
 
 
 def _parse(text: str) -> dict[str, tuple[str, int]]:
@@ -47,4 +49,20 @@ def _visit(name: str) -> None:
     if kind == "error":
         del _armed[name]
         raise OSError(errno.ENOSPC, f"failpoint {name}")
+    is_first = _mark(name)
+    if kind == "once" and not is_first:
+        del _armed[name]
+        return
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _mark(name: str) -> bool:
+    """Whether nobody died here before, as far as anybody keeps count."""
+    folder = os.environ.get(_MARKS)
+    if not folder:
+        return True
+    try:
+        os.close(os.open(os.path.join(folder, name), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True

@@ -165,6 +165,22 @@ def test_a_builder_that_was_killed_is_followed_by_another(tmp_path: Path, local:
     assert not list(root.glob(".*.tmp"))
 
 
+def test_a_builder_that_was_killed_before_the_rename_left_nothing_that_is_used(
+    tmp_path: Path, local: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, places = tmp_path / "made", {"environment.before-rename"}
+    pid = os.fork()
+    if pid == 0:
+        monkeypatch.setattr(
+            environments, "failpoint", lambda name: os._exit(9 if name in places else 8)
+        )
+        Environments(root, run_here).python(local)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert list(root.glob(".*.tmp"))
+    assert Environments(root, run_here).python(local).exists()
+    assert not list(root.glob(".*.tmp"))
+
+
 def test_two_at_once_make_one(tmp_path: Path, local: Wanted) -> None:
     root, count = tmp_path / "made", tmp_path / "count"
 
