@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from modelyard.store.object_uploads import Uploads
 from modelyard.testing.object_server import MIB, ObjectServer, code, refused
 
 
@@ -136,6 +137,29 @@ def test_the_life_of_a_multipart_upload(s3: Any, server: ObjectServer) -> None:
         s3.upload_part(Bucket="bucket", Key="b c", UploadId=second, PartNumber=1, Body=b"")
     assert code(error.value) == ("NoSuchUpload", 404)
     assert len(server.files()) == 2
+
+
+@pytest.mark.parametrize("step", ["parts", "assemble"])
+def test_a_completion_that_is_repeated_while_the_first_goes_on_succeeds(
+    s3: Any, server: ObjectServer, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    upload = s3.create_multipart_upload(Bucket="bucket", Key="k")
+    target = {"Bucket": "bucket", "Key": "k", "UploadId": upload["UploadId"]}
+    part = s3.upload_part(**target, PartNumber=1, Body=b"data")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    going_on = getattr(Uploads, step)
+
+    def overtaken(*given: Any) -> Any:
+        """The first one, whose client did not wait for its answer, comes to its end before the second one's next step."""
+        monkeypatch.undo()
+        s3.complete_multipart_upload(**target, MultipartUpload=parts)
+        return going_on(*given)
+
+    monkeypatch.setattr(Uploads, step, overtaken)
+    again = s3.complete_multipart_upload(**target, MultipartUpload=parts)
+    head = s3.head_object(Bucket="bucket", Key="k")
+    assert again["ETag"] == head["ETag"]
+    assert len(server.files()) == 1
 
 
 def test_content_md5(s3: Any) -> None:

@@ -191,7 +191,10 @@ class MultipartUploads:
                 )
             info = await blocking(self._complete, upload, parts, declared, condition)
         except ServiceError as error:
-            completed = await self._completed_before(bucket, key, wanted, error)
+            is_gone = error.code in ("NoSuchUpload", "InvalidPart")
+            completed = (
+                await self._completed_before(bucket, key, wanted, upload_id) if is_gone else None
+            )
             if completed is None:
                 raise
             info = completed
@@ -245,10 +248,11 @@ class MultipartUploads:
         return f"{base64.b64encode(checksum.digest()).decode()}-{len(parts)}"
 
     async def _completed_before(
-        self, bucket: str, key: str, wanted: Sequence[Mapping[str, Any]], error: ServiceError
+        self, bucket: str, key: str, wanted: Sequence[Mapping[str, Any]], upload_id: str
     ) -> ObjectInfo | None:
-        """A repeat of a completion whose answer was lost succeeds: the object is what its parts would become."""
-        if error.code != "NoSuchUpload" or not wanted:
+        """A repeat of a completion whose answer was lost succeeds, and one that the first has overtaken meanwhile, taking
+        its parts: the object is what its parts would become."""
+        if not wanted or await asyncio.to_thread(self._uploads.find, upload_id) is not None:
             return None
         info = await asyncio.to_thread(self._access.store.head, bucket, key)
         try:
