@@ -35,6 +35,8 @@ class ZonedRuntime:
         self._clock = clock
         self._up: set[str] = set(folders)
         self._zone_of: dict[str, str] = {}
+        self._started: dict[str, str] = {}
+        """Since the last listing was asked for, which may not tell of them."""
         self._stops: dict[str, dict[str, float]] = {zone: {} for zone in folders}
         self._forgotten: dict[str, set[str]] = {zone: set() for zone in folders}
         self._watches: dict[str, asyncio.Task[None]] = {}
@@ -63,7 +65,7 @@ class ZonedRuntime:
         except RuntimeUnavailable as error:
             self._lost(zone, error)
             raise
-        self._zone_of[spec.id] = zone
+        self._zone_of[spec.id] = self._started[spec.id] = zone
 
     async def stop(self, process_id: str, *, grace_seconds: float) -> None:
         zone = self._zone_of.get(process_id)
@@ -78,6 +80,7 @@ class ZonedRuntime:
 
     async def forget(self, process_id: str) -> None:
         zone = self._zone_of.pop(process_id, None)
+        self._started.pop(process_id, None)
         if zone is None:
             return
         try:
@@ -89,11 +92,12 @@ class ZonedRuntime:
 
     async def list(self) -> list[Process]:
         """Raises ``RuntimeUnavailable`` only if no host answers."""
+        self._started = {}
         listed = await asyncio.gather(*(self._list(zone) for zone in self._hosts))
         if not self._up:
             raise RuntimeUnavailable("no zone's host answers")
         processes = [process for found in listed for process in found]
-        self._zone_of = {process.id: process.zone for process in processes}
+        self._zone_of = {process.id: process.zone for process in processes} | self._started
         return processes
 
     async def changed(self) -> None:
