@@ -160,6 +160,11 @@ class ZonedRuntime:
         if zone in self._up:
             logger.warning("the host of zone %s is away: %s", zone, error or "no answer")
             self._up.discard(zone)
+            watch = self._watches.get(zone)
+            if watch is not None and watch is not asyncio.current_task():
+                # It waits for a word of the host, which has none to say when it is back: it is looked for instead.
+                del self._watches[zone]
+                watch.cancel()
             self._tell()
 
     def _tell(self) -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.runtimes.runtime import LogStream, Process, ProcessSpec, ProcessState
+from modelyard.runtimes import zones
+from modelyard.runtimes.runtime import (
+    LogStream,
+    Process,
+    ProcessSpec,
+    ProcessState,
+    RuntimeUnavailable,
+)
 from modelyard.runtimes.zones import ZonedRuntime
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.fake_runtime import FakeRuntime
@@ -46,3 +53,34 @@ async def test_what_is_started_while_a_listing_is_on_its_way_is_stopped_when_it_
     await runtime.stop("a", grace_seconds=0)
     stopped = host.process("a")
     assert stopped is not None and stopped.state is ProcessState.DEAD
+
+
+async def test_a_host_that_was_away_and_kept_its_connections_is_looked_for_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped for a while, say: it has nothing to announce when it goes on."""
+
+    class Silent(Slow):
+        async def changed(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(zones, "PATIENCE_SECONDS", 0.01)
+    clock, host = ManualClock(), Silent()
+    runtime = ZonedRuntime({"a": tmp_path}, clock=clock)
+    runtime._hosts = {"a": host}  # type: ignore[dict-item]
+    changed = asyncio.create_task(runtime.changed())
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeUnavailable):
+        await runtime.list()
+    async with asyncio.timeout(2):
+        await changed
+        looking = asyncio.create_task(runtime.changed())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        clock.advance(zones.PROBE_SECONDS)
+        await looking
+    host.may_answer.set()
+    assert await runtime.list() == []
+    assert runtime.zones_up() == ("a",)
+    monkeypatch.setattr(runtime, "_hosts", {})
+    await runtime.close()
