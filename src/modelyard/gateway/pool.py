@@ -13,6 +13,7 @@ from modelyard.domain.routing import least_outstanding
 from modelyard.gateway.counters import CellKey
 from modelyard.gateway.in_flight import Invocation, VariantKey, WorkerChannel, where
 from modelyard.gateway.replica import Replica
+from modelyard.gateway.ways import choose_container
 from modelyard.transport.channel import Listener
 
 WORKER_DIED = "The worker died while it predicted this request."
@@ -113,7 +114,7 @@ class Pool:
         if invocation.is_over:
             return
         if self._heir is not None:
-            self._heir.again(invocation)
+            self._heir.inherit(invocation)
             return
         if self._is_gone:
             gone = "The endpoint was deleted."
@@ -124,6 +125,17 @@ class Pool:
         if self.sleeps:
             self._rouse(invocation)
         self.pump()
+
+    def inherit(self, invocation: Invocation) -> None:
+        """Of a fleet that is gone, whose containers need not be this one's."""
+        route = self._route
+        try:
+            if route.direct or invocation.container:
+                choose_container(route, invocation.container, self._key[2])
+        except ServiceError as error:
+            invocation.end(error)
+            return
+        self.again(invocation)
 
     def _rouse(self, invocation: Invocation) -> None:
         """It waits as long as its caller does: a model that is loaded anew may take its time."""

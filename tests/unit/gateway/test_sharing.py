@@ -1,6 +1,7 @@
 """What one endpoint's callers take is never another's: queues, replicas, deadlines."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import pytest
@@ -208,3 +209,27 @@ def test_who_waits_in_vain_is_told_in_time_and_leaves_its_place() -> None:
     bench.dispatcher.tick()
     assert len(bench.outcomes) == QUEUE
     assert bench.dispatcher.in_flight == 0
+
+
+def fleet_of(route: EndpointRoute, fleet: int, **changes: Any) -> EndpointRoute:
+    """The endpoint with its variant in this fleet."""
+    (variant,) = route.variants
+    variant = msgspec.structs.replace(variant, fleet=fleet, **changes)
+    return msgspec.structs.replace(route, variants=(variant,))
+
+
+def test_a_fleet_that_takes_over_need_not_have_the_container_that_was_waited_for() -> None:
+    bench = Bench()
+    bench.workers["h"].is_ready = False
+    bench.ask("hot").container = "a"
+    workers = tuple(WorkerRoute(id=one, container=one, address=one) for one in ("b", "c"))
+    replicas = (ReplicaRoute(id="n", workers=workers),)
+    old = endpoint("hot", "h")
+    new = fleet_of(old, 2, replicas=replicas, containers=("b", "c"), direct=True)
+    both = msgspec.structs.replace(old, variants=old.variants + new.variants)
+    bench.dispatcher.update((both,))
+    bench.dispatcher.update((new,))
+    ((_, outcome),) = bench.outcomes
+    assert isinstance(outcome, ServiceError)
+    assert outcome.code == "ValidationError"
+    assert not (bench.workers["b"].sent or bench.workers["c"].sent)
