@@ -75,6 +75,8 @@ class Pool:
                 )
         self._only = next(iter(self._replicas.values())) if len(self._replicas) == 1 else None
         if self.sleeps and (self._waiting or self._suspects):
+            for invocation in (*self._waiting, *self._suspects):
+                invocation.waits_until = invocation.deadline
             self.dispatcher.wake(self._key[:4])
 
     def retire(self, heir: "Pool | None") -> None:
@@ -193,6 +195,8 @@ class Pool:
         return self._route.multi_model
 
     def drop(self, invocation: Invocation) -> None:
+        if self._heir is not None:
+            self._heir.drop(invocation)
         for queue in (self._waiting, self._suspects):
             if invocation in queue:
                 queue.remove(invocation)
@@ -281,4 +285,5 @@ class Pool:
 
     @property
     def in_flight(self) -> int:
-        return len(self._waiting) + sum(replica.in_flight for replica in self._replicas.values())
+        waiting = len(self._waiting) + len(self._suspects)
+        return waiting + sum(replica.in_flight for replica in self._replicas.values())

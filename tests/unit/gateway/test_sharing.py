@@ -233,3 +233,42 @@ def test_a_fleet_that_takes_over_need_not_have_the_container_that_was_waited_for
     assert isinstance(outcome, ServiceError)
     assert outcome.code == "ValidationError"
     assert not (bench.workers["b"].sent or bench.workers["c"].sent)
+
+
+def test_who_gave_up_holds_no_place_in_the_fleet_that_took_over() -> None:
+    bench = Bench()
+    bench.workers["h"].is_ready = False
+    bench.ask("hot", seconds=1.0)
+    bench.dispatcher.update((fleet_of(endpoint("hot"), 2, hibernates=True),))
+    assert bench.dispatcher.waits_for(("1", "r", "hot", "v"))
+    bench.now = 1.0
+    bench.dispatcher.tick()
+    assert len(bench.outcomes) == 1
+    assert not bench.dispatcher.waits_for(("1", "r", "hot", "v"))
+
+
+def test_a_request_whose_worker_died_waits_for_the_variant_to_wake_too() -> None:
+    bench = Bench()
+    route = fleet_of(endpoint("hot", "h"), 1, hibernates=True)
+    bench.dispatcher.update((route,))
+    bench.ask("hot")
+    bench.dispatcher.update((fleet_of(route, 1, replicas=()),))
+    worker = bench.workers["h"]
+    worker.is_ready = False
+    worker.listener.lost(worker.sent.pop()[0], executed=True)
+    assert bench.dispatcher.waits_for(("1", "r", "hot", "v"))
+
+
+def test_who_waits_for_a_replica_that_goes_to_sleep_waits_as_long_as_its_caller() -> None:
+    bench = Bench()
+    route = fleet_of(endpoint("hot", "h"), 1, hibernates=True)
+    bench.dispatcher.update((route,))
+    bench.workers["h"].is_ready = False
+    bench.ask("hot")
+    bench.dispatcher.update((fleet_of(route, 1, replicas=()),))
+    bench.now = 30.0
+    bench.dispatcher.tick()
+    assert not bench.outcomes
+    bench.dispatcher.update((fleet_of(endpoint("hot", "again"), 1, hibernates=True),))
+    bench.workers["again"].listener.ready()
+    assert len(bench.workers["again"].sent) == 1
