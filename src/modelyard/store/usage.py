@@ -18,7 +18,7 @@ import msgspec
 
 from modelyard.base.failpoint import failpoint
 from modelyard.store.opening import connect, open_migrated
-from modelyard.store.usage_journal import Journal, journals, reading, whole_lines
+from modelyard.store.usage_journal import Journal, is_removed, journals, reading, whole_lines
 
 logger = logging.getLogger(__name__)
 REMEMBERED_SECONDS = 86_400.0
@@ -157,6 +157,8 @@ def fold(connection: sqlite3.Connection, folder: Path) -> None:
                     row = connection.execute(
                         "SELECT bytes FROM folded WHERE journal = ?", (path.name,)
                     ).fetchone()
+                    if row is None and is_removed(file):
+                        continue  # Folded by another process, which remembers no more how far.
                     lines, end = whole_lines(file, row[0] if row else 0)
                     if lines:
                         _add(connection, lines)

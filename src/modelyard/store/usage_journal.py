@@ -80,6 +80,11 @@ def reading(path: Path) -> Iterator[tuple[BinaryIO, bool]]:
             yield file, True
 
 
+def is_removed(file: BinaryIO) -> bool:
+    """Whether somebody has removed it since it was opened."""
+    return os.fstat(file.fileno()).st_nlink == 0
+
+
 def whole_lines(file: BinaryIO, offset: int) -> tuple[list[bytes], int]:
     """From the offset on, and where they end. What follows is being written, or was never acknowledged."""
     file.seek(offset)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -101,6 +102,30 @@ def test_two_that_fold_at_once_count_each_use_once(tmp_path: Path) -> None:
             if number % 20 == 0:
                 fold_journals(tmp_path / "usage.db")
         assert counted(one) == counted(other) == [(600.0, 200)]
+
+
+def test_a_journal_that_another_has_folded_and_removed_meanwhile_is_not_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as store:  # Its journal is of days: the first ids are forgotten.
+        store.record("one", used(), now=NOW)
+        assert counted(store) == [(3.0, 1)]
+        store.record("two", used(), now=NOW + REMEMBERED_SECONDS + 1)
+        assert counted(store) == [(6.0, 2)]
+        store._journal.close()
+        reading = usage.reading
+
+        @contextmanager
+        def overtaken(path: Path) -> Iterator[tuple[BinaryIO, bool]]:
+            monkeypatch.setattr(usage, "reading", reading)
+            with path.open("rb") as file:
+                fold_journals(tmp_path / "usage.db")
+                yield file, False
+
+        monkeypatch.setattr(usage, "reading", overtaken)
+        fold_journals(tmp_path / "usage.db")
+        assert journals(tmp_path) == []
+        assert counted(store) == [(6.0, 2)]
 
 
 def test_a_long_journal_is_followed_by_another(
