@@ -46,6 +46,8 @@ SUBMIT = "SAGEMAKER_SUBMIT_DIRECTORY"
 STARTUP, STARTUP_LIMIT = "SAGEMAKER_STARTUP_TIMEOUT", 3600
 """Seconds; AWS's limit of ``ContainerStartupHealthCheckTimeoutInSeconds``, which goes before it."""
 _S3_URI = re.compile(r"s3://([^/]+)/(.*[^/])", re.DOTALL)
+_LOOKS = 10
+"""At an object whose file is gone when it is to be pinned: it was replaced meanwhile, or is lost."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -196,7 +198,10 @@ class Fleets:
         """Put a model on its container's shelf, if there is one of the name. Blocks; idempotent."""
         bucket, _, prefix = container.data.uri.removeprefix("s3://").partition("/")
         shelf = Path(container.data.path)
-        while (stored := self._objects.head(bucket, prefix + model)) is not None:
+        for _ in range(_LOOKS):
+            stored = self._objects.head(bucket, prefix + model)
+            if stored is None:
+                break
             with contextlib.suppress(FileNotFoundError):
                 _link(stored.path, shelf / place_of(model))
                 return True
@@ -206,7 +211,10 @@ class Fleets:
         if not uri:
             return ModelData()
         match = _S3_URI.fullmatch(uri)
-        while match is not None and (stored := self._objects.head(match[1], match[2])) is not None:
+        for _ in range(_LOOKS):
+            stored = match and self._objects.head(match[1], match[2])
+            if match is None or stored is None:
+                break
             name = match[2].rpartition("/")[2]
             key = _UNSAFE.sub("_", f"{stored.etag}-{stored.size}")
             path = pin_folder(self._home, key) / _UNSAFE.sub("_", name)
