@@ -104,7 +104,7 @@ class AsyncInvoker:
         self._wanted = asyncio.Event()
         self._in_hand: dict[str, Key] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told_at = 0.0
+        self._told_at = float("-inf")
         self._hold = self._held_until = 0.0
         self._trouble = ""
 
@@ -305,10 +305,10 @@ class AsyncInvoker:
     # ---- metrics
 
     async def _tell_gauges(self) -> None:
-        now = self._clock.now()
-        if now - self._told_at < GAUGE_SECONDS:
+        moment, now = self._clock.monotonic(), self._clock.now()
+        if moment - self._told_at < GAUGE_SECONDS:
             return
-        self._told_at = now
+        self._told_at = moment
         sizes = {
             (one.account, one.region, one.endpoint): one
             for one in await asyncio.to_thread(self._queue.backlogs)

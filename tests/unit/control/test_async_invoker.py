@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.control.async_invocations import AsyncInvoker, Outside
+from modelyard.control.async_invocations import GAUGE_SECONDS, AsyncInvoker, Outside
 from modelyard.store.async_queue import AsyncQueue, Outcome, Queued
 from modelyard.store.metrics import Datum, MetricStore
 from modelyard.store.resources import Create, Key
@@ -217,5 +217,23 @@ def test_a_result_whose_bucket_is_missing_is_given_up_counted_and_logged(
         assert (bench.plane.asked, bench.world.tries) == (1, 4)
         assert "ResponseUploadFailures" in bench.metrics.names
         assert "s3://b/out is given up: there is no such bucket" in caplog.text
+
+    asyncio.run(scenario())
+
+
+def test_the_backlog_is_told_also_when_the_machines_clock_was_set_back(tmp_path: Path) -> None:
+    """An endpoint without an instance is woken by it."""
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        config = {"ProductionVariants": [], "AsyncInferenceConfig": {"OutputConfig": {}}}
+        await bench.store.write(Create(key=KEY, spec={"config": config}, status={}))
+        await bench.invoker._tell_gauges()
+        assert bench.metrics.names.count("ApproximateBacklogSize") == 1
+        bench.clock.step_wall_time(-3600.0)
+        bench.clock.advance(GAUGE_SECONDS)
+        await bench.invoker._tell_gauges()
+        bench.close()
+        assert bench.metrics.names.count("ApproximateBacklogSize") == 2
 
     asyncio.run(scenario())
