@@ -4,7 +4,9 @@ Small, quick and as good as linear models get; it learns from hundreds of texts 
 as one ``.npz`` without pickles. Several classes exclude each other, or (``is_multi_label``) each is decided for itself.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ FORMAT = 1
 WORD_BITS, CHARACTER_BITS = 17, 18
 _WORDS = r"(?u)\b\w+\b|[!?]+|[:;=][-']?[()DPp]"
 _ITERATIONS = 300
+FEW = 8
+"""Texts up to this number are scored one by one: three in 0.7 ms, where a matrix of them takes 2.2."""
 
 
 def _text_features() -> Any:
@@ -40,12 +44,27 @@ class TextClassifier:
 
     def scores(self, texts: Sequence[str]) -> Array:
         """Probabilities, one row a text, one column a class; rows sum to 1 unless classes are independent."""
-        raw = _weighted(_counts(texts), self.rarity) @ self.weights.T + self.bias
+        if len(texts) <= FEW:
+            raw = np.array([self._raw(text) for text in texts]).reshape(-1, len(self.classes))
+        else:
+            raw = _weighted(_counts(texts), self.rarity) @ self.weights.T + self.bias
         if self.is_multi_label:
             return np.asarray(1.0 / (1.0 + np.exp(-raw)))
         raw -= raw.max(axis=1, keepdims=True)
         powers = np.exp(raw)
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def _raw(self, text: str) -> Array:
+        """What ``_weighted`` and ``_counts`` lead to, without the sparse matrices, whose making takes longer than all else."""
+        raw = np.array(self.bias, dtype=np.float32)
+        for analyse, bits, start in _analysers():
+            counts = _hashed(analyse(text), bits)
+            if counts:
+                places = np.fromiter(counts, dtype=np.int64, count=len(counts)) + start
+                times = np.fromiter(counts.values(), dtype=np.float64, count=len(counts))
+                values = (1.0 + np.log(times)).astype(np.float32) * self.rarity[places]
+                raw += self.weights[:, places] @ (values / np.sqrt(values @ values))
+        return raw
 
     def save(self, path: Path) -> None:
         """Write one file; the same classifier gives the same bytes."""
@@ -68,10 +87,8 @@ class TextClassifier:
         return read_arrays(path, make, version=FORMAT, what="text classifier")
 
 
-def _counts(texts: Sequence[str]) -> Any:
-    """Logarithmic counts of words, pairs of words, and characters within words."""
-    from scipy.sparse import hstack
-
+def _vectorizers() -> tuple[Any, Any]:
+    """Of words and pairs of words, and of characters within words."""
     features = _text_features()
     words = features.HashingVectorizer(
         n_features=1 << WORD_BITS, ngram_range=(1, 2), token_pattern=_WORDS,
@@ -80,6 +97,35 @@ def _counts(texts: Sequence[str]) -> Any:
     characters = features.HashingVectorizer(
         n_features=1 << CHARACTER_BITS, analyzer="char_wb", ngram_range=(2, 5), alternate_sign=False, norm=None,
     )  # fmt: skip
+    return words, characters
+
+
+@functools.cache
+def _analysers() -> tuple[tuple[Callable[[str], Iterable[str]], int, int], ...]:
+    """What each vectorizer sees in a text, into how many bits it is hashed, and the first of its columns."""
+    words, characters = _vectorizers()
+    return (
+        (words.build_analyzer(), WORD_BITS, 0),
+        (characters.build_analyzer(), CHARACTER_BITS, 1 << WORD_BITS),
+    )
+
+
+def _hashed(seen: Iterable[str], bits: int) -> dict[int, int]:
+    """Counts by column, as scikit-learn's ``FeatureHasher`` hashes."""
+    from sklearn.utils import murmurhash3_32
+
+    counts: dict[int, int] = {}
+    for one, times in Counter(seen).items():
+        place = abs(murmurhash3_32(one)) % (1 << bits)
+        counts[place] = counts.get(place, 0) + times
+    return counts
+
+
+def _counts(texts: Sequence[str]) -> Any:
+    """Logarithmic counts of words, pairs of words, and characters within words."""
+    from scipy.sparse import hstack
+
+    words, characters = _vectorizers()
     both = hstack([words.transform(texts), characters.transform(texts)], format="csr")
     both.data = (1.0 + np.log(both.data)).astype(np.float32)
     return both

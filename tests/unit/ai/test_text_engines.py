@@ -7,7 +7,7 @@ import pytest
 from modelyard.ai import language, sentiment, sentiment_training
 from modelyard.ai.engine import EngineError
 from modelyard.ai.sentences import clauses, sentences
-from modelyard.ai.text_classifier import TextClassifier, train
+from modelyard.ai.text_classifier import FEW, TextClassifier, train
 
 TEXTS = ["good", "great", "bad", "awful", "a table", "the rain"]
 LABELS = [["POSITIVE"], ["POSITIVE"], ["NEGATIVE"], ["NEGATIVE"], ["NEUTRAL"], ["NEUTRAL"]]
@@ -28,6 +28,15 @@ def test_a_classifier_is_the_same_after_it_was_written(
     assert read.classes == ("NEGATIVE", "NEUTRAL", "POSITIVE")
     assert (read.scores(TEXTS) == classifier.scores(TEXTS)).all()
     assert read.scores(TEXTS).sum(axis=1) == pytest.approx(1.0)
+
+
+def test_a_text_has_the_same_scores_alone_and_among_many(classifier: TextClassifier) -> None:
+    texts = [*TEXTS, "", "  ", "Great, GREAT!! :-)", "ünïcödé 好的", "the the rain", "x" * 5_000]
+    assert len(texts) > FEW
+    together = classifier.scores(texts)
+    for text, scores in zip(texts, together, strict=True):
+        assert classifier.scores([text])[0] == pytest.approx(scores, abs=1e-5)
+    assert classifier.scores([]).shape == (0, 3)
 
 
 def test_two_classes_and_independent_labels_are_learned(tmp_path: Path) -> None:
