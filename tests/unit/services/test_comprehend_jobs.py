@@ -5,6 +5,8 @@ import csv
 import io
 import json
 import tarfile
+import threading
+import tracemalloc
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from modelyard.base.call import Call, Principal
 from modelyard.base.errors import ServiceError
 from modelyard.base.ids import SeededRandom
 from modelyard.services.comprehend.custom_models import CustomModels
-from modelyard.services.comprehend.documents import Document, documents
+from modelyard.services.comprehend.documents import Document, FileByFile, documents
 from modelyard.services.comprehend.job_kinds import PII_JOB, SENTIMENT_JOB, redacted
 from modelyard.services.comprehend.job_operations import DetectionJobs
 from modelyard.services.comprehend.job_runner import JobRunner
@@ -28,6 +30,7 @@ from modelyard.store.usage import Usage
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
 
+MIB = 1 << 20
 ROLE = "arn:aws:iam::123456789012:role/x"
 ANSWERS: Mapping[str, Any] = {
     "sentiment": {"scores": {"POSITIVE": 1.0, "NEGATIVE": 0.0, "NEUTRAL": 0.0, "MIXED": 0.0}},
@@ -322,6 +325,42 @@ def test_personal_data_is_found_or_redacted_file_by_file(tmp_path: Path) -> None
         ]
 
     scenario(tmp_path, body)
+
+
+def test_what_is_found_file_by_file_is_written_beside_the_loop(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.put("in/a.txt", b"1 Ann x\n")
+        world.put("in/b.txt", b"2 Bob y\n")
+        threads = set()
+        writer = world.objects.writer
+
+        def watched(*given: Any, **named: Any) -> Any:
+            threads.add(threading.current_thread())
+            return writer(*given, **named)
+
+        world.objects.writer = watched  # type: ignore[method-assign]
+        job = await world.start(mode="ONLY_OFFSETS")
+        assert (await world.ended(job)).status["JobStatus"] == "COMPLETED"
+        assert threads
+        assert threading.main_thread() not in threads, "it serves every call of the platform"
+
+    scenario(tmp_path, body)
+
+
+def test_what_is_found_in_a_long_file_is_not_held_in_memory(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    output = FileByFile(world.objects, "s3://b/out/", tmp_path)
+    said = "x" * MIB
+    tracemalloc.start()
+    for number in range(16):
+        output.add(Document(file="a", line=number), said)
+    output.finish()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    output.close()
+    assert most < 6 * MIB
+    assert world.read("s3://b/out/a.out") == (said + "\n").encode() * 16
+    world.objects.close()
 
 
 def test_the_same_token_is_the_same_job(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The documents of a job, from objects; and what is said of them, to objects. Blocking, for threads."""
 
 import gzip
-import io
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -112,12 +111,18 @@ def write_archive(
 
 
 class FileByFile:
-    """``FILE.out`` beside each other below the output's address: what is said of the file's documents, line by line."""
+    """``FILE.out`` beside each other below the output's address: what is said of the file's documents, line by line.
 
-    def __init__(self, objects: Objects, uri: str) -> None:
-        self._objects, self._uri = objects, uri
+    A long file's is kept on the disk until it is whole.
+    """
+
+    def __init__(self, objects: Objects, uri: str, scratch: Path) -> None:
+        self._objects, self._uri, self._scratch = objects, uri, scratch
         self._file: str | None = None
-        self._text = io.BytesIO()
+        self._text = self._begun()
+
+    def _begun(self) -> IO[bytes]:
+        return tempfile.SpooledTemporaryFile(_CHUNK, dir=str(self._scratch))
 
     def add(self, document: Document, said: Json | str) -> None:
         """One line, of the file that the last one was of, or of the next."""
@@ -136,7 +141,8 @@ class FileByFile:
         if self._file is not None:
             self._text.seek(0)
             write_object(self._objects, f"{self._uri}{self._file}.out", self._text, "text/plain")
-        self._text = io.BytesIO()
+        self._text.close()
+        self._text = self._begun()
 
     def close(self) -> None:
         """Let go of what was not written."""

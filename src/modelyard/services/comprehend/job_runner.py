@@ -115,7 +115,7 @@ class JobRunner:
         spec = job.spec()
         uri = output_uri(job.key, spec)
         output = (
-            FileByFile(self._objects, uri)
+            FileByFile(self._objects, uri, self._scratch)
             if kind.file is None
             else Archive(self._objects, uri, self._scratch, kind.file)
         )
@@ -127,9 +127,11 @@ class JobRunner:
                 said = await job.patiently(partial(self._ask, job, kind, spec, good))
                 units += sum(text_units(one.text) for one in good)
                 answers = iter(said)
-                for document in batch:
-                    is_good = document.error is None
-                    output.add(document, next(answers) if is_good else _fault(document, spec))
+                lines = [
+                    (one, next(answers) if one.error is None else _fault(one, spec))
+                    for one in batch
+                ]
+                await asyncio.to_thread(_add, output, lines)
             job.spec()
             await asyncio.to_thread(output.finish)
         except Stopped:
@@ -203,6 +205,12 @@ def _task(kind: JobKind, spec: Json) -> Task:
     """What a job asks of its model."""
     assert kind.task is not None
     return CUSTOM_ENTITIES if kind is ENTITIES_JOB and spec.get(RECOGNISER.arn) else kind.task
+
+
+def _add(output: Archive | FileByFile, lines: Sequence[tuple[Document, Json | str]]) -> None:
+    """A file that is whole becomes an object, which takes as long as it takes: blocking, for a thread."""
+    for document, said in lines:
+        output.add(document, said)
 
 
 def take(source: Iterator[Document]) -> list[Document]:
