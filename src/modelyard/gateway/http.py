@@ -118,6 +118,8 @@ class ClientConnection(asyncio.Protocol):
         """Whether the client has more answers to read than the transport likes to hold."""
         self._mid_message = False
         self._has_answered = False
+        self._is_unsent = False
+        """Whether the client waits to be told to send its body, which after a final answer it never will."""
         self._head: Head | None = None
         self._form: HeadForm | None = None
         self._body_left: int | None = None
@@ -317,6 +319,7 @@ class ClientConnection(asyncio.Protocol):
             raise _Refused(501, "The only transfer coding is chunked.")
         self._keep_alive = self._keep_alive and parser.should_keep_alive()
         self._is_head = method == "HEAD"
+        self._is_unsent = "expect" in joined
         target = self._target.decode("latin-1")
         length = joined.get("content-length", "")
         head = Head(
@@ -339,6 +342,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = None if self._has_answered else exchange
 
     def on_body(self, data: bytes) -> None:
+        self._is_unsent = False
         # Bytes buy time, up to what a head has: a body that trickles ends, one that is sent steadily never does.
         latest = self._gate.now() + self._gate.limits.header_seconds
         if self._deadline:
@@ -351,7 +355,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def on_message_complete(self) -> None:
-        self._mid_message = False
+        self._mid_message = self._is_unsent = False
         self._request_complete = True
         self._deadline = 0.0
         if self._exchange is not None:
@@ -371,10 +375,13 @@ class ClientConnection(asyncio.Protocol):
 
     def expect_more(self) -> None:
         """Answer ``Expect: 100-continue``: the body is welcome."""
+        self._is_unsent = False
         self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer at once. ``headers`` are finished lines, each with its line end."""
+        if self._is_unsent:
+            self._keep_alive = False
         close = b"" if self._keep_alive else b"Connection: close\r\n"
         shown = b"" if self._is_head else body
         transport = self._transport
@@ -415,6 +422,9 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._request_complete:
             self._next()
+        elif self._is_unsent:
+            if self._transport is not None:
+                self._transport.close()
         else:  # What is still sent of it is dropped, and has to come in time.
             self._deadline = self._gate.now() + self._gate.limits.header_seconds
 

@@ -128,6 +128,27 @@ def test_a_request_refused_by_its_head_leaves_the_connection_usable() -> None:
     assert client.send(post("/b", b"x")).endswith(b"/b x")
 
 
+def test_a_body_that_its_sender_was_not_told_to_send_is_not_waited_for() -> None:
+    client = Client()
+    head = post("/a", b"", "Expect: 100-continue").replace(b"Length: 0", b"Length: 4")
+    refused = client.send(head.replace(b"\r\n\r\n", b"\r\nX-Refuse: yes\r\n\r\n"))
+    assert b"Connection: close" in refused
+    assert client.wire.is_closed
+    relayed = Client(holds=True)
+    relayed.send(head)
+    relayed.connection.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    relayed.connection.finish()
+    assert relayed.wire.is_closed
+
+
+def test_a_body_that_was_waited_for_leaves_the_connection_usable() -> None:
+    client = Client()
+    client.send(post("/a", b"", "Expect: 100-continue").replace(b"Length: 0", b"Length: 4"))
+    assert client.send(b"body").endswith(b"/a body")
+    assert client.send(post("/a", b"", "Expect: 100-continue")).endswith(b"/a ")
+    assert client.send(post("/b", b"x")).endswith(b"/b x")
+
+
 def test_two_requests_in_one_piece_are_answered_in_order_though_the_first_takes_its_time() -> None:
     async def main() -> bytes:
         client = Client(holds=True)
