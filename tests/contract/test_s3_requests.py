@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from modelyard.server import objects_body
 from modelyard.testing.object_server import ObjectServer, code
 
 
@@ -124,6 +126,22 @@ def test_a_body_without_a_length_is_refused(s3: Any, server: ObjectServer) -> No
     headers = {**signed(server, "/bucket/k", "UNSIGNED-PAYLOAD"), "Transfer-Encoding": "chunked"}
     status, body, _ = server.send("PUT", "/bucket/k", b"0\r\n\r\n", headers)
     assert (status, b"MissingContentLength" in body) == (411, True)
+
+
+def test_a_client_that_stops_sending_is_waited_for_no_longer_and_leaves_nothing(
+    s3: Any, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects_body, "IDLE_SECONDS", 0.1)
+    put = urlsplit(s3.generate_presigned_url("put_object", Params={"Bucket": "bucket", "Key": "k"}))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        head = f"PUT {put.path}?{put.query} HTTP/1.1\r\nHost: {put.netloc}\r\nContent-Length: 100\r\n\r\n"
+        client.sendall(head.encode() + b"the first of it")
+        answer = b""
+        while data := client.recv(65536):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"<Code>RequestTimeout</Code>" in answer
+    assert server.files() == []
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,11 @@ class _Progress:
     body: RequestBody | None = None
 
     def leaves_body_unsent(self, request: Request) -> bool:
-        """Whether the client still waits to be told to send its body, which after a final answer it never will."""
-        is_begun = self.body is not None and self.body.is_begun
-        return "expect" in request.joined and not is_begun
+        """Whether the client still waits to be told to send its body, which after a final answer it never will, or has
+        stopped sending it."""
+        if self.body is not None and self.body.is_begun:
+            return self.body.is_stalled
+        return "expect" in request.joined
 
 
 class ObjectsApp:

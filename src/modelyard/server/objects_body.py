@@ -11,6 +11,8 @@ from modelyard.wire import checksums, chunked, sigv4
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 PIECE_BYTES = 1 << 20
+IDLE_SECONDS = 60.0
+"""A client of whose body nothing comes for so long is gone, though nobody said so; S3 itself waits for less."""
 INLINE_BYTES = 1 << 16
 """Hashing less than this costs less than handing it to a thread."""
 DEFAULT_ALGORITHM = "CRC64NVME"
@@ -31,7 +33,7 @@ class RequestBody:
     ) -> None:
         self._receive = receive
         self.checksums: dict[str, str] = {}
-        self.is_begun = False
+        self.is_begun = self.is_stalled = False
         declared_hash = headers.get("x-amz-content-sha256", "")
         self._hash = (
             hashlib.sha256() if opened is not None and _SHA256.fullmatch(declared_hash) else None
@@ -79,7 +81,15 @@ class RequestBody:
         gathered = bytearray()
         more = True
         while more:
-            message = await self._receive()
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    message = await self._receive()
+            except TimeoutError:
+                self.is_stalled = True
+                raise ServiceError(
+                    "RequestTimeout",
+                    "Your socket connection to the server was not read from or written to within the timeout period.",
+                ) from None
             if message["type"] == "http.disconnect":
                 raise ClientGone
             gathered += message.get("body", b"")
