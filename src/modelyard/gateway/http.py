@@ -360,8 +360,8 @@ class ClientConnection(asyncio.Protocol):
         self._deadline = 0.0
         if self._exchange is not None:
             self._exchange.complete()
-        else:
-            self._next()
+        else:  # It was answered before.
+            self.finish()
 
     # ---- the exchange's side
 
@@ -416,17 +416,13 @@ class ClientConnection(asyncio.Protocol):
         """The exchange has answered."""
         self._exchange = None
         self._has_answered = True
-        if not (keep_alive and self._keep_alive) or self._gate.is_closing:
-            if self._transport is not None:
-                self._transport.close()
-            return
-        if self._request_complete:
-            self._next()
-        elif self._is_unsent:
-            if self._transport is not None:
-                self._transport.close()
-        else:  # What is still sent of it is dropped, and has to come in time.
+        if self._mid_message and keep_alive and not self._is_unsent:
+            # What is still sent of it is dropped, and has to come in time: its sender reads when it has sent.
             self._deadline = self._gate.now() + self._gate.limits.header_seconds
+        elif keep_alive and self._keep_alive and not (self._mid_message or self._gate.is_closing):
+            self._next()
+        elif self._transport is not None:
+            self._transport.close()
 
     def pause_reading(self) -> None:
         """An exchange cannot take more of the body now: its sender has all the time there is."""
@@ -475,6 +471,8 @@ class ClientConnection(asyncio.Protocol):
             self._exchange.client_gone()
         self._keep_alive = False
         self.respond(status, b"Content-Type: text/plain\r\n", message.encode())
+        if self._transport is not None:
+            self._transport.close()
 
 
 class _Refused(Exception):

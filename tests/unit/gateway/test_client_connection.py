@@ -149,6 +149,20 @@ def test_a_body_that_was_waited_for_leaves_the_connection_usable() -> None:
     assert client.send(post("/b", b"x")).endswith(b"/b x")
 
 
+def test_who_is_refused_while_it_sends_its_last_request_gets_to_read_why() -> None:
+    client = Client()
+    whole = post("/a", b"long", "X-Refuse: yes", "Connection: close")
+    assert b"Connection: close" in client.send(whole[:-4])
+    client.send(whole[-4:-1])
+    assert not client.wire.is_closed
+    client.send(whole[-1:])
+    assert client.wire.is_closed
+    broken = Client(holds=True)
+    broken.send(whole[:-4].replace(b"X-Refuse", b"X"))
+    broken.connection.finish(keep_alive=False)
+    assert broken.wire.is_closed
+
+
 def test_two_requests_in_one_piece_are_answered_in_order_though_the_first_takes_its_time() -> None:
     async def main() -> bytes:
         client = Client(holds=True)
