@@ -113,6 +113,8 @@ class ClientConnection(asyncio.Protocol):
         self._discarded = 0
         self._is_head = False
         self._deadline = 0.0
+        self._unread = 0
+        """What the client had not taken when it was looked at last, of a connection that is closed."""
         self._paused_for_answer = False
         self._is_full = False
         """Whether the client has more answers to read than the transport likes to hold."""
@@ -265,17 +267,35 @@ class ClientConnection(asyncio.Protocol):
 
     def check_time(self, now: float) -> None:
         """Close a client that is idle, or slow to send what it began."""
-        if self._deadline and now > self._deadline and self._transport is not None:
-            if self._exchange is None and not self._mid_message:
-                self._transport.close()
+        transport = self._transport
+        if self._deadline and now > self._deadline and transport is not None:
+            if transport.is_closing():
+                self._linger(transport, now)
+            elif self._exchange is None and not self._mid_message:
+                self._close()
             else:
                 self._refuse(408, "The request did not arrive in time.")
+
+    def _close(self) -> None:
+        """When what was answered has been taken; who takes nothing of it is dropped."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.close()
+            self._unread = transport.get_write_buffer_size()
+            self._deadline = self._gate.now() + self._gate.limits.idle_seconds
+
+    def _linger(self, transport: asyncio.Transport, now: float) -> None:
+        unread = transport.get_write_buffer_size()
+        if unread == self._unread:
+            transport.abort()
+        self._unread = unread
+        self._deadline = now + self._gate.limits.idle_seconds
 
     def close_when_idle(self) -> None:
         """The gateway stops: no further request on this connection."""
         self._keep_alive = False
-        if self._exchange is None and self._transport is not None:
-            self._transport.close()
+        if self._exchange is None:
+            self._close()
 
     # ---- the parser's side
 
@@ -351,8 +371,8 @@ class ClientConnection(asyncio.Protocol):
             self._exchange.body(data)
             return
         self._discarded += len(data)
-        if self._discarded > DISCARD_LIMIT and self._transport is not None:
-            self._transport.close()
+        if self._discarded > DISCARD_LIMIT:
+            self._close()
 
     def on_message_complete(self) -> None:
         self._mid_message = self._is_unsent = False
@@ -421,8 +441,8 @@ class ClientConnection(asyncio.Protocol):
             self._deadline = self._gate.now() + self._gate.limits.header_seconds
         elif keep_alive and self._keep_alive and not (self._mid_message or self._gate.is_closing):
             self._next()
-        elif self._transport is not None:
-            self._transport.close()
+        else:
+            self._close()
 
     def pause_reading(self) -> None:
         """An exchange cannot take more of the body now: its sender has all the time there is."""
@@ -471,8 +491,7 @@ class ClientConnection(asyncio.Protocol):
             self._exchange.client_gone()
         self._keep_alive = False
         self.respond(status, b"Content-Type: text/plain\r\n", message.encode())
-        if self._transport is not None:
-            self._transport.close()
+        self._close()
 
 
 class _Refused(Exception):

@@ -8,6 +8,9 @@ class Wire:
         self.written = b""
         self.is_closed = False
         self.is_reading = True
+        self.unread = 0
+        """Bytes that the client has not taken."""
+        self.is_aborted = False
 
     def get_extra_info(self, name: str) -> tuple[str, int]:
         """The peer, whatever is asked for."""
@@ -22,6 +25,13 @@ class Wire:
 
     def close(self) -> None:
         self.is_closed = True
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        """What a closed one still waits for."""
+        return self.unread
 
     def pause_reading(self) -> None:
         self.is_reading = False

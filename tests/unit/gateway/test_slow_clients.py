@@ -117,6 +117,41 @@ def test_who_has_not_read_its_answers_is_not_asked_for_more_requests() -> None:
     assert [exchange.is_complete for exchange in client.exchanges] == [True, True]
 
 
+def test_who_takes_nothing_of_its_last_answer_is_dropped_and_who_takes_some_is_not() -> None:
+    steady, stuck = Client(), Client()
+    for client in (steady, stuck):
+        client.wire.unread = 1_000_000
+        client.wait(122)
+        assert client.wire.is_closed
+    for _ in range(10):
+        steady.wait(60)
+        steady.wire.unread -= 1
+    assert not steady.wire.is_aborted
+    stuck.wait(119)
+    assert not stuck.wire.is_aborted
+    stuck.wait(3)
+    assert stuck.wire.is_aborted
+
+
+def test_who_is_refused_and_does_not_read_is_told_once() -> None:
+    client = Client()
+    client.wire.unread = 1
+    client.send(HEAD + b"12")
+    client.wait(30)
+    assert client.wire.written.count(b"HTTP/1.1 408 ") == 1
+    client.wait(120)
+    assert client.wire.is_aborted
+
+
+def test_who_asked_for_its_last_answer_and_does_not_read_it_is_dropped() -> None:
+    client = Client()
+    client.send(HEAD.replace(b"Host", b"Connection: close\r\nHost") + b"1234")
+    client.wire.unread = 1
+    client.connection.respond(200, b"", b"x")
+    client.wait(122)
+    assert client.wire.is_aborted
+
+
 def long_head(length: int) -> bytes:
     return HEAD.replace(b"Content-Length: 4", b"Content-Length: %d" % length)
 
