@@ -9,6 +9,7 @@ A pack is a TOML file: the built-in ones lie in ``packs/``. What is installed li
 A pack whose libraries the platform's own Python has, and that has no files, is there without being installed.
 """
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -195,8 +196,9 @@ class Catalogue:
         """Those with a folder, by name."""
         found = {}
         for path in sorted(self._root.glob(f"*/{ABOUT}")):
-            one = msgspec.json.decode(path.read_bytes(), type=Installed)
-            found[one.pack.name] = one
+            with contextlib.suppress(FileNotFoundError):  # Removed, or replaced, at this moment.
+                one = msgspec.json.decode(path.read_bytes(), type=Installed)
+                found[one.pack.name] = one
         return found
 
     def choices(self) -> dict[str, str]:

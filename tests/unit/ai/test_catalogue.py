@@ -66,6 +66,23 @@ def test_a_pack_that_is_not_installed_is_named_with_the_command_that_mends_it(
     assert caught.value.languages == ("en", "fr")
 
 
+def test_a_pack_that_is_removed_while_packs_are_read_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "packs"
+    catalogue = Catalogue(root, [pack("one", "en"), pack("two", "fr")])
+    for one in catalogue.builtins():
+        put(one, root, tmp_path)
+    read = Path.read_bytes
+
+    def late(path: Path) -> bytes:
+        installing.remove("one", root)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", late)
+    assert catalogue.find("comprehend", "sentiment", "fr").pack.name == "two"
+
+
 def test_a_missing_library_is_named_instead_of_the_pack(tmp_path: Path) -> None:
     one = Pack(
         name="bare",
