@@ -36,6 +36,11 @@ class RunningFunction:
         self.changed_at = changed_at
         self.is_fit = True
 
+    @property
+    def is_alive(self) -> bool:
+        """As far as is known."""
+        return self._process.returncode is None
+
     async def ask(self, question: bytes) -> bytes:
         """Raises ``FunctionFailed``; however it ends but well, the process is of no more use."""
         self.is_fit = False
@@ -114,7 +119,7 @@ class FunctionPool:
         changed_at = self._changed_at()
         while self._idle:
             process = self._idle.pop()
-            if process.changed_at == changed_at:
+            if process.changed_at == changed_at and process.is_alive:
                 return process
             await process.kill()
         command = [sys.executable, "-P", "-m", "modelyard.server.function_process", self._function]

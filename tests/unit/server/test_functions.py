@@ -103,6 +103,23 @@ def test_whatever_a_function_does_the_next_event_is_answered(folder: Path) -> No
     assert fine["left"]
 
 
+def test_a_warm_process_that_was_killed_meanwhile_costs_no_event(folder: Path) -> None:
+    async def play() -> tuple[Any, Any]:
+        functions = LocalFunctions([f"{ARN}=hooks:main"], folder=folder)
+        try:
+            first = json.loads(await functions.invoke(ARN, b"{}", seconds=20))
+            (warm,) = functions._pools[ARN]._idle
+            os.kill(first["pid"], signal.SIGKILL)
+            await warm._process.wait()
+            return first, json.loads(await functions.invoke(ARN, b"{}", seconds=20))
+        finally:
+            await functions.close()
+
+    first, second = asyncio.run(play())
+    assert second["pid"] != first["pid"]
+    assert second["calls"] == 1
+
+
 def test_a_process_is_ended_however_much_it_said_that_nobody_read() -> None:
     says = "import sys; sys.stdout.buffer.write(b'\\0' + b'\\xff' * (1 << 20))"
 
