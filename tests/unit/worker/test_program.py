@@ -2,7 +2,12 @@
 
 import asyncio
 import os
+import select
+import signal
 import socket
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,6 +48,27 @@ def test_a_port_of_a_stranger_is_left_alone() -> None:
     found.held.close()
     with socket.create_server(("127.0.0.1", found.port)), pytest.raises(NoPort):
         shared_ports(found.port, found.port + BLOCK)
+
+
+def test_a_program_ends_with_its_worker_however_that_ends() -> None:
+    """Where it is not isolated nobody else would ever end it."""
+    script = (
+        "import time; from modelyard.worker.program import Running\n"
+        "running = Running(['sleep', '600'], folder='', environment={'PATH': '/usr/bin:/bin'})\n"
+        "print(running.pid, flush=True); time.sleep(600)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert worker.stdout is not None
+    program = os.pidfd_open(int(worker.stdout.readline()))
+    try:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
+        assert select.select([program], [], [], 5)[0]
+    finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(program, signal.SIGKILL)
+        os.close(program)
 
 
 def test_the_platforms_words_are_the_last(tmp_path: Path) -> None:
