@@ -77,7 +77,8 @@ def test_a_bucket_keeps_its_tags_and_its_block_of_public_access(s3: Any) -> None
         s3.get_bucket_tagging(Bucket="bucket")
     assert code(error.value) == ("NoSuchTagSet", 404)
     tags = [{"Key": "team", "Value": "churn models"}, {"Key": "größe", "Value": ""}]
-    s3.put_bucket_tagging(Bucket="bucket", Tagging={"TagSet": tags})
+    put = s3.put_bucket_tagging(Bucket="bucket", Tagging={"TagSet": tags})
+    assert put["ResponseMetadata"]["HTTPStatusCode"] == 204
     assert s3.get_bucket_tagging(Bucket="bucket")["TagSet"] == tags
     for wrong in (
         [tags[0], tags[0]],

@@ -315,7 +315,7 @@ def _serialize_rest(
     is_json = protocol_of(service) == "rest-json"
     headers = {"x-amzn-RequestId": request_id} if is_json else _xml_headers(request_id)
     shape = model.output_shape
-    status = int(model.http.get("responseCode", 200))
+    status = _STATUSES.get(model.name) or int(model.http.get("responseCode", 200))
     if shape is None:
         return Response(status=status, headers=headers)
     bound_status, bound = http_bindings.encode(shape, result)
@@ -372,6 +372,8 @@ def _payload(shape: Any, result: Mapping[str, Any], *, is_json: bool) -> Any:
     return xml_body.dump(root)
 
 
+_STATUSES = {"PutBucketTagging": 204}
+"""As AWS answers, where its model says nothing."""
 _S3_ROOTS = {
     "ListBucketsOutput": "ListAllMyBucketsResult",
     "ListObjectsOutput": "ListBucketResult",

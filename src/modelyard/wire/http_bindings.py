@@ -1,7 +1,6 @@
 """Members that travel outside the body in ``rest-json`` and ``rest-xml``: URI, query, headers, status."""
 
 import base64
-import binascii
 import functools
 import json
 import re
@@ -132,7 +131,7 @@ def _from_header(member: Any, value: str | None, name: str) -> Any:
     if member.serialization.get("jsonvalue"):
         try:
             return json.loads(base64.b64decode(value, validate=True))
-        except (ValueError, binascii.Error) as error:
+        except (ValueError, RecursionError) as error:
             raise _refused(name, "is no JSON in base64") from error
     return _text(member, value, "rfc822", name)
 

@@ -154,6 +154,16 @@ def test_an_endpoint_and_a_deletion_at_once_leave_no_endpoint_without_its_classi
     run(story)
 
 
+def test_endpoints_are_listed_by_one_filter_at_a_time() -> None:
+    async def story(world: World) -> None:
+        listed = world.endpoints.list_endpoints
+        assert not (await listed(call(), filter={"Status": "IN_SERVICE"}))["EndpointPropertiesList"]
+        two = {"Status": "IN_SERVICE", "ModelArn": "arn:aws:comprehend:us-east-1:1:x"}
+        assert await code_of(listed(call(), filter=two)) == "InvalidRequestException"
+
+    run(story)
+
+
 def test_what_was_not_given_is_shown_as_awss_default_and_a_foreign_token_is_refused() -> None:
     async def story(world: World) -> None:
         arn = await world.create()

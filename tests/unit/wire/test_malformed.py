@@ -1,5 +1,6 @@
 """Bodies that are not what they should be, and errors in each protocol's form."""
 
+import base64
 import json
 from typing import Any
 
@@ -8,7 +9,7 @@ from botocore.awsrequest import HeadersDict
 from botocore.parsers import create_parser
 
 from modelyard.base.errors import ServiceError
-from modelyard.wire import codec
+from modelyard.wire import codec, http_bindings
 from modelyard.wire.models import load_service
 
 BOMB = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><Delete>&b;</Delete>"""
@@ -140,3 +141,14 @@ def test_s3_operations_are_told_apart(
         load_service("s3"), method=method, uri=uri, headers=headers, body=b""
     )
     assert found == operation
+
+
+def test_json_in_a_header_that_is_nested_without_end_is_refused() -> None:
+    operation = load_service("lex-runtime").operation_model("PostContent")
+    nested = base64.b64encode(b"[" * 100_000).decode()
+    with pytest.raises(ServiceError, match="is no JSON in base64"):
+        http_bindings.decode(
+            operation,
+            uri="/bot/b/alias/a/user/u/content",
+            headers={"x-amz-lex-session-attributes": nested},
+        )

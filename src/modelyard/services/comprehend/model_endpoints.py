@@ -182,6 +182,8 @@ class ModelEndpoints:
     ) -> Json:
         """The newest first."""
         wanted = present(filter or {})
+        if len(wanted) > 1:
+            raise invalid_request("You can only set one filter at a time.")
         known = {
             one.key.name: self._properties(call, one)
             for one in self._store.list(ENDPOINT_KIND, account=call.account, region=call.region)
