@@ -71,11 +71,15 @@ class Capture:
 
     async def run(self) -> None:
         """Until it is cancelled; then what is left is written."""
+        flushing: asyncio.Task[None] | None = None
         try:
             while True:
                 await self._clock.sleep(FLUSH_SECONDS)
-                await self.flush()
+                flushing = asyncio.create_task(self.flush(), name="capture.flush")
+                await asyncio.shield(flushing)
         finally:
+            if flushing is not None:
+                await asyncio.shield(flushing)  # It has taken what it has not written yet.
             await asyncio.shield(self.flush())
 
     async def flush(self) -> None:

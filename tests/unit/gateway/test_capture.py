@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,37 @@ def test_what_cannot_be_kept_or_written_is_dropped_and_counted(
     add(capture, Side("text/csv", b"1"), Side("text/csv", b"2"))
     asyncio.run(capture.flush())
     assert (capture.dropped, store.files) == (3, {})
+
+
+def test_what_is_being_written_when_the_gateway_ends_is_written_to_its_end(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FILE_BYTES", 1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write(uri: str, data: bytes) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        store.write(uri, data)
+
+    clock = ManualClock(1_700_000_000.0)
+    capture = Capture(write=write, disk=tmp_path, clock=clock, random=SeededRandom(7))
+
+    async def main() -> None:
+        for _ in range(3):
+            add(capture, Side("text/csv", b"1"), Side("text/csv", b"2"))
+        running = asyncio.create_task(capture.run())
+        await asyncio.sleep(0)
+        clock.advance(module.FLUSH_SECONDS)
+        assert await asyncio.to_thread(begun.wait, 10)
+        add(capture, Side("text/csv", b"1"), Side("text/csv", b"2"))
+        running.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.wait([running])
+
+    asyncio.run(main())
+    assert len(lines(store)) == 4
 
 
 def test_the_rule_of_a_configuration() -> None:
