@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+import msgspec
+
 from modelyard.transport import frames
 
 logger = logging.getLogger(__name__)
@@ -148,8 +150,12 @@ class Channel(asyncio.Protocol):
                 if frame.kind != _ANSWER:
                     self._take(frame)
                 elif (tag := pending.pop(frame.id, None)) is not None:
-                    answered(tag, frame)
-        except frames.FrameError as error:
+                    try:
+                        answered(tag, frame)
+                    except msgspec.DecodeError:
+                        pending[frame.id] = tag  # It is lost, with the connection.
+                        raise
+        except (frames.FrameError, msgspec.DecodeError) as error:
             logger.warning("worker %s: %s", self._path, error)
             assert self._transport is not None
             self._transport.abort()

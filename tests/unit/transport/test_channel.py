@@ -24,7 +24,7 @@ class Owner:
         self.is_told = asyncio.Event()
 
     def answered(self, tag: Any, frame: frames.Frame) -> None:
-        """None is, here."""
+        frames.decode_answer_meta(frame.meta)
 
     def lost(self, tag: Any, *, executed: bool) -> None:
         self.losses[tag] = executed
@@ -65,6 +65,28 @@ async def test_only_a_lone_request_that_was_not_read_is_known_to_be_harmless(
     async with asyncio.timeout(10):
         await owner.is_told.wait()
     assert owner.losses == dict.fromkeys(range(requests), executed)
+    channel.close()
+
+
+async def test_a_request_whose_answer_cannot_be_read_is_lost_as_its_neighbours_are(
+    listener: socket.socket,
+) -> None:
+    owner = Owner()
+    channel = Channel(f"unix:{listener.getsockname()}", owner, frame_limit=1 << 20)
+    channel.connect()
+    worker, _ = await asyncio.to_thread(listener.accept)
+    with worker:
+        worker.sendall(frames.encode_frame(frames.HELLO, 0))
+        async with asyncio.timeout(10):
+            await owner.is_ready.wait()
+        ids = [
+            channel.send(number, remaining_ms=1000, flags=0, meta=META, body=b"1")
+            for number in range(2)
+        ]
+        worker.sendall(frames.encode_answer(ids[0], 200, 0, b"\xc1", b""))
+        async with asyncio.timeout(10):
+            await owner.is_told.wait()
+    assert owner.losses == {0: True, 1: True}
     channel.close()
 
 
