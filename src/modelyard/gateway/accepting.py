@@ -97,28 +97,28 @@ class Acceptor:
 
     def _accept_politely(self) -> None:
         """Whoever is left by now is ours: the others may be busy, or dead."""
-        if not self._is_closed and self._accept():
-            self._listen()
+        if not self._is_closed:
+            self._listen()  # Before: the network's errors of a connection that waited are told here.
+            self._accept()
 
-    def _accept(self) -> bool:
-        """False: there is no descriptor for it, and nothing is taken for a while."""
+    def _accept(self) -> None:
+        """Without a descriptor for it nothing is taken for a while."""
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return True  # Another gateway was quicker, or the caller has gone.
+            return  # Another gateway was quicker, or the caller has gone.
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
             logger.warning("no connection can be taken: %s", error)
             self._loop.remove_reader(self._listener.fileno())
             self._loop.call_later(PAUSE_SECONDS, self._listen)
-            return False
+            return
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._open(connection), name="gateway.accept")
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
-        return True
 
     async def _open(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # It may go during the handshake.

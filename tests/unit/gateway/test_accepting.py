@@ -94,33 +94,46 @@ async def test_who_is_alone_takes_all_though_others_hold_less(
         client.close()
 
 
-async def test_without_a_descriptor_it_waits_and_goes_on(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+class Failing:
+    """A listening socket whose first connection comes to nothing."""
+
+    def __init__(self, listener: socket.socket, error: int) -> None:
+        self._listener = listener
+        self._errors = [error]
+
+    def fileno(self) -> int:
+        return self._listener.fileno()
+
+    def accept(self) -> object:
+        if self._errors:
+            raise OSError(self._errors.pop(), "once")
+        return self._listener.accept()
+
+    def dup(self) -> "Failing":
+        return self
+
+    def close(self) -> None:
+        """It is the test's."""
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EPROTO])
+async def test_after_an_error_it_goes_on(
+    listener: socket.socket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: int,
+    is_ahead: bool,
 ) -> None:
-    class Exhausted:
-        """A listening socket of a process that has no descriptor left, once."""
-
-        is_exhausted = True
-
-        def fileno(self) -> int:
-            return listener.fileno()
-
-        def accept(self) -> object:
-            if self.is_exhausted:
-                self.is_exhausted = False
-                raise OSError(errno.EMFILE, "Too many open files")
-            return listener.accept()
-
-        def dup(self) -> "Exhausted":
-            return self
-
-        def close(self) -> None:
-            """It is the test's."""
-
     monkeypatch.setattr(accepting, "PAUSE_SECONDS", 0.001)
-    one = Sharer(Exhausted(), None)  # type: ignore[arg-type]
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    board = Board(tmp_path / "board", place=0, places=2)
+    monkeypatch.setattr(board, "is_ahead", lambda _: is_ahead)
+    one = Sharer(Failing(listener, error), board)  # type: ignore[arg-type]
     clients = await connect(listener, 2)
     await until(lambda: len(one.held) == 2)
+    assert len(told) == (error == errno.EPROTO)
     one.close()
     for client in clients:
         client.close()
