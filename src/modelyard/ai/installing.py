@@ -39,6 +39,8 @@ MEMBER_BYTES = 4 << 30
 """The largest file that is taken out of a package."""
 _CHUNK = 1 << 20
 _TAIL = 800
+_OLD = "old"
+"""In a workplace, the pack that is being replaced."""
 
 Say = Callable[[str], None]
 
@@ -90,7 +92,7 @@ def remove(name: str, root: Path) -> bool:
     if not (folder / ABOUT).is_file():
         return False
     with _workplace(root, name) as work:
-        folder.rename(work / "old")
+        folder.rename(work / "gone")
     return True
 
 
@@ -134,6 +136,7 @@ def _workplace(root: Path, name: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InstallFailed(f"{name} is being installed by another command.") from None
+        _put_back(work / _OLD, root / name)  # Of a command that was killed between two steps.
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(mode=0o700)
         try:
@@ -275,10 +278,21 @@ def _put(pack: Pack, folder: Path, root: Path, work: Path, *, source: str) -> In
     one = Installed(pack=pack, key=key, files=pins, source=source)
     (ready / ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(one), indent=2))
     place = root / pack.name
+    old = work / _OLD
     if place.exists():
-        place.rename(work / "old")
-    os.replace(ready, place)
+        place.rename(old)
+    try:
+        os.replace(ready, place)
+    except BaseException:
+        _put_back(old, place)
+        raise
     return one
+
+
+def _put_back(old: Path, place: Path) -> None:
+    """What was installed, if whoever replaced it came to no end."""
+    if old.exists() and not place.exists():
+        old.rename(place)
 
 
 def _archive(folder: Path, target: Path) -> None:

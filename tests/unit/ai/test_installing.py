@@ -1,6 +1,8 @@
 """Fetching packs: what arrives is what was pinned, or nothing is installed."""
 
 import hashlib
+import os
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -82,6 +84,27 @@ def test_another_file_under_the_same_name_is_refused_and_what_was_there_stays(
     with pytest.raises(installing.InstallFailed, match=r"is not the file that carrier 1.0 was"):
         installing.install(carried("0" * 64), root, accept_licence=False, say=say)
     assert installing.verify(good, root) == []
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_what_was_there_stays_when_its_replacing_is_cut_off_between_two_steps(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    root = tmp_path / "packs"
+    one = carried(installing.file_sha256(index / FILE))
+    installing.install(one, root, accept_licence=False, say=say)
+    with monkeypatch.context() as during:
+        during.setattr(os, "replace", lambda *_: 1 / 0)
+        if is_killed:  # Whoever is, cleans up nothing.
+            during.setattr(installing, "_put_back", lambda *_: None)
+            during.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(ZeroDivisionError):
+            installing.install(one, root, accept_licence=False, say=say)
+    if is_killed:
+        with pytest.raises(installing.InstallFailed):
+            installing.install(carried("0" * 64), root, accept_licence=False, say=say)
+    assert installing.verify(one, root) == []
+    assert installing.remove(one.name, root) and not list(root.glob("*/*"))
 
 
 def test_a_licence_has_to_be_accepted(index: Path, tmp_path: Path) -> None:
