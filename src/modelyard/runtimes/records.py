@@ -93,7 +93,10 @@ class Records:
         What a power cut left of a record is removed: its process has not survived either.
         """
         for path in sorted(self._folder.glob("*.json")):
-            data = path.read_bytes()
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:  # Forgotten meanwhile, by the host whose folder it is.
+                continue
             try:
                 if json.loads(data)["format"] == FORMAT:
                     yield msgspec.json.decode(data, type=Record)

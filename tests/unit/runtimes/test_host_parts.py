@@ -169,3 +169,15 @@ def test_a_start_that_fails_leaves_no_trace_and_can_be_repeated(tmp_path: Path) 
             host.start(SPEC)
     assert host.processes() == []
     assert list(home.processes.iterdir()) == []
+
+
+def test_a_record_that_goes_while_all_are_read_is_left_out(tmp_path: Path) -> None:
+    """A host that was believed away forgets a process, say."""
+    records = Records(tmp_path)
+    for name in ("a", "b", "c"):
+        spec = ProcessSpec(id=name, kind="worker", log=LOG)
+        records.save(Record(spec=spec, started_at=1.0))
+    found = records.all()
+    assert next(found).spec.id == "a"
+    records.remove("b")
+    assert [record.spec.id for record in found] == ["c"]
