@@ -276,18 +276,22 @@ class Supervisor:
                 self._start(child)
 
     def _start(self, child: Child) -> None:
-        with _open_log(self._home, child.name) as output:
-            child.process = subprocess.Popen(
-                child.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=child.descriptors,
-                env=_environment(child),
-                # A Ctrl-C at the terminal reaches the supervisor alone, which stops the others in order.
-                process_group=0,
-            )
         child.started, child.restart_at = time.monotonic(), None
+        try:
+            with _open_log(self._home, child.name) as output:
+                child.process = subprocess.Popen(
+                    child.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=child.descriptors,
+                    env=_environment(child),
+                    # A Ctrl-C at the terminal reaches the supervisor alone, which stops the others in order.
+                    process_group=0,
+                )
+        except OSError as error:  # No more processes, or no memory, now: the others go on.
+            self._plan_restart(child, f"could not be started ({error})")
+            return
         logger.info("started %s, process %d", child.name, child.process.pid)
         self._write_process_table()
 
@@ -317,17 +321,18 @@ class Supervisor:
             if pid == 0:
                 return
             if pid in ours:
-                self._plan_restart(ours[pid], os.waitstatus_to_exitcode(status))
+                code = os.waitstatus_to_exitcode(status)
+                self._plan_restart(ours[pid], f"ended with {code}")
 
-    def _plan_restart(self, child: Child, exit_code: int) -> None:
+    def _plan_restart(self, child: Child, what: str) -> None:
         lived = time.monotonic() - child.started
         child.process = None
         child.failures = 0 if lived >= STABLE_SECONDS else child.failures + 1
         delay = min(BACKOFF_LAST_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** min(child.failures, 10))
         child.restart_at = time.monotonic() + delay
         logger.warning(
-            "%s ended with %d after %.1f s; again in %.2f s (see %s)",
-            *(child.name, exit_code, lived, delay, self._home.logs / f"{child.name}.log"),
+            "%s %s after %.1f s; again in %.2f s (see %s)",
+            *(child.name, what, lived, delay, self._home.logs / f"{child.name}.log"),
         )
 
     def _stop_all(self) -> None:

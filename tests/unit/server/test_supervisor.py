@@ -1,5 +1,6 @@
 """What the supervisor refuses before it starts anything."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,27 @@ def test_a_home_too_long_for_sockets_is_refused_and_one_byte_less_is_not() -> No
     supervisor.check(Settings(home=Path("/" + "h" * (longest - 1))))
     with pytest.raises(supervisor.StartRefused, match=r"too long .* by 1 bytes"):
         supervisor.check(Settings(home=Path("/" + "h" * longest)))
+
+
+def test_a_process_that_cannot_be_started_now_is_started_later_and_the_others_go_on(
+    tmp_path: Path,
+) -> None:
+    """The machine has no more processes or memory for a moment, say."""
+    home = supervisor.Home(tmp_path)
+    home.create()
+    with socket.socket() as listener:
+        watch = supervisor.Supervisor(Settings(home=tmp_path), listener)
+    missing, there = str(tmp_path / "missing"), "/bin/true"
+    watch._children = [
+        supervisor.Child(name="objects", command=[missing]),
+        supervisor.Child(name="control", command=[there]),
+    ]
+    failed, started = watch._children
+    watch._start_due()
+    assert failed.process is None
+    assert failed.restart_at is not None and watch._seconds_to_next(announced=True) is not None
+    assert started.process is not None and started.process.wait() == 0
+    failed.command, failed.restart_at = [there], 0.0
+    watch._start_due()
+    assert failed.process is not None and failed.process.wait() == 0
+    assert failed.restart_at is None
