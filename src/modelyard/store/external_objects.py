@@ -5,11 +5,11 @@ fetched as they are needed; a model's artifact becomes a file of the platform's 
 it is complete: a multipart upload that nobody completes leaves nothing to be seen.
 """
 
+import fcntl
 import hashlib
 import io
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -143,19 +143,25 @@ class ExternalObjects:
         if path.exists():
             return path
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=folder)
+        # No key's last part has a plus here. One process fetches at a time, and writes over what a killed one left.
+        with (folder / "+lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                self._fetch(found, folder / "+part", path)
+        return path
+
+    def _fetch(self, found: ExternalObject, part: Path, path: Path) -> None:
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with part.open("wb") as file:
                 body = _Body(self, found)
                 while piece := body.read(READ_BYTES):
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.replace(part, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
-        return path
 
     def read_range(self, found: ExternalObject, begin: int, size: int) -> bytes:
         """Some of an object's bytes."""
