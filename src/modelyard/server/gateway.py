@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -246,7 +247,7 @@ class Gateway:
         last = 0
         while True:
             await self._looks.pause()
-            self._routes.refresh()
+            self._routes.look()
             self._dispatcher.tick()
             if self._acceptor is not None:
                 self._acceptor.tick()
@@ -382,6 +383,8 @@ def main() -> None:
     """``python -m modelyard.server.gateway --settings FILE --fd N``."""
     start = begin("gateway")
     os.set_inheritable(start.descriptor, False)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # Each connection is one.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Gateway(start).run())
 

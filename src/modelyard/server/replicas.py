@@ -66,7 +66,7 @@ class Replicas:
         """End what is past its deadline, for ever. A table is decoded whole: seldom, while nobody waits for it."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._routes.refresh()
+            self._routes.look()
             self._dispatcher.tick()
             if not self._dispatcher.in_flight:
                 self._asked.clear()

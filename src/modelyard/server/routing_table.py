@@ -1,5 +1,6 @@
 """The newest routing table, as a dispatcher needs it: what has not changed from one table to the next stays the same object."""
 
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -8,6 +9,8 @@ from modelyard.base.settings import Home
 from modelyard.domain.routes import EndpointRoute
 from modelyard.gateway.dispatcher import Dispatcher
 from modelyard.store.published import Published
+
+logger = logging.getLogger(__name__)
 
 
 class _Rows(msgspec.Struct):
@@ -51,6 +54,18 @@ class Routes:
         self._own = own
         self._table: tuple[EndpointRoute, ...] = ()
         self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
+        self._is_blind = False
+
+    def look(self) -> None:
+        """As ``refresh``, where no request depends on it: what cannot be read, for want of a descriptor, is looked for again."""
+        try:
+            self.refresh()
+        except OSError as error:
+            if not self._is_blind:
+                logger.warning("the routing table cannot be read: %s", error)
+            self._is_blind = True
+        else:
+            self._is_blind = False
 
     def refresh(self) -> None:
         """Look whether there is a new table: one comparison where there is none."""

@@ -66,3 +66,21 @@ def test_only_what_is_its_own_is_found(home: Home) -> None:
     publish(home, endpoint("a"), endpoint("a", account="2"))
     assert table.find("1", "r", "a") is None
     assert table.find("2", "r", "a") == endpoint("a", account="2")
+
+
+def test_a_table_that_cannot_be_read_ends_no_look_and_judges_no_request(home: Home) -> None:
+    table = routes(home)
+    publish(home, endpoint("a"))
+    table.look()
+    publish(home, endpoint("b"))
+    file = home.run / "routes.json"
+    published = file.read_bytes()
+    file.unlink()
+    file.mkdir()  # What no process reads, as none reads a file that has no descriptor left.
+    table.look()
+    with pytest.raises(OSError, match="directory"):
+        table.find("1", "r", "a")
+    file.rmdir()
+    file.write_bytes(published)
+    table.look()
+    assert table.find("1", "r", "b") == endpoint("b")
