@@ -1,6 +1,7 @@
 """TranslateText and the terminologies, with a model that shouts."""
 
 import asyncio
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
 
 PAIRS = ["en-es", "es-pt-PT"]
+CSV = b"en,es\na,b\n"
+NUMBERS = itertools.count()
 
 
 class Models:
@@ -133,7 +136,7 @@ def call(operation: str) -> Call:
     principal = Principal(kind="root", arn="arn:aws:iam::1:root", id="1", account="1")
     return Call(
         principal=principal, account="1", region="r", action=f"translate:{operation}",
-        request_id="q", deadline=60.0,
+        request_id=f"q{next(NUMBERS)}", deadline=60.0,
     )  # fmt: skip
 
 
@@ -206,6 +209,32 @@ def test_terms_stand_as_the_user_wants_them_and_are_named(world: World) -> None:
         assert caught.value.code == code
 
 
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_terminology_that_is_imported_while_its_like_goes_keeps_its_file(
+    world: World, is_deleted: bool
+) -> None:
+    async def scenario() -> None:
+        await world.import_("brand", CSV)
+        loop, delete = asyncio.get_running_loop(), world.objects.delete_object
+
+        def overtaken(bucket: str, key: str) -> bool:
+            world.objects.delete_object = delete  # type: ignore[method-assign]
+            again = asyncio.run_coroutine_threadsafe(world.import_("brand", CSV), loop)
+            again.result(timeout=20)
+            return delete(bucket, key)
+
+        world.objects.delete_object = overtaken  # type: ignore[method-assign,assignment]
+        if is_deleted:
+            await world.terminologies.delete_terminology(call("DeleteTerminology"), name="brand")
+        else:
+            await world.import_("brand", b"en,es\na,c\n")
+        world.terminologies._read.clear()
+        assert (await world.text("a", terminology_names=["brand"]))["TranslatedText"] == "b"
+
+    run(scenario())
+    assert world.objects_count() == 1
+
+
 def test_a_terminology_is_replaced_and_deleted_with_its_files(world: World) -> None:
     first = run(world.import_("brand", b"en,es\na,b\n"))
     second = run(world.import_("brand", b"en,es,fr\na,c,d\n", Directionality="MULTI"))
@@ -219,6 +248,8 @@ def test_a_terminology_is_replaced_and_deleted_with_its_files(world: World) -> N
         )
     )
     assert got["TerminologyDataLocation"]["Location"].endswith("/TMX/brand.tmx")
+    run(world.import_("brand", b"en,es\na,f\n"))
+    assert world.objects_count() == 1, "in whichever form it was asked for"
     listed = run(world.terminologies.list_terminologies(call("ListTerminologies")))
     assert [one["Name"] for one in listed["TerminologyPropertiesList"]] == ["brand"]
     run(world.terminologies.delete_terminology(call("DeleteTerminology"), name="brand"))

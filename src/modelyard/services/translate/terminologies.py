@@ -96,7 +96,9 @@ class Terminologies:
         key = _key(call, name)
         self._check_room(call, key)
         digest = hashlib.sha256(data).hexdigest()
-        place = f"{call.account}/{call.region}/{name}/{digest}/{form}/{name}.{form.lower()}"
+        # Of this import alone: who replaces or deletes another one at this moment takes that one's file.
+        own = f"{name}/{digest}-{call.request_id}/{form}/{name}.{form.lower()}"
+        place = f"{call.account}/{call.region}/{own}"
         await asyncio.to_thread(self._bucket.put, place, data)
         spec = {
             "Description": description,
@@ -134,8 +136,15 @@ class Terminologies:
             except (AlreadyExists, VersionConflict):
                 continue
             if old is not None and old.spec["Object"] != spec["Object"]:
-                await asyncio.to_thread(self._bucket.delete, old.spec["Object"])
+                await self._delete_files(old)
             return written
+
+    async def _delete_files(self, resource: Resource) -> None:
+        """What was imported, and the other forms in which it was asked for."""
+        folder, _, _ = resource.spec["Object"].rsplit("/", 2)
+        for form in ("CSV", "TMX", "TSV"):
+            place = f"{folder}/{form}/{resource.key.name}.{form.lower()}"
+            await asyncio.to_thread(self._bucket.delete, place)
 
     async def get_terminology(
         self, call: Call, *, name: str, terminology_data_format: str | None = None
@@ -183,12 +192,7 @@ class Terminologies:
             found = resource if resource is not None else self._find(call, name)
             return Delete(key=found.key, version=found.version)
 
-        spec = self._find(call, name).spec
-        await change(self._store, _key(call, name), decide)
-        folder, _, _ = spec["Object"].rsplit("/", 2)
-        for form in ("CSV", "TMX", "TSV"):
-            place = f"{folder}/{form}/{name}.{form.lower()}"
-            await asyncio.to_thread(self._bucket.delete, place)
+        await self._delete_files(await change(self._store, _key(call, name), decide))
         return {}
 
     async def named(self, call: Call, names: Sequence[str]) -> list[Terminology]:
