@@ -1,5 +1,6 @@
 """What asynchronous invocations are built of: their endpoints' replicas, S3 by URI, topics that are files or webhooks."""
 
+import http.client
 import json
 import os
 import sqlite3
@@ -119,8 +120,11 @@ class SnsTopics:
             "x-amz-sns-topic-arn": topic,
         }
         request = urllib.request.Request(url, data=data, headers=headers, method="POST")  # noqa: S310
-        with urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS):  # noqa: S310
-            return
+        try:
+            with urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS):  # noqa: S310
+                return
+        except http.client.HTTPException as error:
+            raise OSError(f"its answer is not HTTP: {error}") from error
 
     def _save(self, topic: str, message_id: str, data: bytes) -> None:
         *_, region, account, name = topic.split(":")
