@@ -119,7 +119,8 @@ class Loop:
         last_resync = self._clock.monotonic()
         while True:
             try:
-                await self._first(self._hints(), self._clock.sleep(RESYNC_SECONDS))
+                if not failures:  # Else what was told last is still to be looked at.
+                    await self._first(self._hints(), self._clock.sleep(RESYNC_SECONDS))
                 changed = await self._processes.refresh()
                 failures = 0
             except RuntimeUnavailable:
