@@ -10,7 +10,7 @@ import msgspec
 
 from modelyard.runtimes.listings import Known
 from modelyard.runtimes.records import PROCESSES, Records
-from modelyard.runtimes.runtime import Process, ProcessSpec, RuntimeUnavailable
+from modelyard.runtimes.runtime import Process, ProcessSpec, Refused, RuntimeUnavailable
 
 LINE_LIMIT = 64 << 20
 ANSWER_SECONDS = 10.0
@@ -32,7 +32,7 @@ class LocalRuntime:
             try:
                 self._records.save_payload(spec.id, spec.payload)
             except OSError as error:  # A full disk, or no home yet.
-                raise RuntimeUnavailable(f"the payload cannot be handed over: {error}") from error
+                raise Refused(f"the payload cannot be handed over: {error}") from error
         await self._ask({"op": "start", "spec": asdict(replace(spec, payload={}))})
 
     async def stop(self, process_id: str, *, grace_seconds: float) -> None:
@@ -100,7 +100,7 @@ class LocalRuntime:
                         writer.close()
                         self._calls = None
         if "error" in answer:
-            raise RuntimeUnavailable(answer["error"])
+            raise Refused(answer["error"])
         result: dict[str, Any] = answer
         return result
 

@@ -106,3 +106,7 @@ class Runtime(Protocol):
 
 class RuntimeUnavailable(Exception):
     """The host is down or restarting; what runs keeps running. Try again later."""
+
+
+class Refused(RuntimeUnavailable):
+    """The host is there and cannot do it now: a full disk, no more processes."""

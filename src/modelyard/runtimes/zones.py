@@ -14,7 +14,13 @@ from pathlib import Path
 from modelyard.base.clock import Clock
 from modelyard.runtimes.local import LocalRuntime
 from modelyard.runtimes.records import Records, start_time
-from modelyard.runtimes.runtime import Process, ProcessSpec, ProcessState, RuntimeUnavailable
+from modelyard.runtimes.runtime import (
+    Process,
+    ProcessSpec,
+    ProcessState,
+    Refused,
+    RuntimeUnavailable,
+)
 
 logger = logging.getLogger(__name__)
 PATIENCE_SECONDS = 3.0
@@ -62,6 +68,8 @@ class ZonedRuntime:
             raise RuntimeUnavailable(f"the host of zone {zone} is away")
         try:
             await self._hosts[zone].start(spec)
+        except Refused:
+            raise
         except RuntimeUnavailable as error:
             self._lost(zone, error)
             raise

@@ -84,3 +84,18 @@ async def test_a_host_that_was_away_and_kept_its_connections_is_looked_for_at_on
     assert runtime.zones_up() == ("a",)
     monkeypatch.setattr(runtime, "_hosts", {})
     await runtime.close()
+
+
+async def test_a_host_that_cannot_start_one_process_now_is_not_away(tmp_path: Path) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readline():
+            writer.write(b'{"error": "No space left on device"}\n')
+        writer.close()
+
+    server = await asyncio.start_unix_server(refuse, tmp_path / "host.sock")
+    async with server:
+        runtime = ZonedRuntime({"a": tmp_path}, clock=ManualClock())
+        with pytest.raises(RuntimeUnavailable, match="No space left"):
+            await runtime.start(SPEC)
+        assert runtime.zones_up() == ("a",)
+        await runtime.close()
