@@ -147,27 +147,31 @@ class JobRunner:
         self._metering = metering
         self._clock = clock
         self._running: dict[Key, asyncio.Task[None]] = {}
+        self._changed: dict[Key, None] = {}
+        """Jobs that may be active, in their order: of all that there ever were, only those are looked at again."""
         self._wake = asyncio.Event()
         store.subscribe(self._notice)
 
     def _notice(self, key: Key) -> None:
         if key.kind == self._kind:
+            self._changed[key] = None
             self._wake.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
+        self._changed |= dict.fromkeys(one.key for one in self._store.list(self._kind))
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._wake.clear()
-                for resource in self._store.list(self._kind):
-                    key = resource.key
-                    if (
-                        resource.status["JobStatus"] in ACTIVE
-                        and key not in self._running
-                        and len(self._running) < JOBS_AT_ONCE
-                    ):
-                        task = tasks.create_task(self._work(key), name=f"{self._kind}.{key.name}")
-                        self._running[key] = task
+                for key in [one for one in self._changed if one not in self._running]:
+                    if len(self._running) >= JOBS_AT_ONCE:
+                        break
+                    resource = self._store.get(key)
+                    if resource is None or resource.status["JobStatus"] not in ACTIVE:
+                        del self._changed[key]
+                        continue
+                    task = tasks.create_task(self._work(key), name=f"{self._kind}.{key.name}")
+                    self._running[key] = task
                 await self._wake.wait()
 
     async def _work(self, key: Key) -> None:

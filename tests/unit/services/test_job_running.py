@@ -27,6 +27,16 @@ class FailingStore(MemoryResourceStore):
         return await super().write(*changes)
 
 
+class CountingStore(MemoryResourceStore):
+    """Counts how often all of a kind are read."""
+
+    listed = 0
+
+    def list(self, kind: str, **which: Any) -> Any:
+        self.listed += 1
+        return super().list(kind, **which)
+
+
 class Recorded:
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -81,5 +91,34 @@ async def _two_jobs() -> None:
     assert not running.done()
     assert executed == ["one", "two"] and len(recorded.ids) == 2
     assert set(released) == {"one", "two"}
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def test_the_jobs_that_are_over_are_not_read_again_with_each_word_of_a_running_one() -> None:
+    asyncio.run(_one_job_after_many())
+
+
+async def _one_job_after_many() -> None:
+    clock = ManualClock()
+    store = CountingStore(clock=clock)
+
+    async def execute(job: Job) -> Outcome:
+        for number in range(10):
+            await job.say({"Progress": number})
+        return Outcome()
+
+    for number in range(100):
+        key = Key(kind=KIND, account="1", region="r", name=f"old-{number}")
+        await store.write(Create(key=key, spec={}, status={"JobStatus": "COMPLETED"}))
+    metering = Metering(usage=Recorded(), clock=clock)
+    runner = JobRunner(kind=KIND, execute=execute, store=store, metering=metering, clock=clock)
+    running = asyncio.ensure_future(runner.run())
+    key = Key(kind=KIND, account="1", region="r", name="new")
+    await store.write(Create(key=key, spec={}, status={"JobStatus": "SUBMITTED"}))
+    async with asyncio.timeout(10):
+        while (found := store.get(key)) and found.status["JobStatus"] != "COMPLETED":
+            await asyncio.sleep(0)
+    assert store.listed <= 1
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
