@@ -5,6 +5,7 @@ Frames of one turn of the event loop leave together. The owner learns of every r
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -54,6 +55,8 @@ class Channel(asyncio.Protocol):
         self._said_goodbye = False
         self._closed = False
         self._connecting: asyncio.Task[None] | None = None
+        self._delay = 0.0
+        """Before the next try to connect; none after a worker that greeted."""
         self.is_ready = False
 
     @property
@@ -126,14 +129,16 @@ class Channel(asyncio.Protocol):
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        delay = RETRY_FIRST_SECONDS
         while not self._closed:
-            try:
+            delay, self._delay = (
+                self._delay,
+                min(RETRY_LAST_SECONDS, max(RETRY_FIRST_SECONDS, self._delay * 2)),
+            )
+            if delay:
+                await asyncio.sleep(delay)
+            with contextlib.suppress(OSError):
                 await loop.create_unix_connection(lambda: self, self._path)
                 return
-            except OSError:
-                await asyncio.sleep(delay)
-                delay = min(RETRY_LAST_SECONDS, delay * 2)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connecting = None
@@ -168,6 +173,7 @@ class Channel(asyncio.Protocol):
                 self._listener.part(tag, frame)
         elif frame.kind == frames.HELLO:
             self.is_ready = True
+            self._delay = 0.0
             self._listener.ready()
         elif frame.kind == frames.GOAWAY:
             self._said_goodbye = True

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from modelyard.transport import channel as channel_module
 from modelyard.transport import frames
-from modelyard.transport.channel import TOGETHER, Channel
+from modelyard.transport.channel import RETRY_FIRST_SECONDS, TOGETHER, Channel
 
 pytestmark = pytest.mark.anyio
 META = frames.encode_meta(frames.RequestMeta(content_type="text/csv"))
@@ -88,6 +89,29 @@ async def test_a_request_whose_answer_cannot_be_read_is_lost_as_its_neighbours_a
             await owner.is_told.wait()
     assert owner.losses == {0: True, 1: True}
     channel.close()
+
+
+async def test_who_takes_connections_and_ends_them_is_asked_ever_more_seldom(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def nap(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(channel_module.asyncio, "sleep", nap)
+    channel = Channel(f"unix:{listener.getsockname()}", Owner(), frame_limit=1 << 20)
+    channel.connect()
+    for place in range(10):
+        worker, _ = await asyncio.to_thread(listener.accept)
+        with worker:
+            if place == 5:
+                worker.sendall(frames.encode_frame(frames.HELLO, 0))
+    channel.close()
+    first = RETRY_FIRST_SECONDS
+    assert slept[:8] == [first, first * 2, first * 4, first * 8, first * 16, first, first * 2, first * 4]  # fmt: skip
 
 
 class Wire:
