@@ -27,6 +27,8 @@ from modelyard.wire import checksums
 logger = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 600
 SHUTDOWN_SECONDS = 5
+SWEEP_SECONDS = 3600.0
+"""Jobs write objects, too, and one that is killed leaves as much as it had written."""
 _READS = ("s3:Get", "s3:List")
 
 
@@ -70,7 +72,20 @@ class _Server(uvicorn.Server):
         await self._ending.wait()
 
 
-async def _serve(app: ObjectsApp, path: Path) -> None:
+async def keep_swept(store: ObjectStore, clock: Clock) -> None:
+    """Until cancelled."""
+    while True:
+        await clock.sleep(SWEEP_SECONDS)
+        try:
+            swept = await asyncio.to_thread(store.sweep_unfinished)
+        except OSError:
+            logger.exception("what unfinished writes have left cannot be removed")
+            continue
+        if swept:
+            logger.info("removed %d files that unfinished writes had left", swept)
+
+
+async def _serve(app: ObjectsApp, path: Path, store: ObjectStore, clock: Clock) -> None:
     config = uvicorn.Config(
         app,
         uds=str(path),
@@ -83,7 +98,11 @@ async def _serve(app: ObjectsApp, path: Path) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    await _Server(config).serve()
+    sweeping = asyncio.create_task(keep_swept(store, clock), name="objects.sweep")
+    try:
+        await _Server(config).serve()
+    finally:
+        sweeping.cancel()
 
 
 def main() -> None:
@@ -101,7 +120,7 @@ def main() -> None:
     path.unlink(missing_ok=True)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(build_app(start.settings, store, clock), path))
+            runner.run(_serve(build_app(start.settings, store, clock), path, store, clock))
     finally:
         store.close()
 

@@ -119,7 +119,7 @@ def sync_folder(folder: Path) -> None:
 
 def sweep(root: Path, index: ObjectIndex) -> int:
     """Remove what no row names and no living writer holds; returns how many files that were."""
-    swept = sum(_unlink_if_free(path) for path in (root / "tmp").iterdir())
+    swept = sweep_unfinished(root)
     found = {
         f"data/{folder.name}/{path.name}"
         for folder in (root / "data").iterdir()
@@ -132,6 +132,11 @@ def sweep(root: Path, index: ObjectIndex) -> int:
     for name in strays:
         (root / name).unlink(missing_ok=True)
     return swept + len(strays)
+
+
+def sweep_unfinished(root: Path) -> int:
+    """Remove what killed writers had not written to its end; returns how many files that were."""
+    return sum(_unlink_if_free(path) for path in (root / "tmp").iterdir())
 
 
 def _is_free(path: Path) -> bool:

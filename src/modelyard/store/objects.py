@@ -20,7 +20,7 @@ from modelyard.base.clock import Clock, SystemClock
 from modelyard.base.errors import ServiceError
 from modelyard.base.failpoint import failpoint
 from modelyard.base.ids import RandomSource, SystemRandom
-from modelyard.store.object_files import DataFile, sweep, sync_folder
+from modelyard.store.object_files import DataFile, sweep, sweep_unfinished, sync_folder
 from modelyard.store.object_info import (
     Attributes,
     Bucket,
@@ -71,6 +71,10 @@ class ObjectStore:
     def sweep(self) -> int:
         """Remove what killed writers left; returns how many files. For the start of the objects process."""
         return sweep(self.root, self.index)
+
+    def sweep_unfinished(self) -> int:
+        """Of that, what costs little to find; for now and then."""
+        return sweep_unfinished(self.root)
 
     def clear(self) -> None:
         """Remove everything."""
