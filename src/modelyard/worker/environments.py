@@ -171,7 +171,8 @@ class Environments:
         for _, key in sorted(unused, reverse=True)[KEPT:]:
             with (self._root / f".lock-{key}").open("r+") as lock_file, suppress(BlockingIOError):
                 fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(self._root / key)
+                if (self._root / key).is_dir():  # Another may have swept before.
+                    _remove(self._root / key)
 
 
 def _reason(wanted: Wanted, status: int) -> str:

@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,6 +219,25 @@ def test_only_what_nobody_uses_is_removed(
         assert (root / "used").exists()
         assert not (root / "unused").exists()
         assert (root / local.key).exists()
+
+
+def test_what_another_has_removed_meanwhile_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that have installed something at the same time sweep the same."""
+    monkeypatch.setattr(environments, "KEPT", 0)
+    for key in ("one", "two"):
+        (tmp_path / key).mkdir()
+        (tmp_path / f".lock-{key}").touch()
+    lock = fcntl.flock
+
+    def after_another(file: Any, operation: int) -> None:
+        for key in ("one", "two"):
+            shutil.rmtree(tmp_path / key, ignore_errors=True)
+        lock(file, operation)
+
+    monkeypatch.setattr(environments.fcntl, "flock", after_another)
+    Environments(tmp_path, run_here)._sweep()
 
 
 def test_pip_is_what_reads_the_users_configuration() -> None:
