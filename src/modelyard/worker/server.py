@@ -7,8 +7,11 @@ The end, after SIGTERM: what was sent is still read and answered until nothing c
 GOAWAY after its last answer, which means that whatever has no answer was not executed and may be sent elsewhere.
 """
 
+import contextlib
+import errno
 import functools
 import gc
+import os
 import selectors
 import socket
 import sys
@@ -88,6 +91,7 @@ class WorkerServer:
         self._streams: Streams[_Connection] = Streams()
         self._metas: dict[bytes, frames.RequestMeta] = {}
         self._wake_read, self._wake_write = socket.socketpair()
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         for one in (listener, self._wake_read, self._wake_write):
             one.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
@@ -171,6 +175,8 @@ class WorkerServer:
         except OSError as error:  # It has gone again, or there are no descriptors left.
             if not isinstance(error, BlockingIOError):
                 _log(f"a connection could not be accepted: {error}")
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._refuse_one()
             return False
         if len(self._connections) >= CONNECTIONS_LIMIT:
             _log(f"a connection is refused: there are {CONNECTIONS_LIMIT}")
@@ -185,6 +191,15 @@ class WorkerServer:
         connection.unsent += frames.encode_frame(frames.HELLO, 0, meta=frames.encode_meta(hello))
         self._flush(connection)
         return True
+
+    def _refuse_one(self) -> None:
+        """By the descriptor that is kept for it: what waits to be accepted would not let the server sleep."""
+        with contextlib.suppress(OSError):
+            os.close(self._spare)
+            self._listener.accept()[0].close()
+        self._spare = -1
+        with contextlib.suppress(OSError):  # A thread of the model's own was faster.
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _receive(self, connection: _Connection) -> None:
         try:
@@ -387,6 +402,8 @@ class WorkerServer:
         """Drop every connection; the listener is its owner's."""
         for connection in list(self._connections):
             self._close(connection)
+        with contextlib.suppress(OSError):
+            os.close(self._spare)
         self._wake_read.close()
         self._wake_write.close()
         self._selector.close()

@@ -1,6 +1,8 @@
 """The worker's sockets, turn by turn, without a process."""
 
 import contextlib
+import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -293,6 +295,28 @@ def test_a_connection_too_many_is_closed(running: Running, monkeypatch: pytest.M
     first.ask(1, "1")
     running.turn()
     assert first.answers() == [(1, 200)]
+
+
+def test_a_worker_without_descriptors_refuses_whoever_comes_and_does_not_spin(
+    running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its model has left files open, say."""
+    first, second = running.caller(), Caller(running.path)
+    running.callers.append(second)
+    first.ask(1, "1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        running.turn(5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert first.answers() == [(1, 200)]
+    assert second.read() == []
+    assert not second.is_open
+    assert capsys.readouterr().err.count("Too many open files") == 1
+    assert running.caller().is_open
 
 
 def test_draining_ends_when_it_is_quiet_with_answers_before_goaway(running: Running) -> None:
