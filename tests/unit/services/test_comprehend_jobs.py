@@ -347,6 +347,21 @@ def test_what_is_found_file_by_file_is_written_beside_the_loop(tmp_path: Path) -
     scenario(tmp_path, body)
 
 
+def test_a_job_does_not_read_what_it_writes_below_its_input(tmp_path: Path) -> None:
+    async def body(world: World) -> None:
+        world.put("a.txt", b"1 Ann x\n")
+        world.put(
+            "b.txt", b"2 Bob y\n" * 60
+        )  # More than a question: what is found in a.txt is written meanwhile.
+        job = await world.start(mode="ONLY_OFFSETS", input_data_config={"S3Uri": "s3://b/"})
+        assert (await world.ended(job)).status["JobStatus"] == "COMPLETED"
+        written = [one.key for one in world.objects.page("b", "out/", after="")]
+        folder = f"out/1-PII-{job}/output/"
+        assert written == [f"{folder}a.txt.out", f"{folder}b.txt.out"]
+
+    scenario(tmp_path, body)
+
+
 def test_what_is_found_in_a_long_file_is_not_held_in_memory(tmp_path: Path) -> None:
     world = World(tmp_path)
     output = FileByFile(world.objects, "s3://b/out/", tmp_path)

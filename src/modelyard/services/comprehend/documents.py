@@ -33,9 +33,11 @@ class Document:
         return {"File": self.file} if self.line is None else {"File": self.file, "Line": self.line}
 
 
-def documents(objects: Objects, uri: str, *, form: str, limit: int) -> Iterator[Document]:
-    """Every document below an address, file by file. Raises ``JobFailed`` where there is none."""
-    for name, file in input_files(objects, uri):
+def documents(
+    objects: Objects, uri: str, *, form: str, limit: int, without: str = ""
+) -> Iterator[Document]:
+    """Every document below an address, file by file, but for the job's own output. Raises ``JobFailed`` where there is none."""
+    for name, file in input_files(objects, uri, without=without):
         yield from _of_file(file, name, form, limit)
 
 

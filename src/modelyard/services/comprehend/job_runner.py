@@ -101,6 +101,7 @@ class JobRunner:
             given["S3Uri"],
             form=given.get("InputFormat") or PER_LINE,
             limit=kind.limit,
+            without=output_uri(job.key, spec),
         )
         work = self._topics if kind is TOPICS_JOB else self._each
         usage_type = _task(kind, spec).usage_type if kind.task else kind.metered
