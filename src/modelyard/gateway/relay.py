@@ -130,7 +130,8 @@ class Relay:
         connection.begin(self, is_head=self._head.method == "HEAD")
         self._client.resume_reading()  # Before: what is written may be more than the connection likes to hold.
         connection.write(b"".join(self._waiting))
-        self._waiting.clear()
+        if not self._is_held:
+            self._waiting.clear()
 
     # ---- from the client
 
@@ -194,13 +195,16 @@ class Relay:
         self._client.resume_reading()
         self._client.finish(keep_alive=keep_alive)
 
-    def broken(self, *, began: bool) -> None:
-        """The process died, or closed the connection, before the answer was whole."""
+    def broken(self, *, began: bool, unread: bool = False) -> None:
+        """The process died, or closed the connection, before the answer was whole; ``unread``: and before it had the request."""
         self._connection = None
         if self._gone:
             return
         if began:
             self._client.finish(keep_alive=False)
+        elif unread and self._is_held:
+            self._is_held = False  # Once: it has all been written, and nobody has executed it.
+            self._task = asyncio.get_running_loop().create_task(self._connect(), name="relay")
         else:
             self._refuse()
 
@@ -304,7 +308,9 @@ class _UpstreamConnection(asyncio.Protocol):
         self._upstream.drop(self)
         relay, self._relay = self._relay, None
         if relay is not None:
-            relay.broken(began=self._began)
+            # A UNIX socket that is closed with unread bytes resets its peer, which has sent nothing but this request.
+            unread = isinstance(error, ConnectionResetError | BrokenPipeError)
+            relay.broken(began=self._began, unread=unread)
 
     def pause_writing(self) -> None:
         if self._relay is not None:

@@ -228,6 +228,52 @@ def test_a_body_that_was_held_back_is_read_on_when_nobody_takes_it(
     assert (client.ended, client.is_reading) == ([UNAVAILABLE], True)
 
 
+@pytest.mark.parametrize(
+    ("length", "reads", "is_sent_anew"),
+    [(2, False, True), (2, True, False), (REQUEST_BYTES + 1, False, False)],
+)
+def test_a_small_request_that_nobody_has_read_is_sent_anew(
+    tmp_path: Path, length: int, reads: bool, is_sent_anew: bool
+) -> None:
+    answer = OK + b"2\r\n\r\nab"
+
+    async def story() -> Client:
+        def ask(client: Client) -> None:
+            head = Head(method="PUT", target="/", path="/", version="1.1", peer="", joined={}, length=length)  # fmt: skip
+            one = Relay(head, client, upstream, unavailable=lambda _: UNAVAILABLE)  # type: ignore[arg-type]
+            one.whole(b"x" * length)
+
+        first, second, upstream = Client(), Client(), Upstream(str(tmp_path / "s"))
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "s"))
+            listener.listen()
+            listener.setblocking(False)
+            async with asyncio.timeout(10):
+                ask(first)
+                process, _ = await loop.sock_accept(listener)
+                with process:
+                    while not (await loop.sock_recv(process, 1 << 20)).endswith(b"x"):
+                        pass
+                    await loop.sock_sendall(process, answer)
+                    await first.done.wait()
+                    ask(second)
+                    if reads:
+                        await loop.sock_recv(process, 1 << 20)
+                if is_sent_anew:
+                    process, _ = await loop.sock_accept(listener)
+                    with process:
+                        assert (await loop.sock_recv(process, 1 << 20)).endswith(b"\r\n\r\nxx")
+                        await loop.sock_sendall(process, answer)
+                        await second.done.wait()
+                await second.done.wait()
+        return second
+
+    client = asyncio.run(story())
+    expected = (answer, [True]) if is_sent_anew else (b"", [UNAVAILABLE])
+    assert (client.got, client.ended) == expected
+
+
 def test_a_sender_is_held_back_though_its_process_came_late_and_takes_nothing(
     tmp_path: Path,
 ) -> None:
