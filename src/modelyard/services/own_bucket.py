@@ -31,7 +31,7 @@ class OwnBucket:
             try:
                 self._shelf.create_bucket(self.name, account=OWNER, region="")
             except BucketTaken as taken:
-                if taken.args[0] != OWNER:
+                if taken.owner != OWNER:
                     raise
 
     def put(self, key: str, data: bytes) -> None:
