@@ -8,6 +8,7 @@ is not touched. Any other host is tunnelled as it is.
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import ssl
 import threading
@@ -79,8 +80,15 @@ class Authority:
     def load_or_create(cls, folder: Path) -> "Authority":
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / "authority.pem"
-        if not path.exists():
-            _write_private(path, _new_authority())
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(
+                descriptor, fcntl.LOCK_EX
+            )  # Two programs that are started at once trust the same one.
+            if not path.exists():
+                _write_private(path, _new_authority())
+        finally:
+            os.close(descriptor)
         data = path.read_bytes()
         key = serialization.load_pem_private_key(data, password=None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)

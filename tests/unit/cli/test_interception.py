@@ -7,12 +7,13 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from modelyard.base.settings import Home, Settings
-from modelyard.cli.interception import intercepted, is_aws
+from modelyard.cli.interception import Authority, intercepted, is_aws
 from modelyard.cli.platform import CommandFailed, Credentials, Platform
 
 
@@ -110,3 +111,15 @@ def test_a_host_that_does_not_answer_is_a_bad_gateway(platform: Platform) -> Non
         )
         with pytest.raises(OSError, match="502"):
             opener.open(f"https://127.0.0.1:{port}/", timeout=60)
+
+
+def test_programs_that_are_started_at_once_trust_one_authority(tmp_path: Path) -> None:
+    start = threading.Barrier(4)
+
+    def load(_: int) -> Authority:
+        start.wait(10)
+        return Authority.load_or_create(tmp_path / "tls")
+
+    with ThreadPoolExecutor(4) as pool:
+        bundles = {one.bundle({}).read_bytes() for one in pool.map(load, range(4))}
+    assert len(bundles) == 1
