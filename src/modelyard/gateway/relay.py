@@ -276,7 +276,8 @@ class _UpstreamConnection(asyncio.Protocol):
             relay.broken(began=self._began)
             return
         if self._passes or self._finished:
-            self._began = True
+            # An interim 100 is no answer yet: who dies after it is answered for.
+            self._began = self._finished or self._parser.get_status_code() >= 200
             relay.received(b"".join(self._held))
             self._held.clear()
         if self._finished:

@@ -12,6 +12,7 @@ from modelyard.gateway.heads import Head
 from modelyard.gateway.relay import HELD_BYTES, REQUEST_BYTES, Relay, Upstream
 
 UNAVAILABLE = (503, b"", b"later")
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: "
 
 
@@ -96,11 +97,20 @@ def test_a_process_that_dies_within_an_answer_has_not_answered(
     assert (client.got, client.ended) == (b"", [UNAVAILABLE])
 
 
+@pytest.mark.parametrize("pieces", [(INTERIM,), (INTERIM + OK,), (INTERIM, OK + b"2\r\n\r\n")])
+def test_a_process_that_dies_after_it_asked_for_the_body_has_not_answered(
+    tmp_path: Path, pieces: tuple[bytes, ...]
+) -> None:
+    client = relayed(tmp_path, *pieces)
+    assert client.got in (b"", INTERIM)
+    assert client.ended == [UNAVAILABLE]
+
+
 @pytest.mark.parametrize(
     "pieces",
     [
         (OK + b"5\r\n\r\n", b"ab", b"cde"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", OK + b"2\r\n\r\n", b"ab"),
+        (INTERIM, OK + b"2\r\n\r\n", b"ab"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", b"0\r\n\r\n"),
         (b"HTTP/1.1 204 No Content\r\n\r\n",),
     ],
