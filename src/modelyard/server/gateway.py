@@ -379,12 +379,19 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
+def _take_all_descriptors() -> None:
+    """Each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls its limit infinite, and refuses to be taken at its word.
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     """``python -m modelyard.server.gateway --settings FILE --fd N``."""
     start = begin("gateway")
     os.set_inheritable(start.descriptor, False)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # Each connection is one.
+    _take_all_descriptors()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Gateway(start).run())
 

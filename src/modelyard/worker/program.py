@@ -4,7 +4,6 @@ The contract is that of AWS's containers (hosting.md, section 4): an artifact un
 ``SAGEMAKER_BIND_TO_PORT``, SIGTERM and half a minute before SIGKILL.
 """
 
-import ctypes
 import errno
 import os
 import shutil
@@ -20,6 +19,7 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.images import Program
+from modelyard.worker.parent import die_with_parent
 
 PORT = 8080
 SAFE_RANGE = "8081-8099"
@@ -30,7 +30,6 @@ PLACE = "/opt/program"
 """Where a program's folder is seen within a sandbox, as in AWS's examples."""
 TAIL_BYTES = 4096
 _TAIL_CHARACTERS = 600
-_SET_DEATH_SIGNAL = 1
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "OMP_NUM_THREADS")
 
 
@@ -123,7 +122,6 @@ class Running:
         self, command: Sequence[str], *, folder: str, environment: Mapping[str, str]
     ) -> None:
         """Raises ``OSError`` where it cannot be started. To be called by the main thread, with whose end the program ends."""
-        die_with = ctypes.CDLL(None).prctl
         self._child = subprocess.Popen(
             command,
             cwd=folder or None,
@@ -131,7 +129,7 @@ class Running:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             # Before it is another program: it cannot be asked to. Nothing else runs in this process yet.
-            preexec_fn=lambda: die_with(_SET_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0),  # noqa: PLW1509
+            preexec_fn=die_with_parent,  # noqa: PLW1509
         )
         self.pidfd = os.pidfd_open(self._child.pid)
 

@@ -9,7 +9,6 @@ It is started within whatever isolates the child. The child ends as the started 
 that of any other worker; when the child dies, so does what it started.
 """
 
-import ctypes
 import os
 import select
 import signal
@@ -24,9 +23,9 @@ from typing import Any
 import msgspec
 
 from modelyard.base.printing import open_lossy
+from modelyard.worker.parent import die_with_parent
 
 PACKET_BYTES = 64 * 1024
-_SET_DEATH_SIGNAL = 1
 _SIGNALLED = 128
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME",
                    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MODELYARD_FAILPOINTS",
@@ -135,14 +134,9 @@ class _Reporter:
             self._channel.send(msgspec.json.encode(packet))
 
 
-def _die_with_parent() -> None:
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
-
-
 def main(listener: str, reports: str, payload: str) -> int:
     """``python -m modelyard.worker.started LISTENER REPORTS PAYLOAD``."""
-    _die_with_parent()
+    die_with_parent()
     sys.stdout, sys.stderr = open_lossy(1), open_lossy(2)
     from modelyard.worker.main import main as worker_main
 
