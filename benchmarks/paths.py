@@ -27,8 +27,9 @@ from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.gate import Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.gateway.invocations import Invocations, Invoke
 from modelyard.gateway.shadows import Shadows
 from modelyard.gateway.shelves import Shelves

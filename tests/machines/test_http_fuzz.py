@@ -12,8 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelyard.base.settings import Limits
+from modelyard.gateway.gate import Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.testing.wire import Wire
 
 ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) [A-Za-z ]+\r\n((?:[^\r\n]+\r\n)*)\r\n")

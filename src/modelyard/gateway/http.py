@@ -7,18 +7,14 @@ their size, the size of the body, the bytes that all bodies together may hold.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import httptools
 
-from modelyard.base.settings import Limits
-from modelyard.gateway.body_shares import BodyShares
+from modelyard.gateway.gate import Exchange, Gate
 from modelyard.gateway.heads import Head, HeadForm, form_of
 
 logger = logging.getLogger(__name__)
-KNOWN_HEADS = 1024
 KNOWN_HEAD_BYTES = 2048
 _LINE_BYTES = 4
 _TOO_LARGE = "The request's headers are too large."
@@ -41,58 +37,6 @@ def _status_line(status: int) -> bytes:
 
 
 _STATUS_LINES = {status: _status_line(status) for status in _REASONS}
-
-
-class Exchange(Protocol):
-    """What answers one request; chosen from its head."""
-
-    def body(self, data: bytes) -> None:
-        """A piece of the request's body."""
-
-    def complete(self) -> None:
-        """The request has been read to its end."""
-
-    def whole(self, data: bytes) -> None:
-        """All of the body, and its end, in one."""
-
-    def client_gone(self) -> None:
-        """The client has left; stop, tell nobody."""
-
-    def client_paused(self, paused: bool) -> None:
-        """The client reads too slowly for more of the answer, or reads again."""
-
-
-Handler = Callable[[Head, "ClientConnection"], Exchange]
-
-
-@dataclass(slots=True)
-class Gate:
-    """What all connections of a gateway share. ``body_bytes`` is what their bodies hold now."""
-
-    limits: Limits
-    handle: Handler
-    now: Callable[[], float]
-    body_bytes: int = 0
-    shares: BodyShares = field(default_factory=BodyShares)
-    is_closing: bool = False
-    connections: set["ClientConnection"] = field(default_factory=set)
-    idle_until: float = 0.0
-    """When a connection that falls idle now has been so for too long; right to a second."""
-    known: dict[bytes, Head] = field(default_factory=dict)
-    """Heads that may come again, by their very bytes."""
-
-    def tick(self) -> None:
-        """Once a second: close who is too slow."""
-        now = self.now()
-        self.idle_until = now + self.limits.idle_seconds + 1.0
-        for connection in list(self.connections):
-            connection.check_time(now)
-
-    def remember(self, raw: bytes, head: Head) -> None:
-        """Keep a head: a client that does not sign sends the same bytes each time, and nobody need parse them twice."""
-        if len(self.known) >= KNOWN_HEADS:
-            self.known.clear()
-        self.known[raw] = head
 
 
 class ClientConnection(asyncio.Protocol):

@@ -30,8 +30,9 @@ from modelyard.gateway.books import Books, Entry
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.gate import Exchange, Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Exchange, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.gateway.in_flight import Invocation
 from modelyard.gateway.shadows import Copied, Shadows
 from modelyard.gateway.shelves import Shelves

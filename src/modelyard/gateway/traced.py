@@ -13,8 +13,9 @@ from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final
 from modelyard.domain.tracing import read_parent
 from modelyard.gateway.asked import STREAM
+from modelyard.gateway.gate import Exchange
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Exchange
+from modelyard.gateway.http import ClientConnection
 from modelyard.gateway.in_flight import Invocation, WorkerChannel, where
 from modelyard.gateway.invocations import Invocations, Invoke
 from modelyard.gateway.spans import Spans

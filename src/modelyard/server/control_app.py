@@ -15,8 +15,9 @@ from modelyard.base.clock import Clock
 from modelyard.base.errors import ServiceError
 from modelyard.base.settings import Limits
 from modelyard.domain.exposition import CONTENT_TYPE
+from modelyard.gateway.gate import Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.server.app import Pipeline, Request
 from modelyard.server.dates import Dates
 

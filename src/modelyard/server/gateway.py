@@ -35,8 +35,9 @@ from modelyard.gateway.books import Books
 from modelyard.gateway.capture import Capture
 from modelyard.gateway.counters import CellKey, Counters, Teller, Telling
 from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.gate import Exchange, Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Exchange, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.gateway.in_flight import WorkerChannel
 from modelyard.gateway.invocations import Invocations
 from modelyard.gateway.looks import Looks

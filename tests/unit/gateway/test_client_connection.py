@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from modelyard.base.settings import Limits
+from modelyard.gateway.gate import KNOWN_HEADS, Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import KNOWN_HEADS, ClientConnection, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.testing.wire import Wire
 
 

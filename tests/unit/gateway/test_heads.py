@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.base.settings import Limits
+from modelyard.gateway.gate import Gate
 from modelyard.gateway.heads import Head, HeadForm, form_of
-from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.testing.wire import Wire
 
 LINES = (

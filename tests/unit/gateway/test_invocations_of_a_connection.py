@@ -14,8 +14,9 @@ from modelyard.base.settings import Limits
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.gateway.counters import Counters
+from modelyard.gateway.gate import Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.gateway.in_flight import Invocation
 from modelyard.gateway.invocations import Invocations, Invoke
 from modelyard.testing.wire import Wire

@@ -3,8 +3,9 @@
 import asyncio
 
 from modelyard.base.settings import Limits
+from modelyard.gateway.gate import Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.testing.wire import Wire
 
 LIMITS = Limits(header_seconds=20.0, idle_seconds=120.0)

@@ -13,8 +13,9 @@ from modelyard.domain.tracing import Sampler, Span, decode_told, read_parent
 from modelyard.gateway import spans as spans_module
 from modelyard.gateway.counters import Counters, decode_report
 from modelyard.gateway.dispatcher import Dispatcher
+from modelyard.gateway.gate import Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.gateway.invocations import Invocations, Invoke
 from modelyard.gateway.spans import Spans
 from modelyard.gateway.traced import TracedChannel, Tracing

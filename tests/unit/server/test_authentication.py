@@ -12,8 +12,9 @@ from botocore.credentials import Credentials
 from modelyard.base.call import Principal
 from modelyard.base.errors import ServiceError
 from modelyard.base.settings import Limits, Settings
+from modelyard.gateway.gate import Exchange, Gate
 from modelyard.gateway.heads import Head
-from modelyard.gateway.http import ClientConnection, Exchange, Gate
+from modelyard.gateway.http import ClientConnection
 from modelyard.server.authentication import Authentication
 from modelyard.testing.wire import Wire
 from modelyard.wire.keys import KeyEntry, KeyTable
