@@ -259,7 +259,9 @@ class Alarms:
 
     rings = False
 
-    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
+    def ringing(
+        self, account: str, region: str, names: Collection[str], *, since: float
+    ) -> tuple[str, ...]:
         return tuple(names) if self.rings else ()
 
     def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:

@@ -15,7 +15,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.domain.alarms import Rule, Verdict, evaluate, reason_data
 from modelyard.domain.ledger import AlarmSeen
 from modelyard.domain.metric_math import Series, evaluate_all
-from modelyard.store.alarms import ALARM, moved, period_of
+from modelyard.store.alarms import ALARM, BY_HAND, RANG_UNTIL, moved, period_of
 from modelyard.store.metrics import HistoryItem, Metric, MetricStore
 from modelyard.store.resources import Json, Key, Resource, ResourceStore, Update
 
@@ -45,10 +45,9 @@ class AlarmReconciler:
             return float("inf")
         now = self._clock.now()
         interval = min(period_of(alarm), _EVALUATION_SECONDS_MAX)
-        # What somebody set by hand holds until the next evaluation is due.
         closed = int((now - SETTLE_SECONDS) // interval * interval)
         mark = (closed, alarm.spec.get("configured_at"))
-        if self._evaluated.get(key) != mark:
+        if self._evaluated.get(key) != mark and not _is_news(alarm, closed, now):
             await self._evaluate(alarm, closed, now)
             self._evaluated[key] = mark
         return max(0.1, closed + interval + SETTLE_SECONDS - self._clock.now())
@@ -76,6 +75,13 @@ class AlarmReconciler:
             rule, verdict, now=now, statistic=statistic, unit=alarm.spec.get("Unit", "")
         )
         return moved(alarm, verdict.state, reason=verdict.reason, data=data, now=now)
+
+
+def _is_news(alarm: Resource, closed: int, now: float) -> bool:
+    """Whether somebody set the state by hand after all that an evaluation would look at: it holds until a period closes."""
+    known = max(float(closed), alarm.spec.get("configured_at", alarm.created_at))
+    changed_at: float = alarm.status.get("StateUpdatedTimestamp", 0.0)
+    return bool(alarm.status.get(BY_HAND)) and known < changed_at <= now
 
 
 def rule_of(alarm: Resource) -> Rule:
@@ -156,12 +162,16 @@ class Ringing:
         self._metrics = metrics
         self._clock = clock
 
-    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
-        """Those of the alarms that are in ALARM, sorted."""
+    def ringing(
+        self, account: str, region: str, names: Collection[str], *, since: float
+    ) -> tuple[str, ...]:
+        """Those of the alarms that are in ALARM or were after ``since``, sorted."""
         found = []
         for name in sorted(set(names)):
             alarm = self._store.get(Key(kind=ALARM, account=account, region=region, name=name))
-            if alarm is not None and alarm.status["StateValue"] == "ALARM":
+            if alarm is None:
+                continue
+            if alarm.status["StateValue"] == "ALARM" or alarm.status.get(RANG_UNTIL, 0.0) > since:
                 found.append(name)
         return tuple(found)
 

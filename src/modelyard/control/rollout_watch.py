@@ -31,8 +31,10 @@ _RESULT = "="
 class AlarmStates(Protocol):
     """CloudWatch's alarms, as far as a rollout heeds them."""
 
-    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
-        """Those of the alarms that are in ALARM, sorted."""
+    def ringing(
+        self, account: str, region: str, names: Collection[str], *, since: float
+    ) -> tuple[str, ...]:
+        """Those of the alarms that are in ALARM or were after ``since``, a time of day, sorted."""
 
     def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
         """Their states, and the values behind them. Blocks."""
@@ -41,7 +43,9 @@ class AlarmStates(Protocol):
 class NoAlarms:
     """Where there are none."""
 
-    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
+    def ringing(
+        self, account: str, region: str, names: Collection[str], *, since: float
+    ) -> tuple[str, ...]:
         return ()
 
     def seen(self, account: str, region: str, names: Collection[str]) -> tuple[AlarmSeen, ...]:
@@ -80,10 +84,12 @@ class RolloutWatch:
         self._meter = meter
         self._tests = tests
         self._since: dict[Key, float] = {}
+        self._looked: dict[Key, float] = {}
 
     def forget(self, key: Key) -> None:
         """Nothing is rolled out there."""
         self._since.pop(key, None)
+        self._looked.pop(key, None)
         if self._tests is not None:
             self._tests.end(key)
 
@@ -93,7 +99,12 @@ class RolloutWatch:
         if rollout is None or memory.target is None:
             self.forget(key)
             return Watch()
-        ringing = self.alarms.ringing(key.account, key.region, alarms_of(rollout))
+        now = self._clock.now()
+        # An alarm may ring for less than a look's interval: what rang while the traffic of a stage was watched counts.
+        ringing = self.alarms.ringing(
+            key.account, key.region, alarms_of(rollout), since=self._looked.get(key, now)
+        )
+        self._looked[key] = now
         is_news = any(name not in rollout.noted for name in ringing)
         word = resource.spec.get("steering") or {}
         seconds = self._seconds(key, rollout, is_news=is_news)

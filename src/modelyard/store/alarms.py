@@ -12,6 +12,10 @@ ACTIONS = {
     "INSUFFICIENT_DATA": "InsufficientDataActions",
 }
 """The member that names who is told of each state."""
+BY_HAND = "by_hand"
+"""Set where somebody gave the alarm its state."""
+RANG_UNTIL = "rang_until"
+"""When the alarm last left ALARM: who looks now and then misses none that rang between two looks."""
 _VERSION = "1.0"
 
 
@@ -27,7 +31,7 @@ def period_of(alarm: Resource) -> int:
 
 
 def moved(
-    alarm: Resource, state: str, *, reason: str, data: str, now: float
+    alarm: Resource, state: str, *, reason: str, data: str, now: float, by_hand: bool = False
 ) -> tuple[Json, list[HistoryItem]]:
     """The status in the new state, and what goes into the history: nothing where the state is the old one."""
     before = alarm.status
@@ -36,12 +40,15 @@ def moved(
         "StateValue": state,
         "StateReason": reason,
         "StateUpdatedTimestamp": now,
+        BY_HAND: by_hand,
     }
     status.pop("StateReasonData", None)
     if data:
         status["StateReasonData"] = data
     if before.get("StateValue") == state:
         return status, []
+    if before.get("StateValue") == "ALARM":
+        status[RANG_UNTIL] = now
     status["StateTransitionedTimestamp"] = now
     change = {
         "version": _VERSION,

@@ -157,12 +157,45 @@ async def test_actions_of_a_new_state_are_in_the_history_unless_they_are_off(
 async def test_who_asks_which_alarms_ring_gets_those_of_the_account(watched: Watched) -> None:
     await watched.alarms.put_metric_alarm(CALL, **RATE)
     ringing = Ringing(watched.store, watched.metrics, watched.clock)
-    assert ringing.ringing("1", "r", ["rate", "unknown"]) == ()
+    now = watched.clock.now()
+    assert ringing.ringing("1", "r", ["rate", "unknown"], since=now) == ()
     await watched.alarms.set_alarm_state(
         CALL, alarm_name="rate", state_value="ALARM", state_reason="a drill"
     )
-    assert ringing.ringing("1", "r", ["rate", "unknown"]) == ("rate",)
-    assert ringing.ringing("2", "r", ["rate"]) == ()
+    assert ringing.ringing("1", "r", ["rate", "unknown"], since=now) == ("rate",)
+    assert ringing.ringing("2", "r", ["rate"], since=now) == ()
+
+
+async def test_an_alarm_that_rang_between_two_looks_is_heard_and_one_before_them_is_not(
+    watched: Watched,
+) -> None:
+    await watched.alarms.put_metric_alarm(CALL, **RATE)
+    ringing = Ringing(watched.store, watched.metrics, watched.clock)
+    looked = watched.clock.now()
+    watched.clock.advance(0.5)
+    await watched.alarms.set_alarm_state(
+        CALL, alarm_name="rate", state_value="ALARM", state_reason="a drill"
+    )
+    watched.emit("errors", 1.0)
+    watched.emit("requests", 100.0)
+    assert (await watched.next_minute())["StateValue"] == "OK"
+    assert ringing.ringing("1", "r", ["rate"], since=looked) == ("rate",)
+    assert ringing.ringing("1", "r", ["rate"], since=watched.clock.now()) == ()
+
+
+async def test_what_was_set_by_hand_is_not_set_back_by_what_was_before_it(watched: Watched) -> None:
+    await watched.alarms.put_metric_alarm(CALL, **RATE)
+    watched.emit("errors", 1.0)
+    watched.emit("requests", 100.0)
+    assert (await watched.next_minute())["StateValue"] == "OK"
+    watched.clock.advance(59.9)  # In 0.1 s the minute that has just ended is evaluated.
+    await watched.alarms.set_alarm_state(
+        CALL, alarm_name="rate", state_value="ALARM", state_reason="a drill"
+    )
+    watched.clock.advance(0.1)
+    await watched.reconciler.reconcile(KEY)
+    assert watched.status["StateValue"] == "ALARM"
+    assert (await watched.next_minute())["StateValue"] == "OK", "the next period says otherwise"
 
 
 async def test_a_ledger_is_told_what_an_alarm_has_seen_whether_it_rings_or_not(

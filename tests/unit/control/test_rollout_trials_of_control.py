@@ -171,7 +171,9 @@ async def test_an_answer_is_judged_by_what_was_kept() -> None:
 class Ringing(NoAlarms):
     """Every alarm is in ALARM."""
 
-    def ringing(self, account: str, region: str, names: Collection[str]) -> tuple[str, ...]:
+    def ringing(
+        self, account: str, region: str, names: Collection[str], *, since: float
+    ) -> tuple[str, ...]:
         return tuple(sorted(names))
 
 
@@ -209,6 +211,33 @@ async def test_an_alarm_that_rings_after_the_old_fleet_is_gone_is_heard_by_nobod
     assert (await watch.look(endpoint(running), running)).ringing == ("bad",)
     promoted = Memory(serving=fleet(2))
     assert await watch.look(endpoint(promoted), promoted) == Watch()
+
+
+class RangBriefly(NoAlarms):
+    """Every alarm left ALARM at ``until``."""
+
+    until = 0.0
+
+    def ringing(
+        self, account: str, region: str, names: Collection[str], *, since: float
+    ) -> tuple[str, ...]:
+        return tuple(names) if self.until > since else ()
+
+
+async def test_an_alarm_that_rang_since_the_last_look_is_heard_once() -> None:
+    clock, alarms = ManualClock(), RangBriefly()
+    watch = RolloutWatch(clock, alarms=alarms)
+    policy = Policy(alarms=("bad",))
+    rollout = Rollout(policy=policy, blue={"a": 1}, green={"a": 1})
+    running = Memory(serving=fleet(1), target=fleet(2), rollout=rollout)
+    alarms.until = clock.now() - 1.0
+    assert (await watch.look(endpoint(running), running)).ringing == (), "it was before the rollout"
+    clock.advance(0.4)
+    alarms.until = clock.now()
+    clock.advance(0.6)
+    assert (await watch.look(endpoint(running), running)).ringing == ("bad",)
+    clock.advance(1.0)
+    assert (await watch.look(endpoint(running), running)).ringing == ()
 
 
 def check(expression: str = "e / n") -> Any:

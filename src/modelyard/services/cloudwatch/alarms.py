@@ -308,7 +308,12 @@ class Alarms:
             if resource is None:
                 raise _not_found(alarm_name)
             status, notes[:] = moved(
-                resource, state_value, reason=state_reason, data=state_reason_data or "", now=now
+                resource,
+                state_value,
+                reason=state_reason,
+                data=state_reason_data or "",
+                now=now,
+                by_hand=True,
             )
             return Update(key=key, version=resource.version, status=status)
 
