@@ -71,13 +71,16 @@ class Job:
             raise Stopped
         return resource.spec
 
-    async def say(self, change: Json) -> None:
+    async def say(self, change: Json, *, although_stopped: bool = True) -> None:
         """Change the status, whoever else does; a job that was deleted meanwhile has none.
 
         While the state cannot be saved it is tried again: a disk that is full for a while ends no job, and not control.
+        Raises ``Stopped`` where that is not to be overruled.
         """
         failures = 0
         while (resource := self._store.get(self.key)) is not None:
+            if not although_stopped:
+                self.spec()
             status = {**resource.status, **change}
             try:
                 await self._store.write(
@@ -205,7 +208,7 @@ class JobRunner:
         """``Status``, which the job has at its end, and what it has ``Used``."""
         try:
             job.spec()
-            await job.say({"JobStatus": "IN_PROGRESS"})
+            await job.say({"JobStatus": "IN_PROGRESS"}, although_stopped=False)
             outcome = await self._execute(job)
         except Stopped:
             return {"Status": {"JobStatus": "STOPPED"}}

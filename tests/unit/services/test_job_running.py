@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from modelyard.base.errors import ServiceError
+from modelyard.services.job_records import stop
 from modelyard.services.job_running import Job, JobRunner, Outcome, Used
 from modelyard.services.metering import Metering
 from modelyard.store.resources import Change, Create, Key, Update
@@ -35,6 +36,18 @@ class CountingStore(MemoryResourceStore):
     def list(self, kind: str, **which: Any) -> Any:
         self.listed += 1
         return super().list(kind, **which)
+
+
+class StoppedBetween(MemoryResourceStore):
+    """Somebody stops the job between the look at it and the word that it has begun."""
+
+    async def write(self, *changes: Change) -> Any:
+        change, found = changes[0], self.get(changes[0].key)
+        if isinstance(change, Update) and change.status and found is not None:
+            before, after = found.status["JobStatus"], change.status["JobStatus"]
+            if (before, after) == ("SUBMITTED", "IN_PROGRESS"):
+                await stop(self, lambda: found)
+        return await super().write(*changes)
 
 
 class Recorded:
@@ -120,5 +133,32 @@ async def _one_job_after_many() -> None:
         while (found := store.get(key)) and found.status["JobStatus"] != "COMPLETED":
             await asyncio.sleep(0)
     assert store.listed <= 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def test_a_job_that_is_stopped_in_the_moment_when_it_begins_is_stopped() -> None:
+    asyncio.run(_one_stopped_job())
+
+
+async def _one_stopped_job() -> None:
+    clock = ManualClock()
+    store = StoppedBetween(clock=clock)
+    executed: list[str] = []
+
+    async def execute(job: Job) -> Outcome:
+        executed.append(job.key.name)
+        return Outcome()
+
+    metering = Metering(usage=Recorded(), clock=clock)
+    runner = JobRunner(kind=KIND, execute=execute, store=store, metering=metering, clock=clock)
+    running = asyncio.ensure_future(runner.run())
+    key = Key(kind=KIND, account="1", region="r", name="one")
+    await store.write(Create(key=key, spec={}, status={"JobStatus": "SUBMITTED"}))
+    async with asyncio.timeout(10):
+        while (found := store.get(key)) and "EndTime" not in found.status:
+            await asyncio.sleep(0)
+    assert found is not None and found.status["JobStatus"] == "STOPPED"
+    assert executed == []
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
