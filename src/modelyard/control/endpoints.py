@@ -227,6 +227,7 @@ class EndpointReconciler:
                 failpoint("endpoint.after-publish")
             case SaveStatus():
                 resource = await self._save(step, resource)
+                self._watch.kept(key)
                 failpoint("endpoint.after-save")
             case StartWorker(placement=placement):
                 await self._processes.start(

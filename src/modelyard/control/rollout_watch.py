@@ -85,13 +85,20 @@ class RolloutWatch:
         self._tests = tests
         self._since: dict[Key, float] = {}
         self._looked: dict[Key, float] = {}
+        self._looking: dict[Key, float] = {}
 
     def forget(self, key: Key) -> None:
         """Nothing is rolled out there."""
         self._since.pop(key, None)
         self._looked.pop(key, None)
+        self._looking.pop(key, None)
         if self._tests is not None:
             self._tests.end(key)
+
+    def kept(self, key: Key) -> None:
+        """What was decided on the last look is stored: alarms that it heard have been heard."""
+        if key in self._looking:
+            self._looked[key] = self._looking.pop(key)
 
     async def look(self, resource: Resource, memory: Memory) -> Watch:
         """Its time is added up in steps, so that not each look is a write."""
@@ -101,10 +108,10 @@ class RolloutWatch:
             return Watch()
         now = self._clock.now()
         # An alarm may ring for less than a look's interval: what rang while the traffic of a stage was watched counts.
-        ringing = self.alarms.ringing(
-            key.account, key.region, alarms_of(rollout), since=self._looked.get(key, now)
-        )
-        self._looked[key] = now
+        # What control looked at before it was killed led to what is stored, or to nothing.
+        since = self._looked.get(key, resource.updated_at)
+        ringing = self.alarms.ringing(key.account, key.region, alarms_of(rollout), since=since)
+        self._looking[key] = now
         is_news = any(name not in rollout.noted for name in ringing)
         word = resource.spec.get("steering") or {}
         seconds = self._seconds(key, rollout, is_news=is_news)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from modelyard.control.garbage import GarbageCollector
 from modelyard.control.keys import KeyPublisher
 from modelyard.control.loop import GARBAGE, Loop
 from modelyard.control.processes import Processes
+from modelyard.control.rollout_watch import NoAlarms, RolloutWatch
 from modelyard.control.routes import RoutePublisher, last_published
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.domain.routes import EndpointRoute, RoutingTable
@@ -29,7 +30,7 @@ from modelyard.runtimes.runtime import (
     RuntimeUnavailable,
 )
 from modelyard.store.published import Publisher
-from modelyard.store.resources import Create, Key, Update
+from modelyard.store.resources import Create, Key, Update, VersionConflict
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
 
@@ -113,10 +114,22 @@ class OneModel:
         return Stored(etag="abc", size=self.path.stat().st_size, path=self.path)
 
 
+class RangBriefly(NoAlarms):
+    """Every alarm left ALARM at ``until``."""
+
+    until = 0.0
+
+    def ringing(
+        self, account: str, region: str, names: Collection[str], *, since: float
+    ) -> tuple[str, ...]:
+        return tuple(names) if self.until > since else ()
+
+
 class Control:
     """A whole control process but for its API."""
 
     def __init__(self, folder: Path) -> None:
+        self.alarms = RangBriefly()
         self.home = Home(folder)
         self.home.create()
         self.clock = ManualClock()
@@ -154,6 +167,7 @@ class Control:
                     fleets=fleets,
                     clock=self.clock,
                     limits=limits,
+                    watch=RolloutWatch(self.clock, alarms=self.alarms),
                 ),
                 "transform-job": TransformJobReconciler(
                     store=self.store,
@@ -357,6 +371,32 @@ async def test_a_worker_that_never_gets_ready_fails_its_health_check(control: Co
     control.clock.advance(241)
     await control.until(lambda: control.status(ENDPOINT)["EndpointStatus"] == "Failed")
     assert "did not pass the ping health check" in control.status(ENDPOINT)["FailureReason"]
+
+
+async def test_an_alarm_that_rang_is_heard_although_somebody_else_wrote_as_it_was_decided(
+    control: Control,
+) -> None:
+    await control.create_endpoint()
+    await control.until(lambda: len(control.runtime.ids("worker", STARTING)) == 2)
+    control.runtime.all_become("worker", READY)
+    await control.until(lambda: control.status(ENDPOINT)["EndpointStatus"] == "InService")
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    policy = {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": 600}
+    rollback = {"Alarms": [{"AlarmName": "bad"}]}
+    deployment = {"BlueGreenUpdatePolicy": policy, "AutoRollbackConfiguration": rollback}
+    await control.change_spec(ENDPOINT, generation=2, update={"DeploymentConfig": deployment})
+    await control.until(lambda: len(control.runtime.ids("worker", STARTING)) == 2)
+    control.runtime.all_become("worker", READY)
+    await control.quiet()
+    assert control.status(ENDPOINT)["control"]["rollout"]["shifted"]
+    control.clock.advance(1.5)
+    await control.quiet()
+    control.alarms.until = control.clock.now() + 0.1
+    control.store.fail_next_write = VersionConflict(ENDPOINT)
+    control.clock.advance(1.0)
+    await control.until(lambda: control.status(ENDPOINT)["EndpointStatus"] == "InService")
+    assert "Alarm bad was in ALARM" in control.status(ENDPOINT)["FailureReason"]
+    assert control.store.fail_next_write is None
 
 
 async def test_a_deleted_endpoint_loses_routes_then_workers_then_itself(control: Control) -> None:

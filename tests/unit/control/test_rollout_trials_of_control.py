@@ -177,9 +177,11 @@ class Ringing(NoAlarms):
         return tuple(sorted(names))
 
 
-def endpoint(memory: Memory) -> Resource:
+def endpoint(memory: Memory, updated_at: float = 0.0) -> Resource:
     status = {"control": to_json(memory)}
-    return Resource(key=ENDPOINT, version=1, created_at=0.0, updated_at=0.0, spec={}, status=status)
+    return Resource(
+        key=ENDPOINT, version=1, created_at=0.0, updated_at=updated_at, spec={}, status=status
+    )
 
 
 def fleet(generation: int) -> Fleet:
@@ -230,14 +232,32 @@ async def test_an_alarm_that_rang_since_the_last_look_is_heard_once() -> None:
     policy = Policy(alarms=("bad",))
     rollout = Rollout(policy=policy, blue={"a": 1}, green={"a": 1})
     running = Memory(serving=fleet(1), target=fleet(2), rollout=rollout)
+    begun = endpoint(running, updated_at=clock.now())
     alarms.until = clock.now() - 1.0
-    assert (await watch.look(endpoint(running), running)).ringing == (), "it was before the rollout"
+    assert (await watch.look(begun, running)).ringing == (), "it was before the rollout"
+    watch.kept(ENDPOINT)
     clock.advance(0.4)
     alarms.until = clock.now()
     clock.advance(0.6)
-    assert (await watch.look(endpoint(running), running)).ringing == ("bad",)
+    assert (await watch.look(begun, running)).ringing == ("bad",)
+    assert (await watch.look(begun, running)).ringing == ("bad",), "nothing came of it yet"
+    watch.kept(ENDPOINT)
     clock.advance(1.0)
-    assert (await watch.look(endpoint(running), running)).ringing == ()
+    assert (await watch.look(begun, running)).ringing == ()
+
+
+async def test_an_alarm_that_rang_as_control_was_killed_is_heard_by_the_next_one() -> None:
+    clock, alarms = ManualClock(), RangBriefly()
+    rollout = Rollout(policy=Policy(alarms=("bad",)), blue={"a": 1}, green={"a": 1}, shifted=True)
+    running = Memory(serving=fleet(1), target=fleet(2), rollout=rollout)
+    shifted = endpoint(running, updated_at=clock.now())
+    before = RolloutWatch(clock, alarms=alarms)
+    assert (await before.look(shifted, running)).ringing == ()
+    before.kept(ENDPOINT)
+    clock.advance(0.4)
+    alarms.until = clock.now()
+    clock.advance(30.0)  # Control is killed, and comes back.
+    assert (await RolloutWatch(clock, alarms=alarms).look(shifted, running)).ringing == ("bad",)
 
 
 def check(expression: str = "e / n") -> Any:
