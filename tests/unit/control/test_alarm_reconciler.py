@@ -1,5 +1,6 @@
 """Alarms on expressions, and what the history says of actions. States are ``tests/machines/test_alarm_machine.py``' business."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.control.alarms import AlarmReconciler, Ringing
 from modelyard.domain.metrics import Summary
 from modelyard.services.cloudwatch.alarms import Alarms
-from modelyard.store.alarms import ALARM
+from modelyard.store.alarms import ALARM, alarm_arn
 from modelyard.store.metrics import Datum, Metric, MetricStore
 from modelyard.store.resources import Key
 from modelyard.testing.clock import ManualClock
@@ -221,3 +222,43 @@ async def test_a_ledger_is_told_what_an_alarm_has_seen_whether_it_rings_or_not(
 
 async def test_a_deleted_alarm_is_looked_at_no_more(watched: Watched) -> None:
     assert await watched.reconciler.reconcile(KEY) == float("inf")
+
+
+async def test_an_alarm_that_two_put_at_once_is_put(watched: Watched) -> None:
+    await asyncio.gather(*(watched.alarms.put_metric_alarm(CALL, **RATE) for _ in range(2)))
+    assert sorted(summary for _, summary in watched.history) == [
+        'Alarm "rate" created',
+        'Alarm "rate" updated',
+    ]
+
+
+async def test_a_tag_that_an_alarm_gets_while_it_is_put_stays(watched: Watched) -> None:
+    await watched.alarms.put_metric_alarm(CALL, **RATE)
+    arn = alarm_arn(KEY)
+    await asyncio.gather(
+        watched.alarms.tag_resource(CALL, resource_arn=arn, tags=[{"Key": "team", "Value": "a"}]),
+        watched.alarms.put_metric_alarm(CALL, **RATE),
+    )
+    found = await watched.alarms.list_tags_for_resource(CALL, resource_arn=arn)
+    assert found["Tags"] == [{"Key": "team", "Value": "a"}]
+
+
+async def test_an_alarm_that_two_delete_at_once_is_not_there_for_one_of_them(
+    watched: Watched,
+) -> None:
+    await watched.alarms.put_metric_alarm(CALL, **RATE)
+    first, second = await asyncio.gather(
+        *(watched.alarms.delete_alarms(CALL, alarm_names=["rate"]) for _ in range(2)),
+        return_exceptions=True,
+    )
+    assert first is None
+    assert isinstance(second, ServiceError) and second.code == "ResourceNotFound"
+
+
+async def test_an_alarm_that_is_deleted_while_it_is_put_is_there(watched: Watched) -> None:
+    await watched.alarms.put_metric_alarm(CALL, **RATE)
+    await asyncio.gather(
+        watched.alarms.delete_alarms(CALL, alarm_names=["rate"]),
+        watched.alarms.put_metric_alarm(CALL, **RATE),
+    )
+    assert watched.store.get(KEY) is not None

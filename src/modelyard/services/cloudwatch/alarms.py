@@ -24,6 +24,7 @@ from modelyard.services.members import EXECUTED, REFUSED, Members, check, presen
 from modelyard.store.alarms import ACTIONS, ALARM, alarm_arn, moved
 from modelyard.store.metrics import HistoryItem, MetricStore
 from modelyard.store.resources import (
+    AlreadyExists,
     Change,
     Create,
     Delete,
@@ -143,25 +144,28 @@ class Alarms:
     async def _put(self, call: Call, spec: Json) -> None:
         key = _key(call, spec["AlarmName"])
         now = self._clock.now()
-        before = self._store.get(key)
         spec = {**spec, "configured_at": now}
-        if before is None:
-            status = {
-                "StateValue": "INSUFFICIENT_DATA",
-                "StateReason": "Unchecked: Initial alarm creation",
-                "StateUpdatedTimestamp": now,
-                "StateTransitionedTimestamp": now,
-            }
-            await self._store.write(Create(key=key, spec=spec, status=status))
-        else:
-            spec["Tags"] = before.spec.get("Tags", [])
+        status = {
+            "StateValue": "INSUFFICIENT_DATA",
+            "StateReason": "Unchecked: Initial alarm creation",
+            "StateUpdatedTimestamp": now,
+            "StateTransitionedTimestamp": now,
+        }
+        verb = ""
 
-            def decide(resource: Resource | None) -> Update:
-                assert resource is not None
-                return Update(key=key, version=resource.version, spec=spec)
+        def decide(resource: Resource | None) -> Update | tuple[Change, ...]:
+            nonlocal verb
+            if resource is None:
+                verb = "created"
+                return (Create(key=key, spec=spec, status=status),)
+            verb = "updated"
+            kept = {**spec, "Tags": resource.spec.get("Tags", [])}
+            return Update(key=key, version=resource.version, spec=kept)
 
+        try:
             await change(self._store, key, decide)
-        verb = "created" if before is None else "updated"
+        except AlreadyExists:  # Since it was looked for.
+            await change(self._store, key, decide)
         await self._note(call, key.name, "ConfigurationUpdate", f'Alarm "{key.name}" {verb}')
 
     async def describe_alarms(
@@ -330,15 +334,17 @@ class Alarms:
         """All or none of up to 100."""
         if len(alarm_names) > DELETED_MAX:
             raise invalid(f"At most {DELETED_MAX} alarms can be deleted at once.")
-        changes: list[Change] = []
-        for name in dict.fromkeys(alarm_names):
-            key = _key(call, name)
-            if self._store.get(key) is None:
-                raise _not_found(name)
-            changes.append(Delete(key=key))
-        await self._store.write(*changes)
-        for one in changes:
-            name = one.key.name
+        names = tuple(dict.fromkeys(alarm_names))
+
+        def decide(_: Resource | None) -> tuple[Change, ...]:
+            for name in names:
+                if self._store.get(_key(call, name)) is None:
+                    raise _not_found(name)
+            return tuple(Delete(key=_key(call, name)) for name in names)
+
+        if names:
+            await change(self._store, _key(call, names[0]), decide)
+        for name in names:
             await self._note(call, name, "ConfigurationUpdate", f'Alarm "{name}" deleted')
 
     async def tag_resource(self, call: Call, *, resource_arn: str, tags: Sequence[Json]) -> Json:
