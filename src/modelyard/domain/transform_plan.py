@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from modelyard.domain.fleet import (
+    DELAY_SECONDS_MAX,
     Fleet,
     Loss,
     Observed,
@@ -241,8 +242,11 @@ class _Pass:
             self.remember(process=slot, retired=retired, objects_done=done)
             process = None
         if process is None or process.state == "waiting":
-            self.wait(slot.start_at - self.now)
-            if slot.start_at <= self.now:
+            rest = slot.start_at - self.now
+            # A clock that was set back must not postpone a start for longer than the longest delay.
+            rest = rest if rest <= DELAY_SECONDS_MAX else 0.0
+            self.wait(rest)
+            if rest <= 0:
                 job_id = process_id(self.job.owner, slot)
                 self.starts.append(StartJob(id=job_id, workers=self._workers(fleet)))
         elif process.state == "succeeded":
