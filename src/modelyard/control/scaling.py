@@ -14,7 +14,7 @@ from modelyard.domain.scaling.activities import KEPT_MAX, KEPT_SECONDS, Activity
 from modelyard.domain.scaling.planner import decide, refused
 from modelyard.domain.scaling.policies import Policy
 from modelyard.domain.scaling.proposals import Alarm
-from modelyard.domain.scaling.state import Outcome, Scaled, shifted
+from modelyard.domain.scaling.state import Outcome, Scaled, set_back_by, shifted
 from modelyard.domain.scaling.targets import CONCURRENCY, Place
 from modelyard.store.resources import (
     Change,
@@ -101,13 +101,12 @@ class ScalingReconciler:
         asked = target_of(
             target, owned(self._store, target, POLICY), owned(self._store, target, ACTION)
         )
-        outcome = decide(
-            asked,
-            scaled_of(endpoint, place),
-            await self._alarms.read(target.key, asked.policies),
-            shifted(memory_of(target), steady.set_by()),
-            now=self._clock.now(),
-        )
+        scaled = scaled_of(endpoint, place)
+        alarms = await self._alarms.read(target.key, asked.policies)
+        now, memory = self._clock.now(), memory_of(target)
+        # The second is of a clock that was set while no control was there to see it.
+        memory = shifted(memory, steady.set_by() or set_back_by(memory, now))
+        outcome = decide(asked, scaled, alarms, memory, now=now)
         target = await self._save(target, endpoint, outcome)
         if steady.set_by():
             self._steady[target.key] = SteadyTime(self._clock)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from modelyard.base.errors import ServiceError, Unsupported, ValidationError
+from modelyard.base.ids import SeededRandom
 from modelyard.control.scaling import ScalingReconciler
 from modelyard.control.scaling_alarms import PolicyAlarms
 from modelyard.domain.scaling.alarm_evaluation import evaluate
@@ -17,6 +18,8 @@ from modelyard.domain.scaling.simulation import Scenario, simulate
 from modelyard.domain.scaling.state import ScheduledAction, Target
 from modelyard.domain.scaling.targets import Place, Range
 from modelyard.domain.scaling.traces import Trace
+from modelyard.server.scaling import EndpointCapacity
+from modelyard.services.sagemaker.endpoints import Endpoints
 from modelyard.store.alarms import ALARM
 from modelyard.store.resources import Create, Delete, Key, Update
 from modelyard.store.scaling import ACTION, POLICY, TARGET, alarm_key
@@ -209,6 +212,62 @@ async def test_a_step_policy_acts_when_its_users_alarm_is_set(world: ScalingWorl
 
     await world.call("DeleteScalingPolicy", **IDENTITY, PolicyName="wake")
     assert [one.key.name for one in world.store.list(ALARM)] == ["busy"]
+
+
+async def test_a_clock_that_is_set_back_while_control_is_away_keeps_no_policy_from_acting(
+    world: ScalingWorld,
+) -> None:
+    await register(world, 1, 20)
+    answer = await world.call(
+        "PutScalingPolicy",
+        **IDENTITY,
+        PolicyName="wake",
+        StepScalingPolicyConfiguration={
+            "AdjustmentType": "ChangeInCapacity",
+            "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 3}],
+            "Cooldown": 0,
+        },
+    )
+    key = alarm_key(world.store.list(TARGET)[0].key, "busy")
+    spec = {
+        "AlarmName": "busy",
+        "Namespace": "Own",
+        "MetricName": "Load",
+        "Statistic": "Average",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 1.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "AlarmActions": [answer["PolicyARN"]],
+    }
+
+    def rings() -> dict[str, Any]:
+        data = json.dumps({"recentDatapoints": [5.0]})
+        now = world.clock.now()
+        return {"StateValue": "ALARM", "StateReasonData": data, "StateUpdatedTimestamp": now}
+
+    await world.store.write(Create(key=key, spec=spec, status=rings()))
+    await world.load([0.0] * 10)
+    assert world.variant.desired == 5
+    world.clock.step_wall_time(-86_400.0)
+    world.variant.now -= 86_400
+    world.reconciler = ScalingReconciler(
+        store=world.store,
+        alarms=PolicyAlarms(
+            store=world.store, metrics=world, clock=world.clock, settle_seconds=0.0
+        ),
+        capacity=EndpointCapacity(
+            endpoints=Endpoints(store=world.store, clock=world.clock),
+            clock=world.clock,
+            random=SeededRandom(1),
+        ),
+        clock=world.clock,
+    )
+    alarm = world.store.get(key)
+    assert alarm is not None
+    await world.store.write(Update(key=key, version=alarm.version, status=rings()))
+    await world.settle()
+    assert world.variant.desired == 8
 
 
 async def test_registering_again_clamps_at_once(world: ScalingWorld) -> None:

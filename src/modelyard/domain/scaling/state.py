@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from modelyard.base.clock import NOTICED_SECONDS
 from modelyard.domain.scaling.activities import Activity
 from modelyard.domain.scaling.policies import Policy
 from modelyard.domain.scaling.schedules import Schedule
@@ -73,6 +74,15 @@ def shifted(memory: Memory, seconds: float) -> Memory:
         out_until=memory.out_until + seconds if memory.out_until else 0.0,
         not_scaled=None,
     )
+
+
+def set_back_by(memory: Memory, now: float) -> float:
+    """Seconds, below 0, by which the clock was set back at least since this was remembered: what happened lies ahead."""
+    happened = [*memory.acted.values(), *(at for at, _ in memory.history)]
+    if memory.change is not None:
+        happened.append(memory.change.activity.started_at)
+    ahead = max(happened, default=now) - now
+    return -ahead if ahead >= NOTICED_SECONDS else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

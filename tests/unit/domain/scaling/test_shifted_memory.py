@@ -3,7 +3,7 @@
 import pytest
 
 from modelyard.domain.scaling.activities import Activity
-from modelyard.domain.scaling.state import Change, Memory, shifted
+from modelyard.domain.scaling.state import Change, Memory, set_back_by, shifted
 
 ACTIVITY = Activity(id="1", description="d", cause="c", started_at=90.0, status="InProgress")
 MEMORY = Memory(
@@ -34,3 +34,10 @@ def test_what_is_not_set_and_schedules_stay() -> None:
     assert moved.runs == {"nightly": 50.0}
     assert shifted(Memory(), 3_600.0) == Memory()
     assert shifted(MEMORY, 0.0) is MEMORY
+
+
+def test_a_clock_was_set_back_when_what_happened_lies_ahead() -> None:
+    assert set_back_by(MEMORY, 90.0) == 0.0, "cool-downs lie ahead, and are meant to"
+    assert set_back_by(MEMORY, 89.0) == 0.0
+    assert set_back_by(MEMORY, 50.0) == -40.0
+    assert set_back_by(Memory(in_until=400.0), 50.0) == 0.0
