@@ -58,6 +58,8 @@ def plan(
         return _teardown(endpoint, observed)
     memory = _begin(endpoint)
     if memory.rollout is not None:
+        if endpoint.proposal is not None:
+            watch = UNWATCHED  # What was watched is the rollout that gives way to this one.
         return update(memory, memory.rollout, observed, now=now, rules=rules, watch=watch)
     wake_at, doze = float("inf"), float("inf")
     starts: list[Placement] = []

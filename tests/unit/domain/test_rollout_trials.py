@@ -6,6 +6,10 @@ import msgspec
 import pytest
 
 from modelyard.domain import rollout_checks
+from modelyard.domain.endpoint_memory import Memory
+from modelyard.domain.endpoint_plan import plan
+from modelyard.domain.endpoint_steps import Endpoint, Rules, SaveStatus, Watch
+from modelyard.domain.fleet import Container, Fleet, Variant
 from modelyard.domain.pre_traffic import Expected, Tried, described, judge
 from modelyard.domain.rollout import (
     Facts,
@@ -214,3 +218,25 @@ def test_what_was_wrong_is_told_with_the_answer_in_short() -> None:
 def test_an_expected_body_survives_being_kept() -> None:
     for one in (Expected(), Expected(body=None), Expected(body={"a": 1}), Expected(body="x")):
         assert msgspec.convert(msgspec.to_builtins(one), Expected) == one
+
+
+def test_what_was_seen_of_the_fleet_before_says_nothing_of_the_one_that_takes_its_place() -> None:
+    container = Container(name="primary", image="modelyard/python", runtime="python")
+    variant = Variant(name="all", instance_type="", count=2, weight=1.0, containers=(container,))
+    first, second, third = (
+        Fleet(owner="me", generation=number, created_at=0.0, variants=(variant,))
+        for number in (1, 2, 3)
+    )
+    policy = Policy(kind="ROLLING", tests=1)
+    stuck = Rollout(policy=policy, blue=READY, green=READY, back="The deployment was aborted.")
+    memory = Memory(serving=first, target=second, rollout=stuck, failure="It cannot go back.")
+    decided = plan(
+        Endpoint(generation=3, deleting=False, memory=memory, proposal=third, policy=policy),
+        {},
+        now=100.0,
+        rules=Rules(startup_seconds=60.0, restart_attempts=2),
+        watch=Watch(seconds=7.0, tried=Tried(sent=1, passed=1)),
+    )
+    (saved,) = (step for step in decided.steps if isinstance(step, SaveStatus))
+    assert saved.memory.target == third
+    assert saved.memory.rollout == Rollout(policy=policy, blue=READY, green=READY)
