@@ -71,9 +71,10 @@ def after_of(
 ) -> dict[str, float]:
     """``Idle.after`` of an endpoint: by its tag; without one only what is serverless hibernates.
 
-    Reserved concurrency is kept warm, and so is an endpoint that copies its requests to a shadow.
+    Reserved concurrency is kept warm, and so is an endpoint that copies its requests to a shadow, or one that is asynchronous: no
+    gateway counts its requests, nor wakes it for them.
     """
-    if config.get("ShadowProductionVariants"):
+    if config.get("ShadowProductionVariants") or config.get("AsyncInferenceConfig"):
         return {}
     try:
         tagged = seconds_of(tags)

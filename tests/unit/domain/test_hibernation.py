@@ -46,6 +46,11 @@ def test_reserved_concurrency_and_what_has_a_shadow_are_kept_warm() -> None:
     assert after({}, "60", ShadowProductionVariants=[{"VariantName": "s"}]) == {}
 
 
+def test_an_asynchronous_endpoint_stays_since_none_of_its_requests_would_wake_it() -> None:
+    output = {"OutputConfig": {"S3OutputPath": "s3://results/"}}
+    assert after({"InitialInstanceCount": 1}, "60", AsyncInferenceConfig=output) == {}
+
+
 @pytest.mark.parametrize("text", ["", "soon", "9", "-1", "nan", "inf", "1e9"])
 def test_a_tag_that_says_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="give a number of seconds from 10 to 604800"):
