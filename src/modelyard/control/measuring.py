@@ -4,6 +4,7 @@ A datagram that finds the queue full is dropped and counted: metrics never hold 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,6 +76,10 @@ class Measuring(asyncio.DatagramProtocol):
             transport.close()
 
     def datagram_received(self, data: bytes, address: Any) -> None:
+        # Now, and not when a slow disk has taken what came before: what is in use must not be thought idle for that.
+        with contextlib.suppress(ValueError):  # Of which ``_write`` tells.
+            cells = self._decode(data).cells
+            self._heard([cell for cell in cells if not cell.measure])
         try:
             self._queue.put_nowait(data)
         except asyncio.QueueFull:
@@ -91,7 +96,6 @@ class Measuring(asyncio.DatagramProtocol):
             except ValueError as error:
                 logger.warning("a report that cannot be read is dropped: %s", error)
                 continue
-            self._heard([cell for cell in report.cells if not cell.measure])
             reports.append(report)
         try:
             # What a thousand endpoints have to say is put together in the thread that writes it.

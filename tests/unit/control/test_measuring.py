@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,15 +70,20 @@ class Failing(MetricStore):
     """A metric store whose disk can be full; tells who waits what it took."""
 
     is_full = False
+    is_stuck = False
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.tries: asyncio.Queue[int] = asyncio.Queue()
+        self.freed = threading.Event()
+        self.used: asyncio.Queue[int] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
     def put(self, data: Iterable[Datum], *, now: float) -> None:
         taken = list(data)
         self._loop.call_soon_threadsafe(self.tries.put_nowait, len(taken))
+        if self.is_stuck:
+            self.freed.wait(60.0)
         if self.is_full:
             raise MetricsNotKept("full")
         super().put(taken, now=now)
@@ -87,7 +93,10 @@ class Failing(MetricStore):
 async def listening(folder: Path) -> AsyncIterator[tuple[Measuring, Failing, Teller]]:
     store = Failing(folder / "metrics.db")
     heard = Measuring(
-        metrics=store, clock=SystemClock(), decode=decode_report, heard=lambda cells: None
+        metrics=store,
+        clock=SystemClock(),
+        decode=decode_report,
+        heard=lambda cells: store.used.put_nowait(len(cells)),
     )
     task = asyncio.create_task(heard.run(folder / "s"))
     teller = Teller(str(folder / "s"))
@@ -118,6 +127,25 @@ async def test_a_full_disk_or_nonsense_does_not_end_listening(
         assert await store.tries.get() == 0
         assert teller.send(encoded)
         assert await store.tries.get() > 0
+
+
+async def test_what_is_in_use_is_heard_of_while_the_disk_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "GATHER_SECONDS", 0.0)
+    encoded = msgspec.msgpack.encode(Report(AT, [cell(requests=1)]))
+    async with listening(tmp_path) as (_, store, teller):
+        assert await store.used.get() == 1
+        store.is_stuck = True
+        assert teller.send(encoded)
+        await store.tries.get()
+        assert await store.used.get() == 1
+        assert teller.send(encoded)
+        try:
+            async with asyncio.timeout(10.0):
+                assert await store.used.get() == 1
+        finally:
+            store.freed.set()
 
 
 async def test_without_room_reports_are_dropped_and_counted(tmp_path: Path) -> None:
