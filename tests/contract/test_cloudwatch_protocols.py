@@ -1,6 +1,7 @@
 """CloudWatch through boto3 in each of its three protocols, against the real request path in this process."""
 
 import asyncio
+import functools
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,16 @@ from modelyard.testing.memory_store import MemoryResourceStore
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROOT = Principal(kind="root", arn="arn:aws:iam::1:root", id="1", account="1")
 PROTOCOLS = ("json", "query", "smithy-rpc-v2-cbor")
+
+
+@functools.cache
+def _session(protocol: str) -> botocore.session.Session:
+    """It reads models once, and a test needs a client only."""
+    session = botocore.session.Session()
+    model = session.get_component("data_loader").load_service_model("cloudwatch", "service-2")
+    assert protocol in model["metadata"]["protocols"]
+    model["metadata"]["protocols"] = [protocol]
+    return session
 
 
 class CloudWatch:
@@ -54,11 +65,7 @@ class CloudWatch:
 
     def client(self, protocol: str) -> Any:
         """botocore's own client of a model that offers one protocol only."""
-        session = botocore.session.Session()
-        model = session.get_component("data_loader").load_service_model("cloudwatch", "service-2")
-        assert protocol in model["metadata"]["protocols"]
-        model["metadata"]["protocols"] = [protocol]
-        client = session.create_client(
+        client = _session(protocol).create_client(
             "cloudwatch",
             region_name="us-east-1",
             endpoint_url="http://localhost:1",
