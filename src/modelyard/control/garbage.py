@@ -1,4 +1,4 @@
-"""What belongs to nobody any more: stray processes, artifacts, journals and routes. Looks now and then, and removes.
+"""What belongs to nobody any more: stray processes, artifacts, journals, routes, keys. Looks now and then, and removes.
 
 Only what no resource names is touched, and of files only what has not changed for a while, so that a fleet
 which is being planned at the same moment keeps what it has just pinned.
@@ -18,6 +18,7 @@ from modelyard.control.bot_builds import is_bot, models_in_use
 from modelyard.control.bot_builds import process_id as build_id
 from modelyard.control.endpoints import endpoint_memory, fleet_owner, worker_ids
 from modelyard.control.fleets import pin_folder
+from modelyard.control.keys import KeyPublisher
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher
 from modelyard.control.text_training import KINDS as TRAINED
@@ -64,17 +65,19 @@ def _artifacts(fleet: Fleet | None) -> frozenset[str]:
 class GarbageCollector:
     """A reconciler without a resource of its own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it looks after
         self,
         *,
         store: ResourceStore,
         processes: Processes,
         routes: RoutePublisher,
+        keys: KeyPublisher,
         clock: Clock,
         home: Home,
         limits: Limits,
     ) -> None:
         self._store = store
+        self._keys = keys
         self._endpoints = Digests(store, "endpoint", _of_endpoint)
         self._jobs = Digests(store, "transform-job", self._of_job)
         self._processes = processes
@@ -88,6 +91,7 @@ class GarbageCollector:
         await self._sweep_processes()
         trash = list(self._sweep_folders())
         await asyncio.to_thread(_remove, trash)
+        await self._keys.publish_keys()
         return PERIOD_SECONDS
 
     async def _sweep_processes(self) -> None:

@@ -63,7 +63,9 @@ class Control:
         self._stores = stores = Stores(settings, clock=clock, deposed=_resign)
         self._keys = KeyPublisher(store=stores.resources, publisher=Publisher(home.run, "keys"))
         self._authentication = Authentication(settings, make_verifier(home, clock))
-        self._reconciling = Reconciling(settings, stores=stores, clock=clock, random=random)
+        self._reconciling = Reconciling(
+            settings, stores=stores, keys=self._keys, clock=clock, random=random
+        )
         self._ai = AiServices(
             store=stores.resources,
             settings=settings,

@@ -10,6 +10,7 @@ from modelyard.control.endpoints import EndpointReconciler
 from modelyard.control.fleets import Fleets
 from modelyard.control.garbage import GarbageCollector
 from modelyard.control.hibernation import Activity, Wakes
+from modelyard.control.keys import KeyPublisher
 from modelyard.control.ledgers import BookReader
 from modelyard.control.loop import GARBAGE, Loop, Reconciler
 from modelyard.control.pre_traffic import Trials
@@ -41,9 +42,16 @@ class Reconciling:
     """Of one control process. A new kind of resource adds its reconciler to ``_reconcilers``."""
 
     def __init__(
-        self, settings: Settings, *, stores: Stores, clock: Clock, random: RandomSource
+        self,
+        settings: Settings,
+        *,
+        stores: Stores,
+        keys: KeyPublisher,
+        clock: Clock,
+        random: RandomSource,
     ) -> None:
         self._settings = settings
+        self._keys = keys
         self._home = home = Home(settings.home)
         self._stores = stores
         self._clock = clock
@@ -134,6 +142,7 @@ class Reconciling:
                 store=store,
                 processes=processes,
                 routes=self.routes,
+                keys=self._keys,
                 clock=clock,
                 home=home,
                 limits=limits,

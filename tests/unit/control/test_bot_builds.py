@@ -12,6 +12,7 @@ import pytest
 from modelyard.base.settings import Home, Limits
 from modelyard.control.bot_builds import BotBuildReconciler, model_name, models_in_use, process_id
 from modelyard.control.garbage import GarbageCollector
+from modelyard.control.keys import KeyPublisher
 from modelyard.control.loop import GARBAGE
 from modelyard.control.processes import Processes
 from modelyard.control.routes import RoutePublisher
@@ -237,6 +238,7 @@ def collector(world: World) -> GarbageCollector:
         store=world.store,
         processes=world.processes,
         routes=RoutePublisher(publisher, initial=RoutingTable()),
+        keys=KeyPublisher(store=world.store, publisher=Publisher(world.home.run, "keys")),
         clock=world.clock,
         home=world.home,
         limits=Limits(),

@@ -30,7 +30,7 @@ from modelyard.runtimes.runtime import (
     RuntimeUnavailable,
 )
 from modelyard.store.published import Publisher
-from modelyard.store.resources import Create, Key, Update, VersionConflict
+from modelyard.store.resources import Create, Delete, Key, Update, VersionConflict
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
 
@@ -125,6 +125,20 @@ class RangBriefly(NoAlarms):
         return tuple(names) if self.until > since else ()
 
 
+class KeyTables:
+    """What was published of access keys; the disk is full as often as the test says."""
+
+    def __init__(self) -> None:
+        self.published: list[Any] = []
+        self.failures = 0
+
+    def publish(self, table: Any) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("no space left on device")
+        self.published.append(table)
+
+
 class Control:
     """A whole control process but for its API."""
 
@@ -148,10 +162,13 @@ class Control:
             limits=limits,
             address_of=lambda name: f"unix:/{name}",
         )
+        self.key_tables = KeyTables()
+        self.keys = KeyPublisher(store=self.store, publisher=self.key_tables)
         self.garbage = GarbageCollector(
             store=self.store,
             processes=self.processes,
             routes=self.routes,
+            keys=self.keys,
             clock=self.clock,
             home=self.home,
             limits=limits,
@@ -649,19 +666,38 @@ async def test_routes_set_together_share_publications() -> None:
 
 
 async def test_keys_are_published_with_their_state() -> None:
-    tables: list[Any] = []
-
-    class Tables:
-        def publish(self, table: Any) -> None:
-            tables.append(table)
-
+    tables = KeyTables()
     store = MemoryResourceStore(clock=ManualClock())
     key = Key(kind="iam-access-key", account="1", region="", name="AKIA1")
     principal = {"kind": "root", "arn": "a", "id": "1", "account": "1"}
     spec = {"UserName": "", "Secret": "s", "Status": "Inactive", "principal": principal}
     await store.write(Create(key=key, spec=spec))
-    await KeyPublisher(store=store, publisher=Tables()).publish_keys()
-    assert tables == [{"keys": {"AKIA1": {"secret": "s", "principal": principal, "active": False}}}]
+    await KeyPublisher(store=store, publisher=tables).publish_keys()
+    shown = {"secret": "s", "principal": principal, "active": False}
+    assert tables.published == [{"keys": {"AKIA1": shown}}]
+
+
+async def test_a_key_whose_end_could_not_be_published_ends_when_there_is_room(
+    control: Control,
+) -> None:
+    key = Key(kind="iam-access-key", account="1", region="", name="AKIA1")
+    principal = {"kind": "root", "arn": "a", "id": "1", "account": "1"}
+    spec = {"UserName": "", "Secret": "s", "Status": "Active", "principal": principal}
+    await control.store.write(Create(key=key, spec=spec))
+    await control.keys.publish_keys()
+    await control.quiet()
+    control.key_tables.failures = 1
+    await control.store.write(Delete(key=key))
+    with pytest.raises(OSError, match="no space"):
+        await control.keys.publish_keys()
+    await control.quiet()
+    assert list(control.key_tables.published[-1]["keys"]) == ["AKIA1"]
+    control.clock.advance(61.0)
+    await control.until(lambda: not control.key_tables.published[-1]["keys"])
+    count = len(control.key_tables.published)
+    control.clock.advance(61.0)
+    await control.quiet()
+    assert len(control.key_tables.published) == count, "nothing is new"
 
 
 @pytest.mark.parametrize("seconds", [3_600.0, -3_600.0])
