@@ -180,6 +180,8 @@ class EndpointReconciler:
         spec = resource.spec
         seconds = self._limits.hibernate_seconds
         after = after_of(spec["config"], spec.get("Tags", ()), serverless_seconds=seconds)
+        if memory.serving is None:  # What was used by this name was another endpoint.
+            self._activity.forget(resource.key)
         if not after or memory.serving is None:
             return Idle(after=after)
         awake = [one.name for one in memory.serving.variants if one.name not in memory.asleep]

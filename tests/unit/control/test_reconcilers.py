@@ -173,19 +173,20 @@ class Control:
             home=self.home,
             limits=limits,
         )
+        self.endpoints = EndpointReconciler(
+            store=self.store,
+            processes=self.processes,
+            routes=self.routes,
+            fleets=fleets,
+            clock=self.clock,
+            limits=limits,
+            watch=RolloutWatch(self.clock, alarms=self.alarms),
+        )
         self.loop = Loop(
             store=self.store,
             processes=self.processes,
             reconcilers={
-                "endpoint": EndpointReconciler(
-                    store=self.store,
-                    processes=self.processes,
-                    routes=self.routes,
-                    fleets=fleets,
-                    clock=self.clock,
-                    limits=limits,
-                    watch=RolloutWatch(self.clock, alarms=self.alarms),
-                ),
+                "endpoint": self.endpoints,
                 "transform-job": TransformJobReconciler(
                     store=self.store,
                     processes=self.processes,
@@ -425,6 +426,37 @@ async def test_a_deleted_endpoint_loses_routes_then_workers_then_itself(control:
     await control.until(lambda: control.store.get(ENDPOINT) is None)
     assert not control.table.endpoints
     assert not control.runtime.processes
+
+
+async def test_the_use_of_an_endpoint_is_not_that_of_the_next_one_of_its_name(
+    tmp_path: Path,
+) -> None:
+    control = Control(tmp_path)
+
+    async def look() -> None:
+        await control.processes.refresh()
+        await control.endpoints.reconcile(ENDPOINT)
+
+    async def in_service() -> None:
+        await control.create_endpoint()
+        tag = {"Key": "modelyard:hibernate-after-seconds", "Value": "10"}
+        await control.change_spec(ENDPOINT, Tags=[tag])
+        await look()
+        control.runtime.all_become("worker", READY)
+        for _ in range(3):
+            await look()
+        assert control.status(ENDPOINT)["EndpointStatus"] == "InService"
+
+    await in_service()
+    await control.change_spec(ENDPOINT, deleting=True)
+    while control.store.get(ENDPOINT) is not None:
+        await look()
+    control.clock.advance(3600.0)
+    await in_service()
+    assert "asleep" not in control.status(ENDPOINT)["control"]
+    control.clock.advance(10.0)
+    await look()
+    assert control.status(ENDPOINT)["control"]["asleep"] == ["AllTraffic"]
 
 
 async def test_an_absent_host_is_waited_for(control: Control) -> None:
