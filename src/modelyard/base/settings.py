@@ -35,7 +35,7 @@ class Limits:
     header_seconds: float = 20.0
     """A client has so long to finish its headers, and between two pieces of its body."""
     idle_seconds: float = 120.0
-    """A kept-alive connection without a request is closed after this."""
+    """A kept-alive connection without a request is closed after this, and one whose client takes no byte of its answer."""
     replica_queue: int = 1_000
     """Requests in flight and waiting for one replica; past it 429 ThrottlingException."""
     invocation_seconds: float = 60.0

@@ -13,6 +13,7 @@ import httptools
 
 from modelyard.gateway.gate import Exchange, Gate
 from modelyard.gateway.heads import Head, HeadForm, form_of
+from modelyard.gateway.untaken import bytes_untaken
 
 logger = logging.getLogger(__name__)
 KNOWN_HEAD_BYTES = 2048
@@ -57,8 +58,9 @@ class ClientConnection(asyncio.Protocol):
         self._discarded = 0
         self._is_head = False
         self._deadline = 0.0
-        self._unread = 0
-        """What the client had not taken when it was looked at last, of a connection that is closed."""
+        self._untaken = 0
+        self._taken_at: float | None = None
+        """When a client with much to take, or with no more to come, was last seen to take some of it."""
         self._paused_for_answer = False
         self._is_full = False
         """Whether the client has more answers to read than the transport likes to hold."""
@@ -199,41 +201,46 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_full = True
+        self._taken_at = self._gate.now()
         if self._exchange is not None:
             self._exchange.client_paused(True)
 
     def resume_writing(self) -> None:
         self._is_full = False
+        if self.is_open:
+            self._taken_at = None
         if self._exchange is not None:
             self._exchange.client_paused(False)
         elif not self._mid_message:
             self._next()
 
     def check_time(self, now: float) -> None:
-        """Close a client that is idle, or slow to send what it began."""
+        """Close a client that is idle, slow to send what it began, or takes nothing of what it is answered."""
         transport = self._transport
-        if self._deadline and now > self._deadline and transport is not None:
-            if transport.is_closing():
-                self._linger(transport, now)
-            elif self._exchange is None and not self._mid_message:
+        if transport is None:
+            return
+        if self._taken_at is not None:
+            self._look_at_taken(transport, self._taken_at, now)
+        if self._deadline and now > self._deadline and not transport.is_closing():
+            if self._exchange is None and not self._mid_message:
                 self._close()
             else:
                 self._refuse(408, "The request did not arrive in time.")
+
+    def _look_at_taken(self, transport: asyncio.Transport, taken_at: float, now: float) -> None:
+        """Who takes a byte now and then has all the time there is."""
+        untaken = bytes_untaken(transport)
+        if untaken != self._untaken:
+            self._untaken, self._taken_at = untaken, now
+        elif now > taken_at + self._gate.limits.idle_seconds:
+            transport.abort()
 
     def _close(self) -> None:
         """When what was answered has been taken; who takes nothing of it is dropped."""
         transport = self._transport
         if transport is not None and not transport.is_closing():
             transport.close()
-            self._unread = transport.get_write_buffer_size()
-            self._deadline = self._gate.now() + self._gate.limits.idle_seconds
-
-    def _linger(self, transport: asyncio.Transport, now: float) -> None:
-        unread = transport.get_write_buffer_size()
-        if unread == self._unread:
-            transport.abort()
-        self._unread = unread
-        self._deadline = now + self._gate.limits.idle_seconds
+            self._deadline, self._taken_at = 0.0, self._gate.now()
 
     def close_when_idle(self) -> None:
         """The gateway stops: no further request on this connection."""

@@ -12,9 +12,9 @@ class Wire:
         """Bytes that the client has not taken."""
         self.is_aborted = False
 
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        """The peer, whatever is asked for."""
-        return ("127.0.0.1", 9)
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        """The peer; there is nothing else."""
+        return ("127.0.0.1", 9) if name == "peername" else None
 
     def write(self, data: bytes) -> None:
         assert not self.is_closed, "nothing is written to a closed connection"

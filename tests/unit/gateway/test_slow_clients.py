@@ -1,11 +1,20 @@
 """Clients that take their time: who is cut off, after how long, and who is not."""
 
 import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
 
 from modelyard.base.settings import Limits
 from modelyard.gateway.gate import Gate
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection
+from modelyard.gateway.relay import Relay, Upstream
 from modelyard.testing.wire import Wire
 
 LIMITS = Limits(header_seconds=20.0, idle_seconds=120.0)
@@ -188,3 +197,92 @@ def test_a_body_that_nobody_takes_is_not_its_senders_fault() -> None:
     assert not client.wire.is_closed
     client.wait(2)
     assert client.wire.is_closed
+
+
+class Download:
+    """An answer of 16 MiB, relayed or ours, over sockets that are real, by a clock that is not."""
+
+    SIZE = 16 << 20
+
+    def __init__(self, folder: Path, *, is_relayed: bool = True) -> None:
+        self.now = 0.0
+        self.is_relayed = is_relayed
+        self.path = str(folder / "s")
+        self.upstream = Upstream(self.path)
+        self.gate = Gate(LIMITS, self.handle, lambda: self.now)
+        self.is_upstream_closed = asyncio.Event()
+
+    def handle(self, head: Head, client: ClientConnection) -> Relay | Exchange:
+        if not self.is_relayed:
+            client.respond(200, b"", bytes(self.SIZE))
+            return Exchange()
+        return Relay(head, client, self.upstream, unavailable=lambda _: (503, b"", b""))
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % self.SIZE)
+        writer.write(bytes(self.SIZE))
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.transport.abort()
+        self.is_upstream_closed.set()
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[socket.socket]:
+        """Who has asked for it."""
+        self.gate.tick()
+        loop = asyncio.get_running_loop()
+        behind = await asyncio.start_unix_server(self.answer, self.path)
+        front = await loop.create_server(lambda: ClientConnection(self.gate), "127.0.0.1", 0)
+        try:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+                client.setblocking(False)
+                await loop.sock_connect(client, front.sockets[0].getsockname())
+                await loop.sock_sendall(client, b"GET /bucket/key HTTP/1.1\r\nHost: h\r\n\r\n")
+                async with asyncio.timeout(30):
+                    yield client
+        finally:
+            for connection in list(self.gate.connections):
+                connection.abort()
+            for idle in self.upstream._idle:
+                idle.close()
+            behind.close()
+            front.close()
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.gate.tick()
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story)
+
+
+def test_who_takes_nothing_more_of_an_answer_holds_no_connection_for_ever(tmp_path: Path) -> None:
+    async def story() -> None:
+        download = Download(tmp_path)
+        async with download.client():
+            while not download.is_upstream_closed.is_set():
+                await asyncio.sleep(0.001)
+                download.wait(1)
+        assert download.now > LIMITS.idle_seconds
+
+    run(story())
+
+
+@pytest.mark.parametrize("is_relayed", [True, False])
+def test_who_takes_its_answer_slowly_gets_all_of_it(tmp_path: Path, is_relayed: bool) -> None:
+    async def story() -> None:
+        download = Download(tmp_path, is_relayed=is_relayed)
+        got = 0
+        async with download.client() as client:
+            while got < Download.SIZE:
+                data = await asyncio.get_running_loop().sock_recv(client, 1 << 15)
+                assert data, got
+                if (got + len(data)) >> 17 > got >> 17:  # Now and then.
+                    download.wait(LIMITS.idle_seconds - 1)
+                got += len(data)
+
+    run(story())
