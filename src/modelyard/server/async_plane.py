@@ -16,11 +16,13 @@ from modelyard.base.settings import Home, Limits
 from modelyard.domain.async_messages import moment
 from modelyard.domain.chain import Final
 from modelyard.server.replicas import Replicas
+from modelyard.server.timed_answers import OPENER
 from modelyard.store.async_queue import Queued
 from modelyard.store.object_info import parse_s3_uri
 from modelyard.transport.frames import RequestMeta
 
 WEBHOOK_SECONDS = 5.0
+"""For each step: to connect, to send, and to get the head of the answer."""
 
 
 class AsyncDataPlane:
@@ -121,7 +123,7 @@ class SnsTopics:
         }
         request = urllib.request.Request(url, data=data, headers=headers, method="POST")  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS):  # noqa: S310
+            with OPENER.open(request, timeout=WEBHOOK_SECONDS):
                 return
         except http.client.HTTPException as error:
             raise OSError(f"its answer is not HTTP: {error}") from error

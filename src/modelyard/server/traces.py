@@ -13,6 +13,7 @@ from modelyard.control.tracing import Posted
 from modelyard.domain import otlp
 from modelyard.domain.tracing import SERVER, Sampler, Span, Value, read_parent
 from modelyard.server.app import Exchange
+from modelyard.server.timed_answers import TimedAnswer
 
 TIMEOUT_SECONDS = 10.0
 _RETRYABLE = frozenset({429, 502, 503, 504})
@@ -49,6 +50,7 @@ class Collector:
         )
         try:
             connection = self._connect()
+            connection.response_class = TimedAnswer
             try:
                 connection.request("POST", self._target, body, self._headers)
                 answer = connection.getresponse()
