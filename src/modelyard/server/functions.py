@@ -128,7 +128,7 @@ async def _post(url: str, event: bytes) -> bytes:
     except OSError as error:
         raise FunctionUnreachable(f"{url}: {error}") from None
     finally:
-        writer.close()
+        writer.transport.abort()  # It is over: who has not taken the event, or says no farewell, is not waited for.
         with suppress(OSError):
             await writer.wait_closed()
     text = answer.body[:300].decode("utf-8", "replace")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -248,6 +249,19 @@ def test_an_address_gets_the_event_and_its_answer_is_read_with_care(
     else:
         with pytest.raises(expected):
             asyncio.run(play())
+
+
+def test_an_address_that_takes_no_event_has_no_more_time_than_one_that_does(tmp_path: Path) -> None:
+    async def play() -> bool:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+            functions = LocalFunctions([f"{ARN}={url}"], folder=tmp_path)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(10) as patience:
+                    await functions.invoke(ARN, b" " * (32 << 20), seconds=0.1)
+        return patience.expired()
+
+    assert not asyncio.run(play())
 
 
 def test_nobody_at_the_address_is_unreachable(tmp_path: Path) -> None:
