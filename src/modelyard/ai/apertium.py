@@ -1,7 +1,7 @@
 """Apertium's translators, which are programs of the machine under the GPL: called as processes, never part of this package.
 
 A pipeline stays running for each pair that is asked for, and is told where a text ends by a zero byte. One that dies or falls
-silent is started anew for the next text.
+silent is started anew, once for a question; one that was only just started and hangs would do so again.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +23,8 @@ from modelyard.ai.translating import Part, Piece, merged, text_of
 
 SILENCE_SECONDS = 20.0
 """A pipeline that says nothing for so long hangs."""
+ANSWER_SECONDS = 45.0
+"""And so does one that has not said all by then: who asked waits for a minute."""
 PIPELINES_MAX = 8
 MODES = "/usr/share/apertium/modes"
 _NO_MARKS = "-n"
@@ -32,7 +35,11 @@ _PARAGRAPHS = re.compile(r"(\s*\n\s*\n\s*)")
 
 
 class PipelineFailed(Exception):
-    """It died, or fell silent."""
+    """It died, or hangs."""
+
+
+class PipelineHangs(PipelineFailed):
+    """It says nothing, or no end of it."""
 
 
 def _pipe_of(mode: str) -> str:
@@ -45,6 +52,8 @@ def _pipe_of(mode: str) -> str:
             timeout=SILENCE_SECONDS,
             check=True,
         ).stdout
+    except subprocess.TimeoutExpired as error:
+        raise PipelineHangs(f"apertium {mode} does not start: {error}") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise PipelineFailed(f"apertium {mode} cannot be started: {error}") from error
 
@@ -68,8 +77,11 @@ class Pipeline:
         assert self._process.stdin is not None and self._process.stdout is not None
         return self._process.stdin, self._process.stdout
 
-    def translate(self, streams: Sequence[str]) -> list[str]:
-        """Each stream, translated; in and out at once, so that no pipe fills up. Raises ``PipelineFailed``."""
+    def translate(self, streams: Sequence[str], *, until: float) -> list[str]:
+        """Each stream, translated; in and out at once, so that no pipe fills up. Raises ``PipelineFailed``.
+
+        ``until`` is in monotonic seconds.
+        """
         waiting = memoryview(b"".join(stream.encode() + b"\0" for stream in streams))
         said, ended = bytearray(), 0
         into, out = (pipe.fileno() for pipe in self._pipes())
@@ -78,9 +90,10 @@ class Pipeline:
             if waiting:
                 selector.register(into, selectors.EVENT_WRITE)
             while ended < len(streams):
-                ready = selector.select(SILENCE_SECONDS)
+                left = until - time.monotonic()
+                ready = selector.select(min(SILENCE_SECONDS, left)) if left > 0 else []
                 if not ready:
-                    raise PipelineFailed(f"apertium {self._mode} said nothing for too long")
+                    raise PipelineHangs(f"apertium {self._mode} said nothing for too long")
                 for one, _ in ready:
                     if one.fd == out:
                         said += (data := self._read(out))
@@ -119,9 +132,12 @@ class ApertiumEngine:
     def __init__(self, modes: Mapping[str, str]) -> None:
         self._modes = modes
         self._pipelines: dict[str, Pipeline] = {}
+        self._until = 0.0
+        """When the answer that is being made has to be whole."""
 
     def answer(self, task: str, items: Sequence[Item], options: Mapping[str, Any]) -> list[Finding]:
-        """All items go through the pair's pipeline together. Raises ``PipelineFailed`` when it dies twice."""
+        """All items go through the pair's pipeline together. Raises ``PipelineFailed`` when it dies twice, or hangs."""
+        self._until = time.monotonic() + ANSWER_SECONDS
         mode = self._modes.get(options["pair"])
         if mode is None:
             return [Finding(error=f"There is no pair {options['pair']}.") for _ in items]
@@ -167,12 +183,15 @@ class ApertiumEngine:
     def _ask(self, mode: str, streams: Sequence[str]) -> list[str]:
         if not streams:
             return []
+        was_running = mode in self._pipelines
         try:
-            return self._pipeline(mode).translate(streams)
-        except PipelineFailed:
+            return self._pipeline(mode).translate(streams, until=self._until)
+        except PipelineFailed as error:
             self._forget(mode)
+            if isinstance(error, PipelineHangs) and not was_running:
+                raise
         try:
-            return self._pipeline(mode).translate(streams)
+            return self._pipeline(mode).translate(streams, until=self._until)
         except PipelineFailed:
             self._forget(mode)
             raise

@@ -19,6 +19,7 @@ MODES = {
     "echo": "exec cat",
     "dead": "exec true",
     "mute": "exec sleep 60",
+    "babbler": "seq 20 | while read n; do printf x; sleep 0.1; done; head -c1 /dev/zero",
     "empty": "exec sed -uz 's/.*//'",
 }
 RUNS = st.one_of(st.text(max_size=20), st.text(min_size=1, max_size=8).map(lambda t: {"fixed": t}))
@@ -111,6 +112,30 @@ def test_one_that_dies_or_falls_silent_again_is_an_error(engine: ApertiumEngine,
     with pytest.raises(PipelineFailed, match=pair):
         translated(engine, pair, ["a."])
     assert engine._pipelines == {}
+
+
+def test_one_that_hangs_as_soon_as_it_is_started_is_started_once(
+    engine: ApertiumEngine, tmp_path: Path
+) -> None:
+    program = tmp_path / "apertium-wblank-mode"
+    started = tmp_path / "started"
+    program.write_text(
+        program.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\necho >> {started}\n")
+    )
+    with pytest.raises(PipelineFailed, match="mute"):
+        translated(engine, "mute", ["a."])
+    assert started.read_text() == "\n"
+    engine._pipelines["echo"] = apertium.Pipeline("mute")
+    assert translated(engine, "echo", ["b."]).result == {"parts": [(0, "b.")]}
+
+
+def test_one_that_always_says_a_little_more_has_no_more_time_than_others(
+    engine: ApertiumEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apertium, "SILENCE_SECONDS", 10.0)
+    monkeypatch.setattr(apertium, "ANSWER_SECONDS", 0.2)
+    with pytest.raises(PipelineFailed, match="babbler"):
+        translated(engine, "babbler", ["a."])
 
 
 def test_one_that_cannot_be_started_is_tried_again_and_then_an_error(
