@@ -116,11 +116,13 @@ class GarbageCollector:
     def _sweep_folders(self) -> Iterator[Path]:
         """Rename what nobody uses, without a pause between the look and the rename."""
         artifacts, journals = self._used()
-        pinned = pin_folder(self._home, "")
-        for folder in (*_folders(self._home.artifacts), *_folders(pinned)):
+        # Of what is in them each is a folder by itself: one that is being filled keeps no other, nor goes with them.
+        parents = (pin_folder(self._home, ""), self._home.fetched)
+        inner = [folder for parent in parents for folder in _folders(parent)]
+        for folder in (*_folders(self._home.artifacts), *inner):
             if folder.name.startswith(_TRASH):
                 yield folder  # of a predecessor that was killed
-            elif folder != pinned and not folder.name.startswith(artifacts):
+            elif folder not in parents and not folder.name.startswith(artifacts):
                 yield from self._trashed(folder)
         trained = {one.spec["Model"] for kind in TRAINED for one in self._store.list(kind)}
         trained |= models_in_use(self._store)

@@ -658,6 +658,39 @@ async def test_young_files_are_not_garbage(control: Control) -> None:
     assert folder.exists()
 
 
+async def test_of_what_another_s3_gave_what_is_still_coming_stays_and_what_is_old_goes(
+    control: Control,
+) -> None:
+    slow, old, young = (control.home.fetched / name for name in ("5e", "01d", "40f"))
+    for folder in (slow, old):
+        folder.mkdir(parents=True)
+        (folder / "model.tar.gz").touch()
+    part = slow / "+part"
+    part.touch()
+    begun = os.stat(slow).st_ctime
+    while os.stat(part).st_ctime - begun < 0.05:
+        part.write_bytes(b"more")
+    young.mkdir()
+    control.clock.step_wall_time(begun + 600.025 - control.clock.now())
+    await control.garbage.reconcile(GARBAGE)
+    assert set(control.home.fetched.iterdir()) == {slow, young}
+
+
+async def test_what_another_s3_gives_is_not_garbage_while_it_comes_though_that_takes_long(
+    control: Control,
+) -> None:
+    folder = control.home.fetched / "5e"
+    folder.mkdir(parents=True)
+    part = folder / "+part"
+    part.touch()
+    begun = os.stat(folder).st_ctime
+    while os.stat(part).st_ctime - begun < 0.05:
+        part.write_bytes(b"more")
+    control.clock.step_wall_time(begun + 600.025 - control.clock.now())
+    await control.garbage.reconcile(GARBAGE)
+    assert part.exists()
+
+
 async def test_routes_of_a_predecessor_are_kept_until_they_are_known_to_be_wrong(
     tmp_path: Path,
 ) -> None:
