@@ -208,6 +208,22 @@ def test_an_update_moves_to_the_other_model_and_lets_the_first_go() -> None:
     run(story)
 
 
+def test_an_update_and_a_deletion_at_once_leave_nothing_hosted() -> None:
+    async def story(world: World) -> None:
+        first, second = await world.trained("one"), await world.trained("two")
+        endpoint = await world.endpoint(first)
+        await asyncio.gather(
+            world.endpoints.update_endpoint(
+                call(), endpoint_arn=endpoint, desired_model_arn=second
+            ),
+            world.endpoints.delete_endpoint(call(), endpoint_arn=endpoint),
+        )
+        assert not (await world.endpoints.list_endpoints(call()))["EndpointPropertiesList"]
+        assert not world.hosting.hosted
+
+    run(story)
+
+
 def test_who_comes_while_a_model_is_let_go_has_it_hosted() -> None:
     async def story(world: World) -> None:
         arn = await world.trained()

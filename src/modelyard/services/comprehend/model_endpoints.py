@@ -167,9 +167,8 @@ class ModelEndpoints:
             found = self._models.endpoint(endpoint_arn, call)
             return Delete(key=key, version=found.version)
 
-        arn = self._models.endpoint(endpoint_arn, call).spec["ModelArn"]
-        await change(self._store, key, decide)
-        await self._models.release(arn, call)
+        deleted = await change(self._store, key, decide)
+        await self._models.release(deleted.spec["ModelArn"], call)
         return {}
 
     async def list_endpoints(
