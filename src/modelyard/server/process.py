@@ -40,11 +40,10 @@ def begin(name: str, arguments: Sequence[str] | None = None) -> Start:
     parser.add_argument("--parent", type=int, help="process id of the supervisor")
     options = parser.parse_args(arguments)
     settings = Settings.from_json(options.settings.read_bytes())
-    log.configure(options.name)
+    home = Home(settings.home)
+    log.configure(options.name, file=home.logs / f"{options.name}.log")
     die_with(options.parent or os.getppid())
-    return Start(
-        name=options.name, settings=settings, home=Home(settings.home), descriptor=options.fd
-    )
+    return Start(name=options.name, settings=settings, home=home, descriptor=options.fd)
 
 
 def die_with(parent: int) -> None:

@@ -37,8 +37,6 @@ BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_LAST_SECONDS = 5.0
 STABLE_SECONDS = 10.0
 """A process that lived so long starts its back-off anew."""
-LOG_BYTES = 20 << 20
-"""A process's log is set aside as ``.1`` at a start when it is larger."""
 TABLE_SECONDS = 1.0
 """A table of processes that could not be written is tried again after this."""
 STOP_ORDER = ("gateway", "control", "host", "objects")
@@ -397,7 +395,7 @@ def _environment(child: Child) -> dict[str, str] | None:
 def _open_log(home: Home, name: str) -> IO[bytes]:
     path = home.logs / f"{name}.log"
     try:
-        if path.exists() and path.stat().st_size > LOG_BYTES:
+        if path.exists() and path.stat().st_size > log.LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         return path.open("ab")
     except OSError as error:  # A full disk: it runs without a log rather than not at all.
@@ -444,7 +442,7 @@ def reachable(host: str) -> str:
 def main() -> None:
     """``python -m modelyard.server.supervisor SETTINGS``: what ``modelyard up --detach`` starts."""
     settings = Settings.from_json(Path(sys.argv[1]).read_bytes())
-    log.configure("supervisor")
+    log.configure("supervisor", file=Home(settings.home).logs / "supervisor.log")
     try:
         run(settings)
     except StartRefused as refusal:
