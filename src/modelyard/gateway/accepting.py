@@ -23,6 +23,8 @@ POLITE_SECONDS = 0.001
 """A gateway that is ahead lets the others go first for so long."""
 PAUSE_SECONDS = 0.1
 """Without a descriptor to spare, nothing is taken for so long."""
+TLS_CLOSING_SECONDS = 86_400.0
+"""TLS's own limit for what a closed connection still has to give. Who takes none is dropped before (``gateway/http.py``)."""
 _COUNT = struct.Struct("<I")
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -122,4 +124,7 @@ class Acceptor:
 
     async def _open(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # It may go during the handshake.
-            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls)
+            closing = None if self._tls is None else TLS_CLOSING_SECONDS
+            await self._loop.connect_accepted_socket(
+                self._protocol, connection, ssl=self._tls, ssl_shutdown_timeout=closing
+            )

@@ -28,7 +28,7 @@ from modelyard.domain.hibernation import SOCKET as WAKES
 from modelyard.domain.shelf import SOCKET as SHELVES
 from modelyard.domain.tracing import SOCKET as TRACES
 from modelyard.domain.tracing import Sampler
-from modelyard.gateway.accepting import Acceptor, Board
+from modelyard.gateway.accepting import TLS_CLOSING_SECONDS, Acceptor, Board
 from modelyard.gateway.answers import error_answer
 from modelyard.gateway.asked import is_invocation
 from modelyard.gateway.books import Books
@@ -241,7 +241,11 @@ class Gateway:
             return self._acceptor
         loop = asyncio.get_running_loop()
         return await loop.create_server(
-            lambda: ClientConnection(self._gate), sock=listener, ssl=tls, backlog=1024
+            lambda: ClientConnection(self._gate),
+            sock=listener,
+            ssl=tls,
+            ssl_shutdown_timeout=None if tls is None else TLS_CLOSING_SECONDS,
+            backlog=1024,
         )
 
     async def _tick(self) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Coroutine
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 import uvloop
 
 from modelyard.base.settings import Limits
+from modelyard.cli.interception import Authority
+from modelyard.gateway.accepting import Acceptor
 from modelyard.gateway.gate import Gate
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection
@@ -286,3 +290,67 @@ def test_who_takes_its_answer_slowly_gets_all_of_it(tmp_path: Path, is_relayed: 
                 got += len(data)
 
     run(story())
+
+
+class Hours(uvloop.Loop):
+    """Its timers ring when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._timers: list[tuple[float, asyncio.TimerHandle, Callable[[], Any]]] = []
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, **named: Any
+    ) -> asyncio.TimerHandle:
+        handle = super().call_later(10_000, callback, *args, **named)
+        self._timers.append((delay, handle, lambda: callback(*args)))
+        return handle
+
+    def pass_seconds(self, seconds: float) -> None:
+        for delay, handle, ring in self._timers:
+            if delay <= seconds and not handle.cancelled():
+                handle.cancel()
+                ring()
+
+
+def test_who_takes_its_last_answer_slowly_over_tls_gets_all_of_it(tmp_path: Path) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+    authority = Authority.load_or_create(tmp_path)
+
+    def take(address: Any) -> int:
+        trusted = ssl.create_default_context(cafile=str(authority.bundle({})))
+        with (
+            socket.create_connection(address, timeout=60) as plain,
+            trusted.wrap_socket(plain, server_hostname="localhost") as client,
+        ):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            got = len(client.recv(1))
+            begun.set()
+            may_go_on.wait(60)
+            while data := client.recv(1 << 16):
+                got += len(data)
+        return got
+
+    async def story(loop: Hours) -> int:
+        download = Download(tmp_path, is_relayed=False)
+        download.gate.tick()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            acceptor = Acceptor(
+                listener.dup(),
+                lambda: ClientConnection(download.gate),
+                tls=authority.context("localhost"),
+                held=lambda: 0,
+                board=None,
+            )
+            taking = asyncio.create_task(asyncio.to_thread(take, listener.getsockname()))
+            while not begun.is_set() and not taking.done():
+                await asyncio.sleep(0)
+            loop.pass_seconds(600)
+            may_go_on.set()
+            got = await taking
+            acceptor.close()
+        return got
+
+    loop = Hours()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert runner.run(story(loop)) > Download.SIZE
