@@ -66,13 +66,16 @@ def test_replicas_follow_the_range_without_a_lost_request(
     until(lambda: activities()[0]["StatusCode"] == "Successful", meanwhile=invoke)
     assert activities()[0]["Cause"] == "minimum capacity was set to 2"
 
-    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 4))
-    scaling.put_scheduled_action(
-        **TARGET,
-        ScheduledActionName="quiet",
-        Schedule=f"at({at})",
-        ScalableTargetAction={"MinCapacity": 1, "MaxCapacity": 1},
-    )
+    due = 0.0
+    while time.time() >= due:  # What was put after its time would never come.
+        due = int(time.time()) + 4
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(due))
+        scaling.put_scheduled_action(
+            **TARGET,
+            ScheduledActionName="quiet",
+            Schedule=f"at({at})",
+            ScalableTargetAction={"MinCapacity": 1, "MaxCapacity": 1},
+        )
     until(lambda: _count(sagemaker, endpoint) == 1, meanwhile=invoke)
     until(lambda: activities()[0]["StatusCode"] == "Successful", meanwhile=invoke)
     shown = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")
