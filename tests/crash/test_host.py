@@ -160,6 +160,12 @@ class RunningHost:
         lines = path.read_text().splitlines() if path.exists() else []
         return [line[len(name) + 1 :] for line in lines if line.startswith(name + " ")]
 
+    def has_noted(self, name: str) -> bool:
+        """Whether it is on disk that all that was printed is read."""
+        printed = (self.home.logs / "raw" / f"{name}.log").stat().st_size
+        place = (self.home.processes / f"{name}.offset").read_bytes()[:8]
+        return int.from_bytes(place, "little") == printed
+
     def end(self, how: signal.Signals) -> None:
         self.lines.close()
         self.socket.close()
@@ -172,6 +178,14 @@ def eventually(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.01)
+
+
+def has_gone(pid: int) -> bool:
+    """Whether it has ended, be it that nobody has asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):  # Also of one that goes while it is read.
+        return True
 
 
 class Caller:
@@ -346,10 +360,9 @@ def test_what_a_worker_left_running_ends_with_it(hosts: Callable[..., RunningHos
     assert host.caller(address).ask("-5")[0] == 200
     eventually(lambda: any(line.startswith("grandchild") for line in host.logged("a")))
     (line,) = [line for line in host.logged("a") if line.startswith("grandchild")]
-    path = Path(f"/proc/{line.split()[1]}/stat")
     os.kill(host.process_of("a")["pid"], signal.SIGKILL)
     host.until("a", "dead")
-    eventually(lambda: not path.exists() or path.read_text().split()[2] == "Z")
+    eventually(lambda: has_gone(int(line.split()[1])))
 
 
 def test_fifty_megabytes_of_output_fill_neither_disk_nor_log(
@@ -386,6 +399,7 @@ def test_lines_come_once_and_in_order_though_the_host_is_killed(
         assert caller.ask(str(number))[0] == 200
         if number == 10:
             eventually(lambda: "row 10" in host.logged("a"))
+            eventually(lambda: host.has_noted("a"))  # Else its successor repeats the last piece.
             host.end(signal.SIGKILL)
         if number == 20:
             host.start()
@@ -447,8 +461,7 @@ def test_sigterm_leaves_the_workers_and_sigusr1_stops_them(
     host.start()
     assert host.process_of("a")["pid"] == pid
     host.end(signal.SIGUSR1)
-    path = Path(f"/proc/{pid}/stat")
-    eventually(lambda: not path.exists() or path.read_text().split()[2] == "Z")
+    eventually(lambda: has_gone(pid))
 
 
 def test_nonsense_closes_its_client_and_nothing_else(hosts: Callable[..., RunningHost]) -> None:

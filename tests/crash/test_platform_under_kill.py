@@ -165,5 +165,5 @@ def test_a_platform_whose_supervisor_is_killed_starts_again_with_everything(
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # Also of one that goes while it is read.
         return False
