@@ -88,7 +88,14 @@ def test_a_classifier_is_trained_hosted_and_asked_though_control_is_killed(
     target = {"S3Uri": f"s3://{bucket}/out"}
     arn = create(client, "topics", bucket, OutputDataConfig=target)
     early = {"EndpointName": "early", "ModelArn": arn, "DesiredInferenceUnits": 1}
-    assert code_of(client.create_endpoint, **early) == "ResourceUnavailableException"
+    try:
+        hosted = client.create_endpoint(**early)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "ResourceUnavailableException"
+    else:  # A busy machine may come to ask when it is trained.
+        found = client.describe_document_classifier(DocumentClassifierArn=arn)
+        assert found["DocumentClassifierProperties"]["Status"] == "TRAINED"
+        client.delete_endpoint(EndpointArn=hosted["EndpointArn"])
     kill_control(platform)
     trained = ended(client, arn)
     assert trained["Status"] == "TRAINED", trained
