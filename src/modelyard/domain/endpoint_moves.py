@@ -40,7 +40,7 @@ def begin(
             continue
         slot = slots.get(placement.slot, FIRST_ATTEMPT)
         settled_at = slot.start_at + SETTLED_SECONDS
-        if now < settled_at:
+        if slot.start_at <= now < settled_at:  # It starts later only by a clock that was set back.
             look.wake_at = min(look.wake_at, settled_at)
             return memory
         slots[placement.slot] = msgspec.structs.replace(slot, move=zone)

@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.domain import endpoint_moves
+from modelyard.domain.endpoint_memory import Memory
 from modelyard.domain.fleet import (
     Container,
     Fleet,
@@ -72,6 +75,22 @@ def test_with_one_zone_nothing_is_chosen_and_nothing_remembered() -> None:
     look = look_at(FLEET, {}, {}, now=5.0, startup_seconds=240, forgiving=True)
     assert {one.zone for one in look.start} == {""}
     assert set(look.slots.values()) == {Slot(start_at=5.0)}
+
+
+@pytest.mark.parametrize(("settles_at", "moves"), [(90.0, True), (95.0, False), (3_700.0, True)])
+def test_a_replica_settles_first_but_not_for_as_long_as_a_clock_was_set_back(
+    settles_at: float, moves: bool
+) -> None:
+    variant = msgspec.structs.replace(PAIR, count=2, containers=(CONTAINER,))
+    fleet = msgspec.structs.replace(FLEET, variants=(variant,))
+    slots = {one.slot: Slot(start_at=settles_at, zone="a") for one in placements(fleet, {})}
+    observed = {one.id: Observed(state="ready", zone="a") for one in placements(fleet, slots)}
+    look = look_at(
+        fleet, slots, observed, now=100.0, startup_seconds=60.0, forgiving=True, zones=BOTH
+    )
+    memory = Memory(serving=fleet, slots=slots)
+    after = endpoint_moves.begin(memory, look, observed, zones=BOTH, now=100.0)
+    assert any(slot.move for slot in after.slots.values()) is moves
 
 
 def moving(**states: str) -> tuple[dict[str, Slot], dict[str, Observed]]:
