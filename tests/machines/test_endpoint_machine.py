@@ -223,6 +223,9 @@ def _is_resizing(resource: Resource) -> bool:
 
 
 def _desired(resource: Resource) -> int:
+    memory = endpoint_memory(resource)
+    if "capacity" in resource.spec and memory.failure and memory.serving:
+        return sum(variant.count for variant in memory.serving.variants)  # It went back.
     if "capacity" in resource.spec:
         return sum(size["count"] for size in resource.spec["capacity"].values())
     return sum(
