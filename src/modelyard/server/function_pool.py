@@ -79,6 +79,8 @@ class RunningFunction:
                 await self._process.wait()
         except TimeoutError:
             logger.warning("what process %d has started lives on", self._process.pid)
+            # Its pipes would stay open for as long, and nothing else closes them.
+            self._process._transport.close()  # type: ignore[attr-defined]
 
 
 class FunctionPool:

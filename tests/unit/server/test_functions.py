@@ -154,28 +154,34 @@ def test_a_function_that_hangs_is_killed_when_its_time_is_over(folder: Path) -> 
         os.kill(int(mark.read_text()), 0)
 
 
-def test_who_leaves_a_process_behind_holds_up_nobody(
+def test_who_leaves_a_process_behind_holds_up_nobody_and_no_pipe(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(function_pool, "END_SECONDS", 0.1)
     mark = folder / "mark"
 
     async def play() -> Any:
+        held = len(os.listdir("/dev/fd"))
         functions = LocalFunctions([f"{ARN}=hooks:main"], folder=folder)
         event = json.dumps({"kind": "daemon", "mark": str(mark)}).encode()
-        try:
-            async with asyncio.timeout(60):
+        async with asyncio.timeout(60):
+            try:
                 left = asyncio.create_task(functions.invoke(ARN, event, seconds=60.0))
                 while not mark.exists() or not mark.read_text():
                     await asyncio.sleep(0.01)
                 left.cancel()
                 await asyncio.wait([left])
-                return json.loads(await functions.invoke(ARN, b"{}", seconds=20.0))
-        finally:
-            os.kill(int(mark.read_text()), signal.SIGKILL)
-            await functions.close()
+                answer = json.loads(await functions.invoke(ARN, b"{}", seconds=20.0))
+            finally:
+                await functions.close()
+            while len(os.listdir("/dev/fd")) > held:
+                await asyncio.sleep(0.01)
+        return answer
 
-    assert asyncio.run(play())["calls"] == 1, "another process"
+    try:
+        assert asyncio.run(play())["calls"] == 1, "another process"
+    finally:
+        os.kill(int(mark.read_text()), signal.SIGKILL)
 
 
 def test_a_changed_file_is_read_anew(folder: Path) -> None:
