@@ -81,14 +81,16 @@ class LexEngine:
         return Understanding(interpretations=interpretations, elicited=elicited, yesNo=yes_no)
 
     def _interpretations(self, reading: Reading, today: date) -> tuple[Interpretation, ...]:
-        evidence = self._model.classifier.evidence(reading, self._kinds)
+        evidence = self._model.classifier.evidence(reading, self._kinds)[:INTERPRETATIONS_MAX]
+        intents = [self._intents[one.intent] for one in evidence]
+        marked = self._model.tagger.tag(reading, intents)
         return tuple(
             Interpretation(
-                intent=one.intent,
+                intent=intent.name,
                 score=one.score(),
-                slots=fill(self._model, self._intents[one.intent], reading, today),
+                slots=fill(self._model, intent, reading, marked.get(intent.name, ()), today),
             )
-            for one in evidence[:INTERPRETATIONS_MAX]
+            for one, intent in zip(evidence, intents, strict=True)
         )
 
     def _elicited(

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from modelyard.ai.lex.bot import Reading
 
@@ -67,61 +67,85 @@ def weighted(
     squares = dict.fromkeys(GROUPS, 0.0)
     for name, value in raw.items():
         squares[name[0]] += value * value
-    return {name: value / math.sqrt(squares[name[0]]) for name, value in raw.items()}
+    lengths = {group: math.sqrt(square) for group, square in squares.items()}
+    return {name: value / lengths[name[0]] for name, value in raw.items()}
 
 
-def of_words(reading: Reading, intent: str, usual: Mapping[str, str]) -> list[list[str]]:
-    """For each word what is seen of it. ``usual`` marks words that are seldom values."""
+def of_words(reading: Reading, usual: Mapping[str, str]) -> list[list[str]]:
+    """For each word what is seen of it, whatever the intent. ``usual`` marks words that are seldom values."""
     words = reading.words[:_WORDS_MAX]
-    texts = [word.text for word in words]
-    return [list(_of_word(reading, texts, place, intent, usual)) for place in range(len(words))]
+    padded = [_EDGE, _EDGE, *(word.text for word in words), _EDGE, _EDGE]
+    hits = [(kind, ["", *marks[:_WORDS_MAX], ""]) for kind, marks in reading.hits.items()]
+    found = []
+    for place, word in enumerate(words):
+        shape = _shape(reading.text[word.begin : word.end])
+        seen = _of_word(padded[place : place + 5], shape, usual)
+        for kind, marks in hits:
+            around = padded[place + 1 : place + 4]
+            seen += _of_marks(kind, marks[place : place + 3], around, usual)
+        found.append(seen)
+    return found
 
 
-def _of_word(
-    reading: Reading, texts: Sequence[str], place: int, intent: str, usual: Mapping[str, str]
-) -> Iterator[str]:
-    def at(offset: int) -> str:
-        where = place + offset
-        return texts[where] if 0 <= where < len(texts) else _EDGE
-
-    word, begin = at(0), reading.words[place].begin
-    yield "bias"
-    yield f"i{intent}"
-    yield f"i-1{intent} {at(-1)}"
-    yield f"i+1{intent} {at(1)}"
-    yield f"0{word}"
-    yield f"-1{at(-1)}"
-    yield f"+1{at(1)}"
-    yield f"-2{at(-2)}"
-    yield f"+2{at(2)}"
-    yield f"-1,0{at(-1)} {word}"
-    yield f"0,+1{word} {at(1)}"
-    yield f"-2,-1{at(-2)} {at(-1)}"
-    yield f"+1,+2{at(1)} {at(2)}"
-    yield f"^{word[:3]}"
-    yield f"${word[-3:]}"
-    yield f"shape{_shape(reading.text[begin : reading.words[place].end])}"
-    seen = "".join(usual.get(at(offset), "?") for offset in (-1, 0, 1))
-    yield f"u{seen[1]}"
-    yield f"u{seen}"
-    yield f"u{seen[1]}-1{at(-1)}"
-    yield f"u{seen[1]}+1{at(1)}"
+def of_words_of(reading: Reading, intent: str) -> list[list[str]]:
+    """For each word what else is seen of it where the text stands for an intent."""
+    words = [word.text for word in reading.words[:_WORDS_MAX]]
+    found = [
+        [f"i{intent}", f"i-1{intent} {last}", f"i+1{intent} {following}"]
+        for last, following in zip([_EDGE, *words], [*words[1:], _EDGE], strict=False)
+    ]
     for kind, marks in reading.hits.items():
-        here = marks[place]
-        before = marks[place - 1] if place else ""
-        after = marks[place + 1] if place + 1 < len(texts) else ""
-        if here or before or after:
-            yield f"h{kind}{here}"
-            yield f"h{kind}{here}{seen[1]}"
-            yield f"h{kind}-{before},{here}"
-            yield f"h{kind}+{here},{after}"
-        if here:
-            yield f"h{kind}{here}-1{at(-1)}"
-            yield f"h{kind}{here}+1{at(1)}"
-            yield f"h{kind}{here}i{intent}"
+        for place, mark in enumerate(marks[:_WORDS_MAX]):
+            if mark:
+                found[place].append(f"h{kind}{mark}i{intent}")
+    return found
+
+
+def _of_word(around: Sequence[str], shape: str, usual: Mapping[str, str]) -> list[str]:
+    """Of the word in the middle; two are before it, and two behind."""
+    last2, last, word, next1, next2 = around
+    rare = usual.get(word, "?")
+    return [
+        "bias",
+        f"0{word}",
+        f"-1{last}",
+        f"+1{next1}",
+        f"-2{last2}",
+        f"+2{next2}",
+        f"-1,0{last} {word}",
+        f"0,+1{word} {next1}",
+        f"-2,-1{last2} {last}",
+        f"+1,+2{next1} {next2}",
+        f"^{word[:3]}",
+        f"${word[-3:]}",
+        f"shape{shape}",
+        f"u{rare}",
+        f"u{usual.get(last, '?')}{rare}{usual.get(next1, '?')}",
+        f"u{rare}-1{last}",
+        f"u{rare}+1{next1}",
+    ]
+
+
+def _of_marks(
+    kind: str, marks: Sequence[str], around: Sequence[str], usual: Mapping[str, str]
+) -> Sequence[str]:
+    """Of one slot type, at the word in the middle of three."""
+    before, here, after = marks
+    if not (here or before or after):
+        return ()
+    last, word, following = around
+    seen = (
+        f"h{kind}{here}",
+        f"h{kind}{here}{usual.get(word, '?')}",
+        f"h{kind}-{before},{here}",
+        f"h{kind}+{here},{after}",
+    )
+    return (*seen, f"h{kind}{here}-1{last}", f"h{kind}{here}+1{following}") if here else seen
 
 
 def _shape(word: str) -> str:
+    if word.isalpha():  # Nearly all.
+        return "Aa" if word[0].isupper() else "a"
     if word.isdigit():
         return "9"
     if any(one.isdigit() for one in word):

@@ -5,18 +5,21 @@ from datetime import date
 
 from modelyard.ai.lex.bot import Intent, Reading
 from modelyard.ai.lex.model import BotModel
+from modelyard.ai.lex.tagger import Tagged
 from modelyard.domain.lex.matches import Match
 from modelyard.domain.lex.understanding import SlotValue
 
 Place = tuple[int, int]
 
 
-def fill(model: BotModel, intent: Intent, reading: Reading, today: date) -> dict[str, SlotValue]:
-    """By the slot's name, in the order of the slots."""
+def fill(
+    model: BotModel, intent: Intent, reading: Reading, marked: Sequence[Tagged], today: date
+) -> dict[str, SlotValue]:
+    """By the slot's name, in the order of the slots. ``marked`` is what the tagger says of the intent."""
     kinds = {slot.name: slot.kind for slot in intent.slots}
     found: dict[str, SlotValue] = {}
     taken: list[Place] = []
-    for tagged in model.tagger.tag(reading, intent):
+    for tagged in marked:
         if tagged.slot in found:
             continue
         kind = kinds[tagged.slot]

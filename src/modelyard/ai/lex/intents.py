@@ -5,6 +5,7 @@ The two are put together by ``CALIBRATION``, which was fitted on bots of other d
 bots, from which each bot learns a class of its own, and by words that an intent has never seen.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -46,7 +47,7 @@ class Evidence(NamedTuple):
     def score(self, by: Calibration = CALIBRATION) -> float:
         """The chance that it is the intent."""
         raw = by.base + by.margin * self.margin + by.coverage * self.coverage
-        return float(1.0 / (1.0 + np.exp(-raw)))
+        return 1.0 / (1.0 + math.exp(-raw))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,42 +72,47 @@ class IntentClassifier:
         unknown: float = self._unknown  # type: ignore[attr-defined]
         found = weighted(of_text(reading), self.rare, unknown)
         column: Mapping[str, int] = self._column  # type: ignore[attr-defined]
-        query = np.zeros(len(self.rare), dtype=np.float32)
-        for name, value in found.items():
-            if name in column:
-                query[column[name]] = value
-        here = np.flatnonzero(query)
-        raw = self.weights[:, here] @ query[here] + self.bias
-        raw = raw.astype(np.float64) - raw.max()
-        shares = np.exp(raw)
-        shares /= shares.sum()
+        seen = sorted((column[name], value) for name, value in found.items() if name in column)
+        here = np.array([at for at, _ in seen], dtype=np.intp)
+        values = np.array([value for _, value in seen], dtype=np.float32)
+        raw = (self.weights[:, here] @ values + self.bias).tolist()
+        # Of so few numbers, one by one is faster than numpy.
+        highest = max(raw)
+        shares = [math.exp(one - highest) for one in raw]
+        total = sum(shares)
+        words = [(word.text, self.rare.get(f"w{word.text}", unknown)) for word in reading.words]
         evidence = [
             Evidence(
                 intent=name,
-                margin=_margin(float(shares[place])),
-                coverage=self._coverage(reading, name, kinds.get(name, ())),
+                margin=_margin(shares[place] / total),
+                coverage=self._coverage(reading, words, name, kinds.get(name, ())),
             )
             for place, name in enumerate(self.names)
             if name != FOREIGN
         ]
         return sorted(evidence, key=lambda one: (-one.score(), one.intent))
 
-    def _coverage(self, reading: Reading, name: str, kinds: Sequence[str]) -> float:
+    def _coverage(
+        self,
+        reading: Reading,
+        words: Sequence[tuple[str, float]],
+        name: str,
+        kinds: Sequence[str],
+    ) -> float:
         """Which part of the words, weighted by their rarity, an intent has seen or takes for a value of its slots."""
-        known, unknown = self.known[name], self._unknown  # type: ignore[attr-defined]
+        known = self.known[name]
         total = covered = 0.0
         marks = [reading.hits[kind] for kind in kinds if kind in reading.hits]
-        for place, word in enumerate(reading.words):
-            weight = self.rare.get(f"w{word.text}", unknown)
+        for place, (word, weight) in enumerate(words):
             total += weight
-            if word.text in known or any(mark[place] in ("B", "I") for mark in marks):
+            if word in known or any(mark[place] in ("B", "I") for mark in marks):
                 covered += weight
         return covered / total if total else 0.0
 
 
 def _margin(share: float) -> float:
     bounded = min(max(share, 1e-9), 1.0 - 1e-9)
-    return float(np.clip(np.log(bounded / (1.0 - bounded)), -_MARGIN_MAX, _MARGIN_MAX))
+    return min(max(math.log(bounded / (1.0 - bounded)), -_MARGIN_MAX), _MARGIN_MAX)
 
 
 def train(

@@ -13,7 +13,7 @@ import numpy as np
 
 from modelyard.ai.lex.bot import Bot, Intent, Reading
 from modelyard.ai.lex.examples import Example, background
-from modelyard.ai.lex.features import of_words
+from modelyard.ai.lex.features import of_words, of_words_of
 from modelyard.domain.lex.vocabulary import words_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -49,13 +49,30 @@ class SlotTagger:
     moves: Array
     """From a label (the last row: from the beginning) to the next."""
 
-    def tag(self, reading: Reading, intent: Intent) -> list[Tagged]:
-        """The values of an intent's slots, in the order of the text."""
-        if not intent.slots or not reading.words:
-            return []
-        known = _numbers(of_words(reading, intent.name, self.usual), self.features)
-        labels = _best(_emitted(self.weights, known) + _mask(intent, self.slots), self.moves)
-        return _spans(labels, self.slots)
+    def tag(self, reading: Reading, intents: Sequence[Intent]) -> dict[str, list[Tagged]]:
+        """The values of the slots of each intent that has any, in the order of the text: all intents together."""
+        slotted = [one for one in intents if one.slots]
+        if not slotted or not reading.words:
+            return {}
+        shared = self._emitted(of_words(reading, self.usual))
+        own = [word for one in slotted for word in of_words_of(reading, one.name)]
+        masks = np.stack([_mask(one, self.slots) for one in slotted])[:, None]
+        emitted = self._emitted(own).reshape(len(slotted), *shared.shape) + shared + masks
+        return {
+            one.name: _spans(labels, self.slots)
+            for one, labels in zip(slotted, _best(emitted, self.moves), strict=True)
+        }
+
+    def _emitted(self, rows: Sequence[Sequence[str]]) -> Array:
+        """For each word what is known of it, added up."""
+        known: list[int] = []
+        begins: list[int] = []
+        for row in rows:
+            begins.append(len(known))
+            known.append(len(self.features))  # Zeros, for a word of which nothing is known.
+            known += [self.features[name] for name in row if name in self.features]
+        found: Array = np.add.reduceat(self.weights[known], begins)
+        return found
 
 
 def train(
@@ -73,7 +90,12 @@ def train(
         places = {slot.name: slots.index((slot.name, slot.kind)) for slot in intent.slots}
         own = examples.get(intent.name, ()), readings.get(intent.name, ())
         for one, reading in zip(*own, strict=True):
-            rows = of_words(reading, intent.name, usual)
+            rows = [
+                [*shared, *its]
+                for shared, its in zip(
+                    of_words(reading, usual), of_words_of(reading, intent.name), strict=True
+                )
+            ]
             if rows:
                 seen.append((rows, _labels(one, reading, places)[: len(rows)], mask))
     features: dict[str, int] = {}
@@ -96,7 +118,7 @@ def _learn(
         errors = 0
         for place in order.permutation(len(numbered)):
             known, wanted, mask = numbered[place]
-            got = _best(_emitted(weights, known) + mask, moves)
+            (got,) = _best((weights[known].sum(axis=1) + mask)[None], moves)
             step += 1
             if got == wanted:
                 continue
@@ -128,12 +150,7 @@ def _usual(bot: Bot) -> dict[str, str]:
         for part in template:
             if not part.is_slot:
                 usual |= {word.text: "L" for word in words_of(part.text)}
-    return usual
-
-
-def _emitted(weights: Array, known: Array) -> Array:
-    found: Array = weights[known].sum(axis=1)
-    return found
+    return dict(sorted(usual.items()))
 
 
 def _numbers(rows: Sequence[Sequence[str]], features: Mapping[str, int]) -> Array:
@@ -165,20 +182,21 @@ def _allowed(width: int) -> Array:
     return moves
 
 
-def _best(emitted: Array, moves: Array) -> list[int]:
-    """The row of labels with the highest sum."""
-    score = emitted[0] + moves[-1]
+def _best(emitted: Array, moves: Array) -> list[list[int]]:
+    """The rows of labels with the highest sums; ``emitted`` has texts, words and labels."""
+    score = emitted[:, 0] + moves[-1]
     before = []
-    places = np.arange(emitted.shape[1])
-    for row in emitted[1:]:
-        paths = score[:, None] + moves[:-1]
-        back = paths.argmax(axis=0)
-        before.append(back)
-        score = paths[back, places] + row
-    labels = [int(score.argmax())]
-    for back in reversed(before):
-        labels.append(int(back[labels[-1]]))
-    return labels[::-1]
+    for at in range(1, emitted.shape[1]):
+        paths = score[:, :, None] + moves[:-1]
+        before.append(paths.argmax(axis=1).tolist())
+        score = paths.max(axis=1) + emitted[:, at]
+    found = []
+    for text, last in enumerate(score.argmax(axis=1).tolist()):
+        labels = [last]
+        for back in reversed(before):
+            labels.append(back[text][labels[-1]])
+        found.append(labels[::-1])
+    return found
 
 
 def _labels(example: Example, reading: Reading, places: Mapping[str, int]) -> list[int]:

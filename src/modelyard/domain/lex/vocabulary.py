@@ -83,24 +83,24 @@ class Vocabulary:
     def find(self, text: str) -> list[Match]:
         """Every value, longest first where they overlap; spelt rightly before misspelt."""
         words = words_of(text)
-        exact = list(self._spans(words, self.values.get))
-        taken = disjoint(exact)
+        taken = disjoint(self._spans(words, self.values.get))
+        if self.is_exact:
+            return taken
         fuzzy = [
             one
             for one in self._spans(words[:_FUZZY_WORDS], self._similar)
             if all(one.end <= other.begin or other.end <= one.begin for other in taken)
         ]
-        return disjoint([*taken, *fuzzy])
+        return disjoint([*taken, *fuzzy]) if fuzzy else taken
 
     def _spans(self, words: Sequence[Word], look: Any) -> Iterable[Match]:
-        for begin in range(len(words)):
-            for count in range(min(self._words_max, len(words) - begin), 0, -1):
-                some = words[begin : begin + count]
-                names = look(" ".join(one.text for one in some))
+        texts, most = [one.text for one in words], self._words_max
+        for first in range(len(words)):
+            for end in range(min(first + most, len(words)), first, -1):
+                names = look(" ".join(texts[first:end]))
                 if names:
-                    yield Match(
-                        begin=some[0].begin, end=some[-1].end, value=names[0], resolved=names
-                    )
+                    begin = words[first].begin
+                    yield Match(begin=begin, end=words[end - 1].end, value=names[0], resolved=names)
                     break
 
     def resolve(self, said: str) -> tuple[str, ...]:

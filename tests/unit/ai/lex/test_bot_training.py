@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from modelyard.ai.engine import EngineError
+from modelyard.ai.lex.bot import read
 from modelyard.ai.lex.engine import LexEngine, load
 from modelyard.ai.lex.model import FILE, BotModel
 from modelyard.ai.lex.training import Unlearnable, train
@@ -45,6 +46,20 @@ def ask(engine: LexEngine, text: str, elicit: tuple[str, str] | None = None) -> 
 
 def values(said: Understanding) -> dict[str, str | None]:
     return {name: one.interpretedValue for name, one in said.interpretations[0].slots.items()}
+
+
+def test_what_was_learned_is_written_alike_whatever_the_order_of_sets_is(model: BotModel) -> None:
+    # Each process orders a set of texts in its own way.
+    assert list(model.tagger.usual) == sorted(model.tagger.usual)
+
+
+def test_intents_that_are_asked_about_together_are_answered_as_each_alone(model: BotModel) -> None:
+    for text in ("i'd like two big pizzas with mushrooms tomorrow at 5pm", "large", "hello " * 300):
+        reading = read(model.bot, text, TODAY)
+        together = model.tagger.tag(reading, model.bot.intents)
+        for intent in model.bot.intents:
+            alone = model.tagger.tag(reading, [intent])
+            assert alone.get(intent.name) == together.get(intent.name)
 
 
 @pytest.mark.parametrize(
