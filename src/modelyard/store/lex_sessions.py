@@ -76,24 +76,40 @@ class LexSessions:
             ).fetchone()
         return row[0] if row else None
 
-    def put(self, key: SessionKey, data: bytes, *, expires_at: float, now: float) -> None:
-        """Kept on return. Raises ``TooManySessions`` for a new one where there is no room."""
+    def put(
+        self, key: SessionKey, data: bytes, *, expires_at: float, now: float, begins: bool = False
+    ) -> None:
+        """Kept on return. Raises ``TooManySessions`` for a new one where there is no room.
+
+        ``begins``: it was not found, which spares a new one the search for an old one.
+        """
         with self._lock:
             self._puts += 1
             if self._count >= self._limit or self._puts % _SWEEP_EVERY == 0:
                 self._sweep(now)
-            is_new = not self._update(key, data, expires_at)
-            if is_new and self._count >= self._limit:
-                raise TooManySessions(f"{self._count} sessions are remembered")
-            if is_new:
-                self._connection.execute(
-                    "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*_columns(key), expires_at, data),
-                )
-                self._count += 1
+            self._write(key, data, expires_at, begins=begins)
             if self._puts % _CHECKPOINT_EVERY == 0:
                 self._begin_checkpoint()
         failpoint("lex.after-put")
+
+    def _write(self, key: SessionKey, data: bytes, expires_at: float, *, begins: bool) -> None:
+        has_room = self._count < self._limit
+        if begins and has_room and self._insert(key, data, expires_at):
+            return
+        if self._update(key, data, expires_at):
+            return
+        if not has_room:
+            raise TooManySessions(f"{self._count} sessions are remembered")
+        self._insert(key, data, expires_at)
+
+    def _insert(self, key: SessionKey, data: bytes, expires_at: float) -> bool:
+        """False where it is there, though its time may be over."""
+        added = self._connection.execute(
+            "INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*_columns(key), expires_at, data),
+        )
+        self._count += added.rowcount
+        return added.rowcount > 0
 
     def _update(self, key: SessionKey, data: bytes, expires_at: float) -> bool:
         changed = self._connection.execute(

@@ -76,7 +76,8 @@ class _Route:
 
 
 @functools.cache
-def _routes(service: ServiceModel) -> tuple[_Route, ...]:
+def _routes(service: ServiceModel) -> Mapping[str, tuple[_Route, ...]]:
+    """By method."""
     routes = []
     for name in service.operation_names:
         operation = service.operation_model(name)
@@ -100,17 +101,18 @@ def _routes(service: ServiceModel) -> tuple[_Route, ...]:
                 ),
             )
         )
-    return tuple(routes)
+    methods = {route.method for route in routes}
+    return {one: tuple(route for route in routes if route.method == one) for one in methods}
 
 
 def _find_by_uri(service: ServiceModel, method: str, uri: str, headers: Mapping[str, str]) -> str:
     path, raw_query = http_bindings.split_target(uri)
-    pairs = set(parse_qsl(raw_query, keep_blank_values=True))
+    pairs = set(parse_qsl(raw_query, keep_blank_values=True)) if raw_query else set()
     names = {name for name, _ in pairs}
     matching = [
         route
-        for route in _routes(service)
-        if route.method == method and route.pattern.fullmatch(path) and route.literals <= pairs
+        for route in _routes(service).get(method, ())
+        if route.pattern.fullmatch(path) and route.literals <= pairs
     ]
     candidates = [
         route

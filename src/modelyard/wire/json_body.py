@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from botocore.model import Shape
 
 from modelyard.base.errors import ServiceError
@@ -17,6 +18,8 @@ from modelyard.wire import scalars
 logger = logging.getLogger(__name__)
 DEPTH_LIMIT = 100
 TIMESTAMP_FORMAT = "unixTimestamp"
+_decode_quickly = msgspec.json.Decoder().decode
+_encode_quickly = msgspec.json.Encoder().encode
 
 
 def load(body: bytes) -> Any:
@@ -24,10 +27,18 @@ def load(body: bytes) -> Any:
     if not body.strip():
         return {}
     try:
-        document = json.loads(body)
+        document = _decode_quickly(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = _decode_slowly(body)
+    return {} if document is None else document
+
+
+def _decode_slowly(body: bytes) -> Any:
+    """What is no JSON by the letter but was always read, such as half of a surrogate pair; and what is wrong with the rest."""
+    try:
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise malformed(f"the body is not JSON: {error}") from error
-    return {} if document is None else document
 
 
 def malformed(reason: str) -> ServiceError:
@@ -218,4 +229,10 @@ _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def dump(document: Any) -> bytes:
-    return _dumps(document).encode()
+    try:
+        return _encode_quickly(document)
+    except (
+        UnicodeEncodeError,
+        OverflowError,
+    ):  # Half of a surrogate pair, or an integer of over 64 bits.
+        return _dumps(document).encode()

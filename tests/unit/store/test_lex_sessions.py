@@ -31,6 +31,22 @@ def test_a_session_is_found_until_its_time_is_over_and_survives_its_process(tmp_
         one.close()
 
 
+def test_one_that_begins_takes_the_place_of_an_old_one_and_no_room_beside_it(
+    tmp_path: Path,
+) -> None:
+    sessions = LexSessions(tmp_path / "lex.db", limit=2)
+    sessions.put(key(1), b"one", expires_at=10.0, now=0.0, begins=True)
+    assert sessions.get(key(1), now=20.0) is None
+    sessions.put(key(1), b"two", expires_at=50.0, now=20.0, begins=True)
+    assert sessions.get(key(1), now=21.0) == b"two"
+    sessions.put(key(2), b"", expires_at=50.0, now=22.0, begins=True)
+    with pytest.raises(TooManySessions):
+        sessions.put(key(3), b"", expires_at=50.0, now=23.0, begins=True)
+    sessions.put(key(2), b"more", expires_at=50.0, now=24.0, begins=True)
+    assert sessions.get(key(2), now=25.0) == b"more"
+    sessions.close()
+
+
 def test_past_the_limit_only_known_sessions_go_on_until_others_are_over(tmp_path: Path) -> None:
     sessions = LexSessions(tmp_path / "lex.db", limit=2)
     sessions.put(key(1), b"", expires_at=10.0, now=0.0)

@@ -156,7 +156,7 @@ class Turns:
                 interpretations=turn.interpretations,
                 request_attributes=turn.request_attributes,
             )
-            self._keep(key, kept, scene.bot.idle_seconds)
+            self._keep(key, kept, scene.bot.idle_seconds, begins=before is None)
             if meter is not None:
                 meter()
         return kept
@@ -226,14 +226,14 @@ class Turns:
         data = self._sessions.get(key, now=self._clock.now())
         return None if data is None else _decode(data)
 
-    def _keep(self, key: SessionKey, kept: Kept, idle_seconds: float) -> None:
+    def _keep(self, key: SessionKey, kept: Kept, idle_seconds: float, *, begins: bool) -> None:
         """On the loop, as ``_load``."""
         data = _encode(kept)
         if len(data) > SESSION_BYTES and len(_encode(kept.session)) > SESSION_BYTES:
             raise ValidationError(f"The session would be larger than {SESSION_BYTES} bytes.")
         now = self._clock.now()
         try:
-            self._sessions.put(key, data, expires_at=now + idle_seconds, now=now)
+            self._sessions.put(key, data, expires_at=now + idle_seconds, now=now, begins=begins)
         except TooManySessions as error:
             raise ServiceError(
                 "ThrottlingException", f"{error} (lex_sessions).", status=429
