@@ -5,12 +5,15 @@ index is copied *before* the data files that it names are linked; when one has b
 copied again. Data files never change once they are named, so a link is as good as a copy.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import sqlite3
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +25,8 @@ from modelyard.store.usage import fold_journals
 FORMAT = 1
 ATTEMPTS = 20
 _DATABASES = ("state.db", "async.db", "lex.db", "usage.db", "objects/index.db")
+_PREFIX = ".backup-"
+"""Of the folders in the home where backups are collected."""
 _SECRETS = ("credentials", "sealing.key", "images.json")
 
 
@@ -39,7 +44,8 @@ def backup(home: Home, target: Path) -> int:
         raise BackupFailed(f"{home.root} holds no platform: there is nothing to save.")
     temporary = target.with_name(target.name + ".part")
     # In the home, so that data files can be linked rather than copied.
-    with tempfile.TemporaryDirectory(dir=home.root, prefix="backup-") as folder:
+    _remove_left(home)
+    with tempfile.TemporaryDirectory(dir=home.root, prefix=_PREFIX) as folder, _held(folder):
         copy = Path(folder)
         for attempt in range(ATTEMPTS):
             try:
@@ -59,6 +65,24 @@ def backup(home: Home, target: Path) -> int:
             os.fsync(file.fileno())
     os.replace(temporary, target)
     return target.stat().st_size
+
+
+def _remove_left(home: Home) -> None:
+    """What a killed backup left: its links keep the data of objects that are deleted."""
+    for folder in home.root.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(BlockingIOError), _held(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(folder: Path | str) -> Iterator[None]:
+    """Locked, as whoever works in it has it locked. Raises ``BlockingIOError`` where somebody else does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _collect(home: Home, copy: Path) -> None:
