@@ -162,17 +162,21 @@ class Environments:
         _say(f"installed {wanted.name}")
 
     def _sweep(self) -> None:
-        """Remove what nobody uses beyond the last few."""
-        unused = []
+        """Remove what nobody uses beyond the last few, and what was begun by who was killed then."""
+        unused, left = [], []
         for lock in self._root.glob(".lock-*"):
             key = lock.name.removeprefix(".lock-")
             if (self._root / key).is_dir():
                 unused.append((lock.stat().st_mtime, key))
+            if (self._root / f".{key}.tmp").is_dir():
+                left.append((key, self._root / f".{key}.tmp"))
         for _, key in sorted(unused, reverse=True)[KEPT:]:
+            left.append((key, self._root / key))
+        for key, folder in left:
             with (self._root / f".lock-{key}").open("r+") as lock_file, suppress(BlockingIOError):
                 fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if (self._root / key).is_dir():  # Another may have swept before.
-                    _remove(self._root / key)
+                if folder.is_dir():  # Another may have swept before.
+                    _remove(folder)
 
 
 def _reason(wanted: Wanted, status: int) -> str:

@@ -221,6 +221,19 @@ def test_only_what_nobody_uses_is_removed(
         assert (root / local.key).exists()
 
 
+def test_what_was_begun_by_who_was_killed_goes_though_nobody_wants_it_any_more(
+    tmp_path: Path, local: Wanted
+) -> None:
+    root = tmp_path / "made"
+    for key in ("killed", "busy"):
+        (root / f".{key}.tmp" / "half").mkdir(parents=True)
+        (root / f".lock-{key}").touch()
+    with (root / ".lock-busy").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        Environments(root, run_here).python(local)
+    assert [path.name for path in root.glob(".*.tmp")] == [".busy.tmp"]
+
+
 def test_what_another_has_removed_meanwhile_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
