@@ -224,8 +224,8 @@ def _is_resizing(resource: Resource) -> bool:
 
 def _desired(resource: Resource) -> int:
     memory = endpoint_memory(resource)
-    if "capacity" in resource.spec and memory.failure and memory.serving:
-        return sum(variant.count for variant in memory.serving.variants)  # It went back.
+    if memory.failure and memory.serving:  # What was asked for cannot be: all stays as it was.
+        return sum(variant.count for variant in memory.serving.variants)
     if "capacity" in resource.spec:
         return sum(size["count"] for size in resource.spec["capacity"].values())
     return sum(
