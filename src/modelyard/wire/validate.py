@@ -56,7 +56,11 @@ def _faults(shape: Any, value: Any, path: str) -> Iterator[str]:
 def _members(shape: Any, value: Any, path: str) -> Iterator[str]:
     if shape.type_name == "list":
         for number, item in enumerate(value, 1):
-            yield from _faults(shape.member, item, f"{path}.{number}.member")
+            place = f"{path}.{number}.member"
+            if item is None:
+                yield _fault(None, place, "Member must not be null")
+            else:
+                yield from _faults(shape.member, item, place)
         return
     for key, item in value.items():
         yield from _faults(shape.key, key, f"{path}.{key}.key")

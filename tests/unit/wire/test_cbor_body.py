@@ -74,6 +74,13 @@ def test_any_value_is_read_or_refused(value: Any) -> None:
         assert error.status == 400
 
 
+@pytest.mark.parametrize("data", [[None], [{"MetricName": "m", "Values": [None]}]])
+def test_nothing_in_a_list_is_refused(data: Any) -> None:
+    with pytest.raises(ServiceError, match="Member must not be null") as caught:
+        parse(cbor2.dumps({"Namespace": "n", "MetricData": data}))
+    assert caught.value.status == 400
+
+
 @pytest.mark.parametrize(
     "body",
     [
