@@ -33,6 +33,7 @@ from modelyard.testing.candidates import (
     prepare,
     reasons_of,
 )
+from modelyard.testing.losses import PATIENTLY
 from modelyard.testing.platform import command, running_platform
 
 ENDPOINT = "rolled"
@@ -65,7 +66,9 @@ def candidates() -> list[Candidate]:
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     home = tmp_path_factory.mktemp("rolled") / "home"
-    with running_platform(home, "--no-auth", "--gateways", "2") as platform:
+    # A refusal for want of a worker is an error of the candidate to its alarm: a good one would go back for a slow host.
+    options = ("--no-auth", "--gateways", "2", *PATIENTLY)
+    with running_platform(home, *options) as platform:
         s3, sagemaker = platform.client("s3"), platform.client("sagemaker")
         s3.create_bucket(Bucket=BUCKET)
         s3.put_object(Bucket=BUCKET, Key=KEY, Body=archive())
