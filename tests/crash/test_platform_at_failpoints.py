@@ -17,7 +17,7 @@ from modelyard.testing import models
 from modelyard.testing.losses import PATIENT
 from modelyard.testing.platform import command, running_platform
 
-SETTLED_SECONDS = 90.0
+SETTLED_SECONDS = 180.0
 TESTS = Path(__file__).parents[1]
 VISITS = 4
 """Each process that comes by dies at its fourth visit, and so does its successor."""

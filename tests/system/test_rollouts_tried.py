@@ -17,7 +17,7 @@ from modelyard.testing.candidates import archive
 from modelyard.testing.platform import command
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 BUCKET = "tried"
 
 

@@ -21,7 +21,7 @@ from modelyard.testing.losses import PATIENT, kill, victims, workers
 from modelyard.testing.models import add_file
 
 ROLE = "arn:aws:iam::123456789012:role/ModelyardExecutionRole"
-SETTLED_SECONDS = 90.0
+SETTLED_SECONDS = 180.0
 SCRIPT = b"""
 import json
 import os

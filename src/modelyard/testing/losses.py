@@ -22,7 +22,7 @@ from modelyard.store.lease import read_holder
 
 ANSWERED, BROKEN, WRONG = "answered", "broken", "wrong"
 TIMEOUT_SECONDS = 70.0
-SETTLED_SECONDS = 90.0
+SETTLED_SECONDS = 180.0
 PATIENT: dict[str, Any] = {"mode": "standard", "total_max_attempts": 12}
 """``retries`` of a client that outwaits a process which a busy machine takes long to start again."""
 PATIENTLY = ("--limit", "replica_wait_seconds=50")
