@@ -19,12 +19,15 @@ from pathlib import Path
 
 import modelyard
 from modelyard.base.settings import Home
+from modelyard.store.lex_sessions import fold_into, held
 from modelyard.store.objects_index import data_files
 from modelyard.store.usage import fold_journals
 
 FORMAT = 1
 ATTEMPTS = 20
-_DATABASES = ("state.db", "async.db", "lex.db", "usage.db", "objects/index.db")
+_DATABASES = ("state.db", "async.db", "usage.db", "objects/index.db")
+_SESSIONS = "lex.db"
+"""A database as well; what is still in its journals belongs to it."""
 _PREFIX = ".backup-"
 """Of the folders in the home where backups are collected."""
 _SECRETS = ("credentials", "sealing.key", "images.json")
@@ -97,6 +100,10 @@ def _collect(home: Home, copy: Path) -> None:
     for name in _DATABASES:
         if (home.root / name).exists():
             _copy_database(home.root / name, copy / name)
+    if home.lex_database.exists():
+        with held(home.lex_database):
+            _copy_database(home.lex_database, copy / _SESSIONS)
+            fold_into(copy / _SESSIONS, home.lex_database)
     if (copy / "objects/index.db").exists():
         _link_data(home.objects, copy / "objects")
 
@@ -158,7 +165,7 @@ def restore(home: Home, source: Path) -> None:
                 f"{source} has format {manifest.get('format')}, this Modelyard reads {FORMAT}."
             )
         (copy / "manifest.json").unlink()
-        for name in (*_SECRETS, *_DATABASES):
+        for name in (*_SECRETS, *_DATABASES, _SESSIONS):
             if (copy / name).exists():
                 (copy / name).chmod(0o600)
         home.create()

@@ -17,16 +17,15 @@ from pathlib import Path
 import msgspec
 
 from modelyard.base.failpoint import failpoint
+from modelyard.store.folding import Folding
+from modelyard.store.journal import Journal, is_removed, journals, reading, whole_lines
 from modelyard.store.opening import connect, open_migrated
-from modelyard.store.usage_journal import Journal, is_removed, journals, reading, whole_lines
 
 logger = logging.getLogger(__name__)
 REMEMBERED_SECONDS = 86_400.0
 """An id is known for so long; clients repeat a request for minutes."""
 PENDING_MAX = 100_000
 """Uses that are in journals alone, while they cannot be folded; past it none is recorded."""
-FOLD_SECONDS = 0.2
-RETRY_SECONDS = 5.0
 _MIGRATIONS = (
     """
     CREATE TABLE used (
@@ -77,15 +76,12 @@ class UsageStore:
         self._recorded = self._folded = 0
         self._lock = threading.Lock()
         """Around the connection."""
-        self._is_due, self._is_closing = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._fold_for_ever, name="usage", daemon=True)
-        self._thread.start()
+        # What cannot be folded is kept, and past PENDING_MAX no more of it is taken.
+        self._folding = Folding(self._fold, name="usage")
 
     def close(self) -> None:
         """After the last ``record`` has returned. What cannot be folded now is folded by whoever opens the file next."""
-        self._is_closing.set()
-        self._is_due.set()
-        self._thread.join()
+        self._folding.end()
         self._journal.close()
         try:
             self._fold()
@@ -97,10 +93,12 @@ class UsageStore:
         """Kept on return, and counted once for each id. Raises ``TooMuchUsage`` and ``OSError``."""
         if self._recorded - self._folded >= PENDING_MAX:
             raise TooMuchUsage(f"{self._recorded - self._folded} uses wait to be added up.")
-        self._journal.append(_encode((usage_id, now, usage)) + b"\n")
+        line = _encode((usage_id, now, usage)) + b"\n"
+        failpoint("usage.before-append")
+        self._journal.append(line)
+        failpoint("usage.after-append")
         self._recorded += 1
-        if not self._is_due.is_set():
-            self._is_due.set()
+        self._folding.is_due()
 
     def read(self, account: str, *, start: str, end: str) -> list[Usage]:
         """Of the days from ``start`` on, before ``end``; by day. Raises ``sqlite3.Error``."""
@@ -120,20 +118,6 @@ class UsageStore:
         with self._lock, _transaction(self._connection):
             self._connection.execute("DELETE FROM used")
             self._connection.execute("DELETE FROM recorded")
-
-    def _fold_for_ever(self) -> None:
-        """A while after something was recorded, with what came meanwhile."""
-        while not self._is_closing.is_set():
-            self._is_due.wait()
-            self._is_closing.wait(FOLD_SECONDS)
-            self._is_due.clear()
-            try:
-                self._fold()
-            except Exception:
-                # What was recorded is kept, and tried again; past PENDING_MAX no more of it is taken.
-                logger.exception("what was used cannot be added up")
-                self._is_closing.wait(RETRY_SECONDS)
-                self._is_due.set()
 
     def _fold(self) -> None:
         recorded = self._recorded

@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 import pytest
 
-from modelyard.store import usage, usage_journal
+from modelyard.store import journal as usage_journal
+from modelyard.store import usage
 from modelyard.store.usage import (
     REMEMBERED_SECONDS,
     TooMuchUsage,

@@ -5,7 +5,6 @@ repeats a request, because its answer was lost, gets that answer and not a secon
 """
 
 import datetime
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -238,7 +237,7 @@ class Turns:
             raise ServiceError(
                 "ThrottlingException", f"{error} (lex_sessions).", status=429
             ) from None
-        except sqlite3.Error as error:
+        except OSError as error:
             raise ServiceError(
                 "InternalServerException", f"The session cannot be kept: {error}", status=500
             ) from error
