@@ -16,24 +16,22 @@ _EDGE = "|"
 def of_text(reading: Reading) -> Counter[str]:
     """Features with their counts; the first letter is the group."""
     words = [word.text for word in reading.words[:_WORDS_MAX]]
-    found = Counter(f"w{word}" for word in words)
-    found.update(
-        f"w{one} {other}" for one, other in zip([_EDGE, *words], [*words, _EDGE], strict=True)
-    )
+    seen = [f"w{word}" for word in words]
+    seen += [f"w{one} {other}" for one, other in zip([_EDGE, *words], [*words, _EDGE], strict=True)]
     for word in words:
         padded = f" {word} "
         for size in (3, 4):
-            found.update(f"c{padded[at : at + size]}" for at in range(len(padded) - size + 1))
+            seen += [f"c{padded[at : at + size]}" for at in range(len(padded) - size + 1)]
     for kind, marks in reading.hits.items():
         abstract = _abstract(words, marks[: len(words)], kind)
         if abstract != words:
-            found[f"x{{{kind}}}"] += 1
-            found.update(
+            seen.append(f"x{{{kind}}}")
+            seen += [
                 f"x{one} {other}"
                 for one, other in zip([_EDGE, *abstract], [*abstract, _EDGE], strict=True)
                 if "{" in one + other
-            )
-    return found
+            ]
+    return Counter(seen)
 
 
 def _abstract(words: Sequence[str], marks: Sequence[str], kind: str) -> list[str]:
