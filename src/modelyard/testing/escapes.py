@@ -95,11 +95,11 @@ def reads_the_users_home(targets: Targets) -> str:
 
 
 def sees_processes_of_the_platform(targets: Targets) -> str:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with open(f"/proc/{pid}/cmdline") as file:
-            if int(pid) == targets["host"] and "modelyard" in file.read():
-                return f"process {pid}"
-    return ""
+    host = str(targets["host"])
+    if host not in os.listdir("/proc"):
+        return ""
+    with open(f"/proc/{host}/cmdline") as file:
+        return f"process {host}" if "modelyard" in file.read() else ""
 
 
 def signals_the_host(targets: Targets) -> str:
