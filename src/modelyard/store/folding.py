@@ -18,8 +18,8 @@ class Folding:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def is_due(self) -> None:
-        """Something was appended."""
+    def soon(self) -> None:
+        """Something was appended: fold it in a while."""
         if not self._is_due.is_set():
             self._is_due.set()
 

@@ -3,8 +3,8 @@
 ``put`` returns when the turn is the kernel's, in the journal, so that it survives whoever is killed; it is not synced for each,
 and a power cut may cost the last turns. What is in a journal alone is in memory, too, until a thread has folded it into the file.
 A session that nobody used for its bot's time is over: it is not found, and makes room.
-``get`` and ``put`` wait for no disk and for no commit, so an event loop may call them. All methods may be called from any thread;
-one process at a time has the file open (control, by its lease).
+``get`` and ``put`` wait for no disk and for no commit, so an event loop may call them; only a ``put`` without room makes some
+first. All methods may be called from any thread; one process at a time has the file open (control, by its lease).
 """
 
 import fcntl
@@ -91,7 +91,7 @@ class LexSessions:
         self._now = 0.0
         self._folding = Folding(self._fold, name="lex-sessions")
         if self._recent:
-            self._folding.is_due()
+            self._folding.soon()
 
     def get(self, key: SessionKey, *, now: float) -> bytes | None:
         """What was put last, unless its time is over."""
@@ -123,13 +123,13 @@ class LexSessions:
             self._puts += 1
             self._now = now
         failpoint("lex.after-put")
-        self._folding.is_due()
+        self._folding.soon()
 
     def delete(self, key: SessionKey) -> None:
         """Nothing happens where there is none. Raises ``OSError``."""
         with self._lock:
             self._append(_Turn(key, 0.0, None))
-        self._folding.is_due()
+        self._folding.soon()
 
     def _append(self, turn: _Turn) -> None:
         self._journal.append(_encode(turn) + b"\n")

@@ -98,7 +98,7 @@ class UsageStore:
         self._journal.append(line)
         failpoint("usage.after-append")
         self._recorded += 1
-        self._folding.is_due()
+        self._folding.soon()
 
     def read(self, account: str, *, start: str, end: str) -> list[Usage]:
         """Of the days from ``start`` on, before ``end``; by day. Raises ``sqlite3.Error``."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from modelyard.control.garbage import GarbageCollector
 from modelyard.control.keys import KeyPublisher
 from modelyard.control.loop import GARBAGE, Loop
 from modelyard.control.processes import Processes
-from modelyard.control.rollout_watch import NoAlarms, RolloutWatch
+from modelyard.control.rollout_watch import RolloutWatch
 from modelyard.control.routes import RoutePublisher, last_published
 from modelyard.control.transform_jobs import TransformJobReconciler
 from modelyard.domain.routes import EndpointRoute, RoutingTable
@@ -31,6 +31,7 @@ from modelyard.runtimes.runtime import (
 )
 from modelyard.store.published import Publisher
 from modelyard.store.resources import Create, Delete, Key, Update, VersionConflict
+from modelyard.testing.alarms import RangBriefly
 from modelyard.testing.clock import ManualClock
 from modelyard.testing.memory_store import MemoryResourceStore
 
@@ -112,17 +113,6 @@ class OneModel:
         if (bucket, key) != ("models", "m.tar.gz") or not self.path.exists():
             return None
         return Stored(etag="abc", size=self.path.stat().st_size, path=self.path)
-
-
-class RangBriefly(NoAlarms):
-    """Every alarm left ALARM at ``until``."""
-
-    until = 0.0
-
-    def ringing(
-        self, account: str, region: str, names: Collection[str], *, since: float
-    ) -> tuple[str, ...]:
-        return tuple(names) if self.until > since else ()
 
 
 class KeyTables:

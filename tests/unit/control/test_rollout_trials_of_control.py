@@ -21,6 +21,7 @@ from modelyard.domain.routes import ReplicaRoute, VariantRoute
 from modelyard.domain.shadow import Answer
 from modelyard.store.metrics import Datum, Metric, MetricStore
 from modelyard.store.resources import Key, Resource
+from modelyard.testing.alarms import RangBriefly
 from modelyard.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -213,17 +214,6 @@ async def test_an_alarm_that_rings_after_the_old_fleet_is_gone_is_heard_by_nobod
     assert (await watch.look(endpoint(running), running)).ringing == ("bad",)
     promoted = Memory(serving=fleet(2))
     assert await watch.look(endpoint(promoted), promoted) == Watch()
-
-
-class RangBriefly(NoAlarms):
-    """Every alarm left ALARM at ``until``."""
-
-    until = 0.0
-
-    def ringing(
-        self, account: str, region: str, names: Collection[str], *, since: float
-    ) -> tuple[str, ...]:
-        return tuple(names) if self.until > since else ()
 
 
 async def test_an_alarm_that_rang_since_the_last_look_is_heard_once() -> None:

@@ -56,7 +56,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread folds what was put."""
-    monkeypatch.setattr(lex_sessions.Folding, "is_due", lambda self: None)
+    monkeypatch.setattr(lex_sessions.Folding, "soon", lambda self: None)
 
 
 def test_a_session_is_found_until_its_time_is_over_and_survives_its_process(home: Path) -> None:
@@ -205,7 +205,7 @@ def test_whatever_happens_the_last_turn_is_found(
 ) -> None:
     """Against a dictionary; a kill leaves the files as they are, and another process opens them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lex_sessions.Folding, "is_due", lambda self: None)
+        patch.setattr(lex_sessions.Folding, "soon", lambda self: None)
         patch.setattr(journal, "ROTATE_BYTES", 300)
         folder, now, lives = tmp_path_factory.mktemp("sessions"), 0.0, []
         sessions = LexSessions(folder / "lex.db", limit=3)
