@@ -4,7 +4,6 @@ A datagram that finds the queue full is dropped and counted: metrics never hold 
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,7 +59,7 @@ class Measuring(asyncio.DatagramProtocol):
         self._metrics = metrics
         self._clock = clock
         self._decode = decode
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_MAX)
+        self._queue: asyncio.Queue[ReportLike] = asyncio.Queue(QUEUE_MAX)
         self.dropped = 0
 
     async def run(self, path: Path) -> None:
@@ -76,27 +75,22 @@ class Measuring(asyncio.DatagramProtocol):
             transport.close()
 
     def datagram_received(self, data: bytes, address: Any) -> None:
-        # Now, and not when a slow disk has taken what came before: what is in use must not be thought idle for that.
-        with contextlib.suppress(ValueError):  # Of which ``_write`` tells.
-            cells = self._decode(data).cells
-            self._heard([cell for cell in cells if not cell.measure])
         try:
-            self._queue.put_nowait(data)
+            report = self._decode(data)
+        except ValueError as error:
+            logger.warning("a report that cannot be read is dropped: %s", error)
+            return
+        # Now, and not when a slow disk has taken what came before: what is in use must not be thought idle for that.
+        self._heard([cell for cell in report.cells if not cell.measure])
+        try:
+            self._queue.put_nowait(report)
         except asyncio.QueueFull:
             self.dropped += 1
 
-    async def _write(self, datagrams: list[bytes]) -> None:
+    async def _write(self, reports: list[ReportLike]) -> None:
         """All that waits, in one transaction."""
         while not self._queue.empty():
-            datagrams.append(self._queue.get_nowait())
-        reports: list[ReportLike] = []
-        for datagram in datagrams:
-            try:
-                report = self._decode(datagram)
-            except ValueError as error:
-                logger.warning("a report that cannot be read is dropped: %s", error)
-                continue
-            reports.append(report)
+            reports.append(self._queue.get_nowait())
         try:
             # What a thousand endpoints have to say is put together in the thread that writes it.
             await asyncio.to_thread(self._metrics.put, data_of(*reports), now=self._clock.now())
