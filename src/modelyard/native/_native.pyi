@@ -1,0 +1,1 @@
+"""What the C defines, for type checkers."""
