@@ -3,6 +3,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "hashing.h"
+
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "modelyard.native._native",
@@ -15,6 +17,10 @@ PyInit__native(void)
 {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) {
+        return NULL;
+    }
+    if (hashing_add(module) < 0) {
+        Py_DECREF(module);
         return NULL;
     }
     return module;
