@@ -5,9 +5,15 @@ where there was no C compiler when Modelyard was installed: then everything is P
 """
 
 from types import ModuleType
+from typing import Any
 
 built: ModuleType | None
 try:
     from modelyard.native import _native as built
 except ImportError:  # Built where there is a compiler; whoever imports this asks first.
     built = None
+
+
+def part(name: str) -> Any:
+    """What the C has of that name; None where there is none, as in a tree whose C was built before it was written."""
+    return getattr(built, name, None)

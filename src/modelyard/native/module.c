@@ -1,8 +1,6 @@
 /* The extension module: one table of what the other files of this folder define. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
+#include "frames.h"
 #include "hashing.h"
 
 static struct PyModuleDef definition = {
@@ -12,6 +10,12 @@ static struct PyModuleDef definition = {
     .m_size = -1,
 };
 
+/* Each adds what its file defines; -1 with an exception. */
+static int (*const parts[])(PyObject *module) = {
+    frames_add,
+    hashing_add,
+};
+
 PyMODINIT_FUNC
 PyInit__native(void)
 {
@@ -19,9 +23,11 @@ PyInit__native(void)
     if (module == NULL) {
         return NULL;
     }
-    if (hashing_add(module) < 0) {
-        Py_DECREF(module);
-        return NULL;
+    for (size_t place = 0; place < sizeof(parts) / sizeof(parts[0]); place++) {
+        if (parts[place](module) < 0) {
+            Py_DECREF(module);
+            return NULL;
+        }
     }
     return module;
 }

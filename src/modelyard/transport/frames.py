@@ -23,8 +23,11 @@ Time travels as what remains, never as a deadline: the two ends may have differe
 import functools
 import struct
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
+
+from modelyard.native import part
 
 VERSION = 1
 REQUEST, ANSWER, CANCEL, GOAWAY, HELLO, PART, CREDIT = 1, 2, 3, 4, 5, 6, 7
@@ -104,7 +107,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True, gc=False):
     queue: int
 
 
-class Frame(msgspec.Struct, frozen=True, gc=False):
+class PlainFrame(msgspec.Struct, frozen=True, gc=False):
     """One decoded frame; ``meta`` is still encoded, ``body`` a copy of its own."""
 
     kind: int
@@ -166,7 +169,7 @@ def encode_answer(request_id: int, status: int, flags: int, meta: bytes, body: b
     return _PACK(length, VERSION, ANSWER, flags, request_id, status, size) + meta + body
 
 
-class FrameDecoder:
+class PlainFrameDecoder:
     """Bytes in, frames out; holds at most one unfinished frame of ``limit`` bytes."""
 
     def __init__(self, *, limit: int) -> None:
@@ -175,7 +178,7 @@ class FrameDecoder:
         self._needed = HEADER_SIZE
         self._limit = limit
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
+    def feed(self, data: bytes) -> Iterator[PlainFrame]:
         """Yield each whole frame; raises ``FrameError``. To be iterated to its end before more is fed."""
         if self._pieces:
             self._pieces.append(data)
@@ -200,7 +203,7 @@ class FrameDecoder:
                     needed = 4 + length
                     break
                 meta_end = position + HEADER_SIZE + meta_length
-                frame = Frame(
+                frame = PlainFrame(
                     kind,
                     flags,
                     request_id,
@@ -215,3 +218,22 @@ class FrameDecoder:
             self._pieces = [data[position:]] if position < available else []
             self._size = available - position
             self._needed = needed
+
+
+def _until_the_bad_one(found: list["Frame"], complaint: str) -> Iterator["Frame"]:
+    yield from found
+    raise FrameError(complaint)
+
+
+_quick = part("FrameDecoder")
+if _quick is None or TYPE_CHECKING:
+    Frame = PlainFrame
+    FrameDecoder = PlainFrameDecoder
+else:
+    Frame = part("Frame")
+
+    class FrameDecoder(_quick):
+        """``PlainFrameDecoder``'s twin in C: its ``feed`` gives all of a piece's frames as one list."""
+
+        __slots__ = ()
+        broken = staticmethod(_until_the_bad_one)
