@@ -31,6 +31,7 @@ import msgspec
 import numpy as np
 
 from modelyard.frameworks.batch import Array, Batch, packer
+from modelyard.native import part
 
 _decode_json = msgspec.json.Decoder().decode
 _decode_lines = msgspec.json.Decoder().decode_lines
@@ -39,6 +40,7 @@ _TYPES = (
     "text/csv, application/json, application/jsonlines, application/x-npy, application/x-recordio-protobuf, "
     "application/x-parquet"
 )
+_quick_rows = part("rows")
 _NPY_HEADER_LIMIT = 10_000
 _NPY_TYPES = re.compile(r"[<>|=]?[fiu][0-9]{1,2}|[|]?b1|[<>|=]?[US][0-9]{1,8}")
 _UNICODE_MAX = 0x10FFFF
@@ -71,6 +73,22 @@ def decode(body: bytes, content_type: str) -> Batch:
     if batch.given is not None and not batch.given.size:
         raise BodyError("The rows of the body hold no values.")
     return batch
+
+
+def decode_together(bodies: list[bytes], content_type: str) -> tuple[Batch, list[int]] | None:
+    """The rows of several bodies as one batch, and how many are whose.
+
+    None where one is anything but plain numbers, or not as wide as the others: then ``decode`` says what each of them is.
+    Raises ``BodyError`` for an unknown type.
+    """
+    decoder, codec = _decoder_of(content_type)
+    if _quick_rows is None or codec is not None or decoder not in _PLAIN:
+        return None
+    found = _quick_rows(bodies, decoder is _decode_csv)
+    if found is None:
+        return None
+    cells, width, counts = found
+    return Batch(np.frombuffer(cells, np.float64).reshape(-1, width)), counts
 
 
 @functools.lru_cache(maxsize=256)
@@ -445,6 +463,7 @@ def _decode_parquet(body: bytes) -> Batch:
     return parquet.decode(body)
 
 
+_PLAIN = (_decode_csv, _decode_json_body)
 _BINARY = (_decode_npy, _decode_recordio, _decode_parquet)
 _DECODERS: Mapping[str, Callable[[bytes], Batch]] = {
     "text/csv": _decode_csv,

@@ -1,7 +1,10 @@
 /* The extension module: one table of what the other files of this folder define. */
 
+#include "decimals.h"
 #include "frames.h"
 #include "hashing.h"
+#include "rows.h"
+#include "waiting.h"
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
@@ -12,8 +15,11 @@ static struct PyModuleDef definition = {
 
 /* Each adds what its file defines; -1 with an exception. */
 static int (*const parts[])(PyObject *module) = {
+    decimals_add,
     frames_add,
     hashing_add,
+    rows_add,
+    waiting_add,
 };
 
 PyMODINIT_FUNC

@@ -6,10 +6,12 @@ Pure: no sockets, no clock. Time is passed in, peers are whatever the server has
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar, get_args
+from itertools import islice
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 
+from modelyard.native import part
 from modelyard.transport.frames import SOLO, Frame, RequestMeta, TracedAnswerMeta
 
 QUEUE_BYTES = 256 << 20
@@ -36,13 +38,20 @@ class Peer(Protocol):
 P = TypeVar("P", bound=Peer)
 
 
-class Waiting(msgspec.Struct, Generic[P], eq=False):
+class PlainWaiting(msgspec.Struct, Generic[P], eq=False):
     """A request that has not been started. ``expires`` is on the server's monotonic clock."""
 
     peer: P
     frame: Frame
     meta: RequestMeta
     expires: float
+
+
+if TYPE_CHECKING:
+    Waiting = PlainWaiting
+else:
+    Waiting = part("Waiting") or PlainWaiting
+_survey = part("survey")
 
 
 def times_of(
@@ -99,6 +108,15 @@ class Batcher(Generic[P]):
         self._bytes += size
         return True
 
+    def add_all(self, run: Sequence[Waiting[P]], size: int) -> Sequence[Waiting[P]]:
+        """Queue requests whose bodies have so many bytes together; those that found the queue full."""
+        fits = len(self._waiting) + len(run) <= self._bounds.queue
+        if fits and self._bytes + size <= self._bounds.queue_bytes:
+            self._waiting.extend(run)
+            self._bytes += size
+            return ()
+        return [waiting for waiting in run if not self.add(waiting)]
+
     def cancel(self, peer: P, request_id: int) -> bool:
         """Drop a request that waits; False if it was started, answered, or never there."""
         for queue in (self._waiting, self._held.get(peer)):
@@ -131,6 +149,9 @@ class Batcher(Generic[P]):
         A batch has at most ``max_batch`` requests, and no more bytes than one request may have. A SOLO request is a
         batch of its own: it may be what killed another worker, and has no company. ``why`` says what ended it.
         """
+        plain = self._take_plain(now)
+        if plain is not None:
+            return plain, ()
         why: Release = "drained"
         batch: list[Waiting[P]] = []
         expired: list[Waiting[P]] = []
@@ -169,3 +190,25 @@ class Batcher(Generic[P]):
             self.why = why
             self.releases[why] += 1
         return batch, expired
+
+    def _take_plain(self, now: float) -> list[Waiting[P]] | None:
+        """What ``take`` would, where it would take the first that wait as they are; None where it has to look at each."""
+        if _survey is None:
+            return None
+        queue, max_batch = self._waiting, self._bounds.max_batch
+        batch = list(queue) if len(queue) <= max_batch else list(islice(queue, max_batch))
+        found = _survey(batch, now)
+        if not batch or found is None:
+            return None
+        size, peers = found
+        if size > self._bounds.payload_bytes or any(peer.is_clogged for peer in peers):
+            return None
+        if len(batch) == len(queue):
+            queue.clear()
+        else:
+            for _ in batch:
+                queue.popleft()
+        self._bytes -= size
+        self.why = "full" if queue else "drained"
+        self.releases[self.why] += 1
+        return batch

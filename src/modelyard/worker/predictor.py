@@ -89,6 +89,36 @@ class Predictor:
                 found[member.place] = answer
         return [answer for answer in found if answer is not None]
 
+    def answer_alike(
+        self, encoded: list[bytes], content_type: str, accept: str
+    ) -> Sequence[bytes | Answer] | None:
+        """For requests that differ in nothing but their bodies: for each the body of an answer in JSON, or an ``Answer``.
+
+        None, and nothing was predicted, where their bodies cannot be read together: ``answer`` does what this does.
+        """
+        if len(encoded) > 1 and not self._model.row_wise:
+            return None
+        decoded = _decode_alike(encoded, content_type, accept)
+        if decoded is None:
+            return None
+        batch, counts = decoded
+        try:
+            output = self._predict(batch)
+            written = answers.encode_together(output, counts, [answers.JSON] * len(counts))
+            pieces = answers.split(output, counts) if written is None else ()
+        except Exception as error:  # noqa: BLE001 - the model's own code may raise anything
+            if len(encoded) > 1:
+                return [self._alone(body, content_type, accept) for body in encoded]
+            return [_model_error(error)]
+        if written is None:
+            return [self._encode(piece, answers.JSON) for piece in pieces]
+        if max(map(len, written)) > self._answer_bytes:
+            return [self._sized(body, answers.JSON) for body in written]
+        return written
+
+    def _alone(self, body: bytes, content_type: str, accept: str) -> Answer:
+        return self.answer([Request(body, content_type, accept)])[0]
+
     def _answer_group(self, group: Sequence[_Decoded]) -> list[Answer]:
         try:
             merged = merge([member.batch for member in group])
@@ -102,7 +132,10 @@ class Predictor:
             return [_model_error(error)]
         if together is not None:
             return [self._sized(body, answers.JSON) for body in together]
-        return [self._encode(piece, member) for piece, member in zip(pieces, group, strict=True)]
+        return [
+            self._encode(piece, member.content_type)
+            for piece, member in zip(pieces, group, strict=True)
+        ]
 
     def _predict(self, batch: Batch) -> Output:
         """A model that hangs, in Python or in C, is ended by the kernel's timer: SIGALRM's default action."""
@@ -112,9 +145,8 @@ class Predictor:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def _encode(self, output: Output, member: _Decoded) -> Answer:
+    def _encode(self, output: Output, content_type: str) -> Answer:
         try:
-            content_type = member.content_type
             if content_type == ARRAYS:
                 content_type, body = between.encode(output)
             else:
@@ -131,6 +163,18 @@ class Predictor:
                 500, f"The answer has {len(body)} bytes, the limit is {self._answer_bytes}."
             )
         return Answer(200, content_type, body)
+
+
+def _decode_alike(
+    encoded: list[bytes], content_type: str, accept: str
+) -> tuple[Batch, list[int]] | None:
+    """All rows, and how many are whose, of bodies that are answered in JSON; None where each has to be looked at."""
+    try:
+        if accept == ARRAYS or answers.choose(accept, content_type) != answers.JSON:
+            return None
+        return bodies.decode_together(encoded, content_type)
+    except (answers.NotAcceptable, bodies.BodyError, MemoryError):
+        return None
 
 
 def _decode(place: int, request: Request) -> _Decoded | Answer:

@@ -15,12 +15,14 @@ import os
 import selectors
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
+from modelyard.frameworks.answers import JSON
+from modelyard.native import part
 from modelyard.transport import frames
 from modelyard.worker.batcher import Batcher, Bounds, Waiting, times_of
 from modelyard.worker.predictor import TEXT, Answer, Pieces, Request
@@ -50,11 +52,22 @@ FULL_STATUS = 429
 CANCELLED_STATUS = 499
 
 
+_waiting_of, _alike, _answers_to = part("waiting_of"), part("alike"), part("answers_to")
+
+
 class Predicts(Protocol):
     """``Predictor`` or ``ScriptedPredictor``."""
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer for each request, in order; never raises."""
+
+
+class _PredictsAlike(Protocol):
+    """``Predictor.answer_alike``."""
+
+    def __call__(
+        self, encoded: list[bytes], content_type: str, accept: str
+    ) -> Sequence[bytes | Answer] | None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +96,7 @@ class WorkerServer:
     ) -> None:
         self._listener = listener
         self._predictor = predictor
+        self._answer_alike: _PredictsAlike | None = getattr(predictor, "answer_alike", None)
         self._bounds = bounds
         self._now = now
         self._selector = selectors.DefaultSelector()
@@ -208,9 +222,7 @@ class WorkerServer:
                 if not data:
                     self._close(connection)
                     return
-                now = self._now()
-                for frame in connection.decoder.feed(data):
-                    self._take(connection, frame, now)
+                self._take_all(connection, connection.decoder.feed(data))
                 if len(data) < READ_BYTES:
                     return
         except BlockingIOError:
@@ -221,12 +233,30 @@ class WorkerServer:
         except OSError:
             self._close(connection)
 
+    def _take_all(self, connection: _Connection, found: Iterable[frames.Frame]) -> None:
+        now = self._now()
+        if _waiting_of is None or not isinstance(found, list):
+            for frame in found:
+                self._take(connection, frame, now)
+            return
+        taken = 0
+        while taken < len(
+            found
+        ):  # Runs of requests, and between them what is none, or has a new meta.
+            run, size = _waiting_of(found, taken, connection, self._metas, now)
+            for waiting in self._batcher.add_all(run, size):
+                self._say_full(waiting)
+            taken += len(run)
+            if taken < len(found):
+                self._take(connection, found[taken], now)
+                taken += 1
+
     def _take(self, connection: _Connection, frame: frames.Frame, now: float) -> None:
         if frame.kind == frames.REQUEST:
             meta = self._metas.get(frame.meta) or self._meta(frame.meta)
             waiting = Waiting(connection, frame, meta, now + frame.number / 1000)
             if not self._batcher.add(waiting):
-                self._say(connection, frame.id, FULL_STATUS, "The worker's queue is full.")
+                self._say_full(waiting)
         elif frame.kind == frames.CREDIT:
             self._streams.credit(connection, frame.id, frame.number)
         elif frame.kind == frames.CANCEL:
@@ -252,8 +282,35 @@ class WorkerServer:
             self._say(late.peer, late.frame.id, EXPIRED_STATUS, text)
         if self._streams.is_full:
             batch = self._without_streams(batch)
-        if not batch:
-            return
+        if batch:
+            if not self._predict_alike(batch):
+                self._predict_each(batch, began)
+            self._batches_since_collection += 1
+            if self._batches_since_collection >= COLLECT_EVERY:
+                self._collect()
+
+    def _predict_alike(self, batch: Sequence[Waiting[_Connection]]) -> bool:
+        """The ordinary batch: requests without flags of one meta, answered in JSON; False, and nothing is done, for others."""
+        answer_alike = self._answer_alike
+        alike = None if _alike is None or answer_alike is None else _alike(batch)
+        if alike is None or answer_alike is None:
+            return False
+        meta, bodies = alike
+        found = answer_alike(bodies, meta.content_type, meta.accept)
+        if found is None:
+            return False
+        letters = _answers_to(batch, _plain_meta(JSON, ""), found)
+        if letters is None:
+            for waiting, one in zip(batch, found, strict=True):
+                answer = Answer(200, JSON, one) if isinstance(one, bytes) else one
+                self._answer(waiting.peer, waiting.frame.id, answer)
+            return True
+        for peer, encoded in letters:
+            if peer.is_open:
+                peer.unsent += encoded
+        return True
+
+    def _predict_each(self, batch: Sequence[Waiting[_Connection]], began: float) -> None:
         requests = [
             Request(
                 one.frame.body,
@@ -279,9 +336,6 @@ class WorkerServer:
                 self._answer(waiting.peer, waiting.frame.id, answer, times)
             else:
                 self._answer(waiting.peer, waiting.frame.id, answer)
-        self._batches_since_collection += 1
-        if self._batches_since_collection >= COLLECT_EVERY:
-            self._collect()
 
     def _without_streams(
         self, batch: Sequence[Waiting[_Connection]]
@@ -308,6 +362,9 @@ class WorkerServer:
     def _collect(self) -> None:
         gc.collect()
         self._batches_since_collection = 0
+
+    def _say_full(self, waiting: Waiting[_Connection]) -> None:
+        self._say(waiting.peer, waiting.frame.id, FULL_STATUS, "The worker's queue is full.")
 
     def _say(self, connection: _Connection, request_id: int, status: int, text: str) -> None:
         self._answer(connection, request_id, Answer(status, TEXT, text.encode()))
