@@ -5,6 +5,7 @@ length): where all other lines are what they were, the parser would find what it
 one made of plain names, such as another session's.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -100,6 +101,16 @@ class HeadForm:
         return Head(
             like.method, target, path, like.version, like.peer, joined, int(length), [], self, memo
         )
+
+    def parts(self) -> tuple[str, list[bytes], list[str]]:
+        """Of heads with the first one's target: that target, what stands around their values that change, and whose these are.
+
+        A head that ``read`` reads is these pieces with a value after each but the last.
+        """
+        ends = [0, *(place + 1 for place, _, _ in self._changing), len(self._lines)]
+        first, *others = (_LINE_END.join(self._lines[a:b]) for a, b in pairwise(ends))
+        pieces = [first, *(_LINE_END + piece for piece in others)]
+        return self._head.target, pieces, [name for _, _, name in self._changing]
 
 
 def _other_target(line: bytes, like: bytes) -> str:

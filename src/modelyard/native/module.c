@@ -4,6 +4,7 @@
 #include "frames.h"
 #include "hashing.h"
 #include "rows.h"
+#include "signed.h"
 #include "waiting.h"
 
 static struct PyModuleDef definition = {
@@ -19,6 +20,7 @@ static int (*const parts[])(PyObject *module) = {
     frames_add,
     hashing_add,
     rows_add,
+    signed_add,
     waiting_add,
 };
 

@@ -7,11 +7,12 @@ import msgspec
 from modelyard.base.call import Call, Principal
 from modelyard.base.clock import Clock
 from modelyard.base.settings import Home, Settings
-from modelyard.gateway.heads import CHANGING, Head
+from modelyard.gateway.heads import CHANGING, Head, HeadForm
 from modelyard.store.published import Published
 from modelyard.wire import keys, repeated, sealed, sigv4
 from modelyard.wire.hashing import sha256_hex
 from modelyard.wire.identify import scope_region
+from modelyard.wire.signed import SignedForm, signed_form
 
 
 def make_verifier(home: Home, clock: Clock) -> sigv4.Verifier:
@@ -119,6 +120,14 @@ class Authentication:
         if form is not None and self._settings.auth:
             form.plan = self._plan(head, service)
         return found
+
+    def signed(self, form: HeadForm, *, service: str = "sagemaker") -> SignedForm | None:
+        """What says in C that requests of this form are signed, once ``of_head`` has verified one; else None."""
+        plan: repeated.Plan | None = form.plan
+        if plan is None or plan.signer.service != service:
+            return None
+        target, pieces, names = form.parts()
+        return signed_form(plan, self._verifier, target=target, pieces=pieces, names=names)
 
     def _plan(self, head: Head, service: str) -> repeated.Plan | None:
         opened = self._verifier.open_request(
