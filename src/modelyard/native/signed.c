@@ -40,22 +40,23 @@ struct SignedObject {
 
 /* ---- reading a head */
 
-/* The end of a value of printable ASCII, without spaces around it or two in a row; NULL where there are. */
+/* The end of a value of printable ASCII, without spaces around it or two in a row; NULL where there are.
+   A carriage return ends it. The loop leaves early for nothing, so that a compiler takes many bytes at once. */
 static const char *
 end_of_value(const char *at, const char *end)
 {
-    const char *start = at;
-    char before = ' ';
-    for (; at < end && *at >= ' ' && *at <= '~'; at++) {
-        if (*at == ' ' && before == ' ') {
-            return NULL;
-        }
-        before = *at;
+    const char *stop = memchr(at, '\r', (size_t)(end - at));
+    if (stop == NULL || stop == at) {
+        return stop;
     }
-    return at > start && before == ' ' ? NULL : at;
+    int is_wrong = (*at == ' ') | (stop[-1] == ' ');
+    for (; at < stop; at++) {
+        is_wrong |= (*at < ' ') | (*at > '~') | ((at[0] == ' ') & (at[1] == ' '));
+    }
+    return is_wrong ? NULL : stop;
 }
 
-/* Whether the head is of this form, whose values are found then. What ends a value begins the next piece. */
+/* Whether the head is of this form, whose values are found then. */
 static int
 read_values(const SignedObject *self, const char *head, Py_ssize_t head_size, Text values[VALUES_MAX])
 {
