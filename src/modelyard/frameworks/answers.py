@@ -128,19 +128,20 @@ def encode_together(
     output: Output, counts: Sequence[int], content_types: Sequence[str]
 ) -> list[bytes] | None:
     """The bodies of all members of a merged batch, where their numbers can become text in one pass; else None."""
-    if isinstance(output, dict) or output.dtype.kind not in "fiu":
-        return None
     if content_types.count(JSON) != len(counts):
         return None
-    check_rows(output, sum(counts))
-    return _predictions(output, list(counts))
+    return predictions(output, list(counts))
 
 
-def _predictions(output: Array, counts: list[int]) -> list[bytes]:
-    if _quick_predictions is not None and output.dtype == np.float32:
+def predictions(output: Output, counts: list[int]) -> list[bytes] | None:
+    """A body in JSON for each count of rows; None for what is not one array of numbers. Raises ``WrongOutput``."""
+    if _quick_predictions is not None:
         quick: list[bytes] | None = _quick_predictions(output, counts, _rare)
         if quick is not None:
             return quick
+    if isinstance(output, dict) or output.dtype.kind not in "fiu":
+        return None
+    check_rows(output, sum(counts))
     rows = _plain(output)
     if _deal is not None:
         return _deal(_encode_json(rows), counts)  # type: ignore[no-any-return]

@@ -159,8 +159,8 @@ class OnnxModel:
         ]
 
     def _feeds(self, batch: Batch) -> dict[str, Array]:
-        inputs = self._inputs
-        if batch.array is None:
+        inputs, array = self._inputs, batch.array
+        if array is None:
             assert batch.columns is not None
             missing = [name for name in inputs if name not in batch.columns]
             if not missing:
@@ -169,8 +169,8 @@ class OnnxModel:
                 raise BadInput(
                     f"The model's inputs are {', '.join(inputs)}; {', '.join(missing)} did not come."
                 )
-        # Records for a model of one wide input: their members in the order in which they came.
-        array = table_of(batch, ())
+            # Records for a model of one wide input: their members in the order in which they came.
+            array = table_of(batch, ())
         if len(inputs) == 1:
             ((name, only),) = inputs.items()
             return {name: only.fit(array)}

@@ -366,7 +366,7 @@ rows(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!p:rows", &PyList_Type, &bodies, &is_csv)) {
         return NULL;
     }
-    Table table = {.room = 4096};
+    Table table = {.room = 128}; /* Of a lone small row; it doubles. */
     table.cells = PyMem_Malloc((size_t)table.room * sizeof(double));
     if (table.cells == NULL) {
         return PyErr_NoMemory();

@@ -201,8 +201,11 @@ class Batcher(Generic[P]):
         if not batch or found is None:
             return None
         size, peers = found
-        if size > self._bounds.payload_bytes or any(peer.is_clogged for peer in peers):
+        if size > self._bounds.payload_bytes:
             return None
+        for peer in peers:
+            if peer.is_clogged:
+                return None
         if len(batch) == len(queue):
             queue.clear()
         else:

@@ -104,7 +104,7 @@ class Predictor:
         batch, counts = decoded
         try:
             output = self._predict(batch)
-            written = answers.encode_together(output, counts, [answers.JSON] * len(counts))
+            written = answers.predictions(output, counts)
             pieces = answers.split(output, counts) if written is None else ()
         except Exception as error:  # noqa: BLE001 - the model's own code may raise anything
             if len(encoded) > 1:
@@ -169,8 +169,10 @@ def _decode_alike(
     encoded: list[bytes], content_type: str, accept: str
 ) -> tuple[Batch, list[int]] | None:
     """All rows, and how many are whose, of bodies that are answered in JSON; None where each has to be looked at."""
+    if accept == ARRAYS:
+        return None
     try:
-        if accept == ARRAYS or answers.choose(accept, content_type) != answers.JSON:
+        if answers.choose(accept, content_type) != answers.JSON:
             return None
         return bodies.decode_together(encoded, content_type)
     except (answers.NotAcceptable, bodies.BodyError, MemoryError):

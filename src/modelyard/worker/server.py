@@ -395,8 +395,8 @@ class WorkerServer:
             )
 
     def _flush_all(self) -> None:
-        for connection in list(self._connections):
-            if connection.unsent and (
+        for connection in [one for one in self._connections if one.unsent]:
+            if (
                 not connection.events & selectors.EVENT_WRITE
                 # It was not clogged yet when it was found to read no more.
                 or (connection.events & selectors.EVENT_READ and connection.is_clogged)
@@ -405,20 +405,22 @@ class WorkerServer:
 
     def _flush(self, connection: _Connection) -> None:
         """Send what the peer takes without waiting; the rest when it reads."""
+        unsent = connection.unsent
         was_clogged = connection.is_clogged
         try:
-            while connection.unsent:
-                sent = connection.socket.send(connection.unsent)
-                del connection.unsent[:sent]
+            while unsent:
+                sent = connection.socket.send(unsent)
+                del unsent[:sent]
         except BlockingIOError:
             pass
         except OSError:
             self._close(connection)
             return
-        if was_clogged and not connection.is_clogged:
+        is_clogged = connection.is_clogged
+        if was_clogged and not is_clogged:
             self._batcher.release(connection)
-        events = 0 if connection.is_clogged else selectors.EVENT_READ
-        if connection.unsent:
+        events = 0 if is_clogged else selectors.EVENT_READ
+        if unsent:
             events |= selectors.EVENT_WRITE
         if events != connection.events:
             connection.events = events
