@@ -143,7 +143,7 @@ class TracedChannel:
                 plain = frames.ModelAnswerMeta(
                     times.content_type, times.custom_attributes, times.model
                 )
-                frame = msgspec.structs.replace(frame, meta=frames.encode_meta(plain))
+                frame = frames.with_meta(frame, frames.encode_meta(plain))
             tag.trace.answered(frame.number, times)
         self._listener.answered(tag, frame)
 
