@@ -78,12 +78,12 @@ class RequestIds:
     """Request ids for a hot path: a random start, then counting. Unique in a process, and across processes by chance."""
 
     def __init__(self, source: RandomSource) -> None:
-        self._prefix = request_id(source)[:24]
-        self._next = int(source.hex(11), 16)
+        self.prefix = request_id(source)[:24]
+        self.last = int(source.hex(11), 16)
 
     def __call__(self) -> str:
-        self._next += 1
-        return f"{self._prefix}{self._next:012x}"
+        self.last += 1
+        return f"{self.prefix}{self.last:012x}"
 
 
 def access_key_id(source: RandomSource, *, prefix: str = "AKIA") -> str:

@@ -10,6 +10,7 @@ from modelyard.base.errors import ServiceError
 from modelyard.domain.chain import Final
 from modelyard.domain.routes import EndpointRoute
 from modelyard.gateway.asked import are_attributes
+from modelyard.transport.frames import decode_answer_meta
 
 TYPE_LIMIT = 1024
 _MESSAGE_LIMIT = 4096
@@ -26,6 +27,14 @@ def answer_lines(outcome: Final, variant: str, request: str) -> bytes:
     if attributes and are_attributes(attributes):
         lines += b"X-Amzn-SageMaker-Custom-Attributes: %b\r\n" % attributes.encode("ascii")
     return lines
+
+
+def common_lines(variant: str, meta: bytes) -> bytes | None:
+    """How a variant's successful answers with this meta begin, up to the request's id; None where there is more to say."""
+    answer = decode_answer_meta(meta)
+    if answer.custom_attributes:
+        return None
+    return b"HTTP/1.1 200 OK\r\n%bx-amzn-RequestId: " % _lines(answer.content_type, variant)
 
 
 def stream_lines(content_type: str, attributes: str, variant: str, request: str) -> bytes:

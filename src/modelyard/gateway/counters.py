@@ -8,6 +8,7 @@ listens, cells keep adding up: a restarted control misses the moment, not the re
 import math
 import socket
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -82,12 +83,26 @@ def _bucket(microseconds: float) -> int:
 _TABLE = tuple(_bucket((entry + 0.5) / _TABLE_STEPS) for entry in range(32_768))
 
 
+class Counting(Protocol):
+    """``lane.Port``, as far as its counts go."""
+
+    @property
+    def key(self) -> CellKey: ...
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def trips(self) -> int: ...
+    def take_counts(self) -> tuple[float, float, dict[int, int], dict[int, int]] | None: ...
+
+
 class Counters:
     """The cells of one gateway."""
 
     def __init__(self) -> None:
         self._cells: dict[tuple[str, ...], Cell] = {}
         """By the variant's key, or that with the measure and the container."""
+        self._ports: list[Counting] = []
+        """Which count for themselves what is added up here before it is told."""
 
     def count(self, key: CellKey, status: int, model_seconds: float, seconds: float) -> None:
         """One request that was answered. ``status`` is the container's, or the platform's own where it refused.
@@ -119,6 +134,23 @@ class Counters:
             place = _bucket(overhead)
         buckets = cell.overhead
         buckets[place] = buckets.get(place, 0) + 1
+
+    def watch(self, port: Counting) -> None:
+        """The lane counts there."""
+        self._ports.append(port)
+
+    def _gather(self) -> None:
+        """What the lane has counted."""
+        for port in self._ports:
+            counted = port.take_counts()
+            if counted is not None:
+                cell = self._cell(port.key)
+                cell.model_sum += counted[0]
+                cell.overhead_sum += counted[1]
+                for sums, more in ((cell.model, counted[2]), (cell.overhead, counted[3])):
+                    for bucket, count in more.items():
+                        sums[bucket] = sums.get(bucket, 0) + count
+        self._ports = [port for port in self._ports if port.is_open or port.trips]
 
     def spent(self, key: CellKey, measure: str, seconds: float, container: str = "") -> None:
         """Time that belongs to a metric of its own. Each has a cell, so that many containers do not outgrow a datagram."""
@@ -163,6 +195,7 @@ class Counters:
 
     def note(self, at: int, gauges: Iterable[tuple[CellKey, int, int]]) -> None:
         """Instances and requests in flight of each fleet, before a telling."""
+        self._gather()
         is_minute = at % 60 == 0
         for key, instances, in_flight in gauges:
             cell = self._cells.get(key)

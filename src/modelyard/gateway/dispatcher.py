@@ -19,6 +19,7 @@ from modelyard.gateway.in_flight import (
     timed_out,
     where,
 )
+from modelyard.gateway.lane import Lane, Port
 from modelyard.gateway.pool import Measures, Pool
 from modelyard.transport.channel import Listener
 
@@ -36,6 +37,7 @@ class Uncounted:
 
     def spent(self, key: CellKey, measure: str, seconds: float, container: str = "") -> None: ...
     def said(self, key: CellKey, measure: str, is_so: bool) -> None: ...
+    def watch(self, port: Port) -> None: ...
 
 
 def _routes_by_key(endpoints: Iterable[EndpointRoute]) -> dict[VariantKey, VariantRoute]:
@@ -69,6 +71,8 @@ class Dispatcher:
         self._fleets: dict[tuple[str, str, str, str], dict[int, Pool]] = {}
         """The same pools by variant, then by fleet."""
         self._live: list[tuple[Pool, Invocation]] = []
+        self._is_mixed = False
+        """Whether some of them came later than others that they are older than."""
         self.rest_seconds = rest_seconds
         self._resting: set[Pool] = set()
         self._endpoints: dict[tuple[str, str, str], EndpointRoute] = {}
@@ -78,6 +82,8 @@ class Dispatcher:
         """Called when there is an invocation, and there was none."""
         self.counters: Measures = Uncounted()
         """Takes what is a metric beside those of requests: ``counters.Counters``."""
+        self.lane: Lane | None = None
+        """Of a gateway that has one."""
 
     def update(self, endpoints: tuple[EndpointRoute, ...]) -> None:
         """Take the routes of a new table: connect to new workers, let go of old ones when they are idle."""
@@ -110,6 +116,16 @@ class Dispatcher:
         live.append((pool, invocation))
         if len(live) == 1:
             self.begin()
+
+    def take_over(self, pool: Pool, invocation: Invocation) -> None:
+        """One of the lane's, which is at a replica of the pool's."""
+        self._live.append((pool, invocation))
+        self._is_mixed = True
+
+    def port(self, key: VariantKey) -> Port | None:
+        """Where the lane sends requests of this variant, if it may."""
+        pool = self._pools.get(key)
+        return pool.port if pool is not None else None
 
     def resume(self, key: VariantKey, invocation: Invocation) -> None:
         """The model that was absent is there: as if it had just come, but never refused."""
@@ -161,6 +177,13 @@ class Dispatcher:
     def tick(self) -> None:
         """A few times a second: end what is past its deadline, and forget what has ended."""
         now = self.now()
+        if self.lane is not None:
+            self.lane.tick(now)
+        if self._is_mixed:
+            self._is_mixed = False
+            self._live.sort(
+                key=lambda one: one[1].deadline
+            )  # The oldest first, whichever way it came.
         resting, self._resting = self._resting, set()
         for pool in resting:
             pool.pump()
@@ -193,7 +216,8 @@ class Dispatcher:
     @property
     def is_idle(self) -> bool:
         """Whether a tick has nothing to do."""
-        return not self._live and not self._resting
+        is_laned = self.lane is not None and self.lane.in_flight > 0
+        return not (self._live or self._resting or is_laned)
 
     def gauges(self) -> Iterator[tuple[VariantKey, str, int, int]]:
         """Of each fleet's part of a variant: its endpoint config, instances, and requests in flight."""
@@ -202,4 +226,5 @@ class Dispatcher:
 
     @property
     def in_flight(self) -> int:
-        return sum(1 for _, invocation in self._live if not invocation.is_over)
+        laned = 0 if self.lane is None else self.lane.in_flight
+        return laned + sum(1 for _, invocation in self._live if not invocation.is_over)

@@ -10,6 +10,7 @@ from modelyard.gateway.heads import Head
 
 if TYPE_CHECKING:
     from modelyard.gateway.http import ClientConnection
+    from modelyard.gateway.lane import Lane
 
 KNOWN_HEADS = 1024
 
@@ -38,7 +39,7 @@ Handler = Callable[[Head, "ClientConnection"], Exchange]
 
 @dataclass(slots=True)
 class Gate:
-    """What all connections of a gateway share. ``body_bytes`` is what their bodies hold now."""
+    """What all connections of a gateway share. ``body_bytes`` is what their bodies hold now, those of the lane left out."""
 
     limits: Limits
     handle: Handler
@@ -51,13 +52,21 @@ class Gate:
     """When a connection that falls idle now has been so for too long; right to a second."""
     known: dict[bytes, Head] = field(default_factory=dict)
     """Heads that may come again, by their very bytes."""
+    lane: "Lane | None" = None
+    """Where the C was built, and nothing is to be told of each request."""
+
+    @property
+    def body_budget(self) -> int:
+        """Bytes that ``body_bytes`` may be."""
+        held = 0 if self.lane is None else self.lane.held
+        return self.limits.body_budget_bytes - held
 
     def tick(self) -> None:
         """Once a second: close who is too slow."""
         now = self.now()
-        self.idle_until = now + self.limits.idle_seconds + 1.0
         for connection in list(self.connections):
             connection.check_time(now)
+        self.idle_until = now + self.limits.idle_seconds + 1.0
 
     def remember(self, raw: bytes, head: Head) -> None:
         """Keep a head: a client that does not sign sends the same bytes each time, and nobody need parse them twice."""

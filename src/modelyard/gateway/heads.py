@@ -6,7 +6,7 @@ one made of plain names, such as another session's.
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -56,10 +56,22 @@ class Head(msgspec.Struct, eq=False):
         return [(n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in self.raw_headers]
 
 
+class Track(Protocol):
+    """What the lane knows of requests with one head; its use is ``gateway/lane.py``'s."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its requests go where they went."""
+
+    @property
+    def table(self) -> Any:
+        """The key table that its signatures are verified by; None where there are none."""
+
+
 class HeadForm:
     """What the heads of one client have in common, and where they differ. ``plan`` is for whoever verifies them."""
 
-    __slots__ = ("_changing", "_head", "_lines", "plan")
+    __slots__ = ("_changing", "_head", "_lines", "plan", "track")
 
     def __init__(
         self, lines: list[bytes], changing: list[tuple[int, bytes, str]], head: Head
@@ -68,6 +80,8 @@ class HeadForm:
         self._changing = changing
         self._head = head
         self.plan: Any = None
+        self.track: Track | None = None
+        """Of the lane, for those that ask for what the form's own head does."""
 
     def read(self, raw: bytes) -> Head | None:
         """The head that these bytes are, or None: ask the parser."""

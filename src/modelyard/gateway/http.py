@@ -13,6 +13,7 @@ import httptools
 
 from modelyard.gateway.gate import Exchange, Gate
 from modelyard.gateway.heads import Head, HeadForm, form_of
+from modelyard.gateway.lane import Client, client_of
 from modelyard.gateway.untaken import bytes_untaken
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,11 @@ _STATUS_LINES = {status: _status_line(status) for status in _REASONS}
 
 
 class ClientConnection(asyncio.Protocol):
-    """One client. ``respond`` and ``finish`` are for exchanges."""
+    """One client. ``respond`` and ``finish`` are for exchanges.
+
+    Where there is a lane, what comes is its to look at first. It reads ``_exchange``, ``_mid_message``, ``_is_full``,
+    ``_keep_alive``, ``_form`` and ``_peer``, and gives ``read`` what it does not take.
+    """
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -71,6 +76,10 @@ class ClientConnection(asyncio.Protocol):
         self._head: Head | None = None
         self._form: HeadForm | None = None
         self._body_left: int | None = None
+        self._lane: Client | None = None
+        if gate.lane is not None:
+            self._lane = client_of(gate.lane, self, gate.known)
+            self.data_received = self._lane.data_received  # type: ignore[method-assign]
 
     # ---- the transport's side
 
@@ -81,11 +90,14 @@ class ClientConnection(asyncio.Protocol):
             transport.close()
             return
         gate.connections.add(self)
+        if self._lane is not None:
+            self._lane.open(self._transport.write)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self._deadline = gate.now() + gate.limits.idle_seconds
 
-    def data_received(self, data: bytes) -> None:
+    def read(self, data: bytes) -> None:
+        """What the client sent."""
         if self._exchange is None and not (self._mid_message or self._is_full):
             # Nearly always: one whole request, whose head came before or is like the last.
             gate = self._gate
@@ -96,6 +108,8 @@ class ClientConnection(asyncio.Protocol):
                 self._take_whole(head, data[end:])
                 return
         self._take_all(data)
+
+    data_received = read
 
     def _take_all(self, data: bytes) -> None:
         while data and self.is_open:
@@ -191,6 +205,8 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._gate.connections.discard(self)
+        if self._lane is not None:
+            self._lane.shut()
         self._transport = None
         if self._exchange is not None:
             self._exchange.client_gone()
@@ -219,6 +235,8 @@ class ClientConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        if self._lane is not None and self._lane.was_active() and self._is_between:
+            self._deadline = self._gate.idle_until
         if self._taken_at is not None:
             self._look_at_taken(transport, self._taken_at, now)
         if self._deadline and now > self._deadline and not transport.is_closing():
@@ -226,6 +244,11 @@ class ClientConnection(asyncio.Protocol):
                 self._close()
             else:
                 self._refuse(408, "The request did not arrive in time.")
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether no request has begun, but one of the lane's."""
+        return self._exchange is None and not self._mid_message
 
     def _look_at_taken(self, transport: asyncio.Transport, taken_at: float, now: float) -> None:
         """Who takes a byte now and then has all the time there is."""
@@ -244,6 +267,8 @@ class ClientConnection(asyncio.Protocol):
 
     def close_when_idle(self) -> None:
         """The gateway stops: no further request on this connection."""
+        if self._lane is not None:
+            self._lane.settle()
         self._keep_alive = False
         if self._exchange is None:
             self._close()
@@ -343,6 +368,13 @@ class ClientConnection(asyncio.Protocol):
     def awaits(self, exchange: Exchange) -> bool:
         """Whether this is the request that is answered next."""
         return self._exchange is exchange
+
+    def go_on_with(self, exchange: Exchange) -> None:
+        """A whole request that the lane had taken is this exchange's from here on."""
+        self._exchange = exchange
+        self._request_complete = True
+        self._is_head = self._has_answered = False
+        self._deadline = 0.0
 
     def expect_more(self) -> None:
         """Answer ``Expect: 100-continue``: the body is welcome."""

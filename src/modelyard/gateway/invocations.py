@@ -34,6 +34,7 @@ from modelyard.gateway.gate import Exchange, Gate
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection
 from modelyard.gateway.in_flight import Invocation
+from modelyard.gateway.lane import Tracks, Trip
 from modelyard.gateway.shadows import Copied, Shadows
 from modelyard.gateway.shelves import Shelves
 from modelyard.gateway.streams import StreamAnswer
@@ -77,11 +78,19 @@ class Invocations:
     shelves: Shelves
     shadows: Shadows
     books: Books
+    tracks: Tracks | None = None
+    """Where there is a lane."""
     begin: Callable[[Head, ClientConnection], Exchange] = field(init=False)
     """Makes the exchange of one invocation."""
 
     def __post_init__(self) -> None:
         self.begin = functools.partial(Invoke, self)
+
+    def take_over(self, trip: Trip) -> Invocation:
+        """A request that the lane had sent, and that is no longer ordinary: as if it had come this way."""
+        head, way = trip.context
+        client: ClientConnection = trip.connection
+        return Invoke(self, head, client).take_over(trip, way)
 
 
 class _Besides:
@@ -129,7 +138,7 @@ class Invoke:
         gate.body_bytes += len(data)
         if self._size > gate.limits.payload_bytes:
             self._refuse_size()
-        elif gate.body_bytes > gate.limits.body_budget_bytes:
+        elif gate.body_bytes > gate.body_budget:
             full = "The gateway holds as many request bodies as it may; try again."
             self._fail(ServiceError("ServiceUnavailable", full, status=503))
         elif self._size > SMALL_BYTES and not self._is_fair():
@@ -145,14 +154,14 @@ class Invoke:
 
     def _is_fair(self) -> bool:
         gate, counted, self._counted = self._shared.gate, self._counted, self._size
-        free = gate.limits.body_budget_bytes - gate.body_bytes
+        free = gate.body_budget - gate.body_bytes
         return gate.shares.grow(self._asked.name, self._size, counted=counted, free=free)
 
     def whole(self, data: bytes) -> None:
         gate = self._shared.gate
         size = len(data)
         held = gate.body_bytes + size
-        if self._refused or held > gate.limits.body_budget_bytes or size > SMALL_BYTES:
+        if self._refused or held > gate.body_budget or size > SMALL_BYTES:
             self.body(data)
             self.complete()
             return
@@ -210,11 +219,27 @@ class Invoke:
         ):
             way = self._find_way(call)
         self._way = way
+        tracks = self._shared.tracks
+        if tracks is not None and self._known.way is not None:
+            tracks.lay(self._head, self._known, self._shared.dispatcher.port(way.key))
         invocation = Invocation(body, asked.meta, call.deadline, self._finish)
         invocation.encoded = asked.encoded
         if self._besides is not None:
             self._prepare(invocation, way)
         return invocation, way
+
+    def take_over(self, trip: Trip, way: Way) -> Invocation:
+        """Of a request that is at a worker."""
+        shared = self._shared
+        body = trip.body
+        self._request_id, self._way, self._size = trip.request_id, way, len(body)
+        shared.gate.body_bytes += self._size
+        invocation = Invocation(body, self._asked.meta, trip.deadline, self._finish)
+        invocation.encoded = self._asked.encoded
+        trip.replica.take_over(invocation, trip.number, trip.sent_at)
+        self._invocation = invocation
+        self._client.go_on_with(self)
+        return invocation
 
     def _find_way(self, call: Call) -> Way:
         """Raises ``ServiceError`` for what an endpoint does not take."""

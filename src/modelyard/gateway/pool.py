@@ -12,6 +12,7 @@ from modelyard.domain.routes import VariantRoute
 from modelyard.domain.routing import least_outstanding
 from modelyard.gateway.counters import CellKey
 from modelyard.gateway.in_flight import Invocation, VariantKey, WorkerChannel, where
+from modelyard.gateway.lane import Lane, Port, open_port
 from modelyard.gateway.replica import Replica
 from modelyard.gateway.ways import choose_container
 from modelyard.transport.channel import Listener
@@ -24,6 +25,7 @@ class Measures(Protocol):
 
     def spent(self, key: CellKey, measure: str, seconds: float, container: str = "") -> None: ...
     def said(self, key: CellKey, measure: str, is_so: bool) -> None: ...
+    def watch(self, port: Port) -> None: ...
 
 
 class Surroundings(Protocol):
@@ -35,11 +37,13 @@ class Surroundings(Protocol):
     wait_seconds: float
     rest_seconds: float
     wake: Callable[[tuple[str, str, str, str]], None]
+    lane: Lane | None
 
     @property
     def counters(self) -> Measures: ...
 
     def pump_later(self, pool: "Pool") -> None: ...
+    def take_over(self, pool: "Pool", invocation: Invocation) -> None: ...
 
 
 class Pool:
@@ -58,6 +62,8 @@ class Pool:
         self._is_gone = False
         self._is_guarded = False
         """Whether a replica may be kept for suspects."""
+        self.port: Port | None = None
+        """Where the lane sends to it, if it does."""
         self._roused_at: float | None = None
         """Since when somebody waits for it to wake."""
 
@@ -73,7 +79,10 @@ class Pool:
                 self._replicas[replica_id] = Replica(
                     self, replica_route, channel=self.dispatcher.channel, now=self.dispatcher.now
                 )
+        for replica in self._replicas.values():
+            replica.limit = self.queue_limit
         self._only = next(iter(self._replicas.values())) if len(self._replicas) == 1 else None
+        self._open_port()
         if self.sleeps and (self._waiting or self._suspects):
             for invocation in (*self._waiting, *self._suspects):
                 invocation.waits_until = invocation.deadline
@@ -84,6 +93,7 @@ class Pool:
         for replica in self._replicas.values():
             replica.retire()
         self._replicas.clear()
+        self._open_port()
         self._only = None
         self._heir, self._is_gone = heir, heir is None
         waiting = (*self._waiting, *self._suspects)
@@ -91,6 +101,25 @@ class Pool:
         self._suspects.clear()
         for invocation in waiting:
             self.again(invocation)
+
+    def _open_port(self) -> None:
+        """For the lane, in the place of one that led where requests went before."""
+        if self.port is not None:
+            self.port.close()
+            self.port = None
+        replicas = self._replicas.values()
+        is_laned = self.dispatcher.lane is not None and replicas
+        if is_laned and all(replica.is_plain for replica in replicas):
+            self.port = open_port(
+                self._cell,
+                self,
+                (self._waiting, self._suspects),
+                [(replica, replica.channels[0]) for replica in replicas],
+                limit=self.queue_limit,
+                variant=self._route.name,
+            )
+            if self.port is not None:
+                self.dispatcher.counters.watch(self.port)
 
     def admit(self, invocation: Invocation) -> None:
         """Raises ``ThrottlingException`` past the queue's limit."""
@@ -108,6 +137,10 @@ class Pool:
         self._waiting.append(invocation)
         if self.sleeps:
             self._rouse(invocation)
+
+    def take_over(self, invocation: Invocation) -> None:
+        """It was the lane's, and is at one of its replicas."""
+        self.dispatcher.take_over(self, invocation)
 
     def again(self, invocation: Invocation) -> None:
         """It was not executed: as if it had just come, but never refused."""

@@ -18,6 +18,7 @@ from modelyard.domain.endpoint_metrics import (
 from modelyard.domain.routes import ReplicaRoute
 from modelyard.domain.shelf import ABSENT
 from modelyard.gateway.in_flight import Invocation, WorkerChannel, timed_out, where
+from modelyard.gateway.lane import line_of
 from modelyard.transport import frames
 from modelyard.transport.channel import Listener
 
@@ -36,6 +37,7 @@ class Owner(Protocol):
     @property
     def multi_model(self) -> bool: ...
     def pump(self) -> None: ...
+    def take_over(self, invocation: Invocation) -> None: ...
     def ready(self) -> None: ...
     def park(self, invocation: Invocation) -> None: ...
     def lost(self, invocation: Invocation, *, executed: bool) -> None: ...
@@ -68,14 +70,20 @@ class Replica:
         self._is_single = len(self.containers) == 1
         self._is_plain = self._is_single and not pool.multi_model
         self._takes_arrays = tuple(worker.takes_arrays for worker in route.workers)
-        self.in_flight = 0
+        self._in_flight = 0
         self.is_reserved = False
         self.has_suspect = False
         self._retired = False
-        self._limit = pool.queue_limit
+        self.limit = pool.queue_limit
         self.channels = [channel(worker.address, self) for worker in route.workers]
+        self._line = line_of(self.channels[0]) if self._is_plain else None
         for one in self.channels:
             one.connect()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests, the lane's among them."""
+        return self._in_flight if self._line is None else self._in_flight + self._line.trips
 
     @property
     def is_ready(self) -> bool:
@@ -83,18 +91,18 @@ class Replica:
 
     @property
     def takes_more(self) -> bool:
-        if self.is_reserved or self.in_flight >= self._limit:
+        if self.is_reserved or self.in_flight >= self.limit:
             return False
         return self.channels[0].is_ready if self._is_single else self.is_ready
 
     @property
     def is_full(self) -> bool:
-        return self.in_flight >= self._limit
+        return self.in_flight >= self.limit
 
     def send(self, invocation: Invocation) -> None:
         """Begin the chain at its first container."""
         invocation.replica = self
-        self.in_flight += 1
+        self._in_flight += 1
         is_suspect = self.has_suspect = invocation.is_suspect
         if (
             self._is_single and invocation.take_part is None
@@ -136,6 +144,22 @@ class Replica:
         self._retired = True
         self._close_if_idle()
 
+    def take_over(self, invocation: Invocation, number: int, sent_at: float) -> None:
+        """It was the lane's, and is here."""
+        invocation.replica, invocation.sent_as, invocation.sent_at = self, number, sent_at
+        self._in_flight += 1
+        self._pool.take_over(invocation)
+
+    def trip_over(self) -> None:
+        """The lane has answered a request, and somebody waits for its place, or for the replica to be idle."""
+        self._close_if_idle()
+        self._pool.pump()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one worker with one model."""
+        return self._is_plain
+
     def _close_if_idle(self) -> None:
         if self._retired and self.in_flight == 0:
             for channel in self.channels:
@@ -145,7 +169,7 @@ class Replica:
         invocation = tag
         if frame.number == _OK and self._is_plain and not invocation.is_suspect:
             meta = frames.decode_answer_meta(frame.meta)
-            self.in_flight -= 1
+            self._in_flight -= 1
             if self._retired:
                 self._close_if_idle()
             invocation.end(
@@ -255,7 +279,7 @@ class Replica:
         self._pool.lost(invocation, executed=executed)
 
     def _released(self, invocation: Invocation) -> None:
-        self.in_flight -= 1
+        self._in_flight -= 1
         if invocation.is_suspect:
             self.has_suspect = False
             self.is_reserved = False

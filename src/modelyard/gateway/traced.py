@@ -143,7 +143,10 @@ class TracedChannel:
                 plain = frames.ModelAnswerMeta(
                     times.content_type, times.custom_attributes, times.model
                 )
-                frame = frames.with_meta(frame, frames.encode_meta(plain))
+                meta = frames.encode_meta(plain)
+                frame = frames.Frame(
+                    frame.kind, frame.flags, frame.id, frame.number, meta, frame.body
+                )
             tag.trace.answered(frame.number, times)
         self._listener.answered(tag, frame)
 

@@ -12,7 +12,7 @@ from modelyard.domain.routes import EndpointRoute, VariantRoute
 from modelyard.domain.routing import choose_variant
 from modelyard.gateway.asked import STREAM, Asked, ask
 from modelyard.gateway.counters import CellKey
-from modelyard.gateway.heads import Head
+from modelyard.gateway.heads import Head, Track
 from modelyard.gateway.in_flight import VariantKey
 
 
@@ -30,11 +30,13 @@ class Way(msgspec.Struct, frozen=True, eq=False):
 class Known:
     """What is known of a head: what it asks for, and the way of its requests if they all go one."""
 
-    __slots__ = ("asked", "way")
+    __slots__ = ("asked", "track", "way")
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         self.way: Way | None = None
+        self.track: Track | None = None
+        """Of the lane, for those that are not signed."""
 
 
 def known_of(head: Head) -> Known:

@@ -1,5 +1,6 @@
 /* The extension module: one table of what the other files of this folder define. */
 
+#include "client.h"
 #include "decimals.h"
 #include "frames.h"
 #include "hashing.h"
@@ -22,6 +23,11 @@ static int (*const parts[])(PyObject *module) = {
     rows_add,
     signed_add,
     waiting_add,
+    line_add,
+    port_add,
+    lane_add,
+    trip_add,
+    client_add,
 };
 
 PyMODINIT_FUNC

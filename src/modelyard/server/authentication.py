@@ -129,6 +129,11 @@ class Authentication:
         target, pieces, names = form.parts()
         return signed_form(plan, self._verifier, target=target, pieces=pieces, names=names)
 
+    @property
+    def key_table(self) -> Callable[[], keys.KeyTable]:
+        """The newest table at each call."""
+        return self._verifier.keys
+
     def _plan(self, head: Head, service: str) -> repeated.Plan | None:
         opened = self._verifier.open_request(
             family="json",

@@ -40,6 +40,7 @@ from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection
 from modelyard.gateway.in_flight import WorkerChannel
 from modelyard.gateway.invocations import Invocations
+from modelyard.gateway.lane import Tracks, open_lane
 from modelyard.gateway.looks import Looks
 from modelyard.gateway.relay import Relay, Upstream
 from modelyard.gateway.shadows import Shadows
@@ -142,10 +143,29 @@ class Gateway:
         if settings.tracing is not None:
             self._spans = _spans(start, settings.tracing, clock)
             self._begin = Tracing(self._spans, self._invocations).begin
+        else:
+            self._open_lane()
         self._told_spans = Teller(str(home.socket(TRACES)))
         self._acceptor: Acceptor | None = None
         self._control = Upstream(str(home.socket("control")))
         self._objects = Upstream(str(home.socket("objects")))
+
+    def _open_lane(self) -> None:
+        """Every caller may do everything, and nothing is recorded or traced of a request: so the lane asks nobody."""
+        ids, authentication = RequestIds(SystemRandom()), self._authentication
+        lane = open_lane(
+            self._gate,
+            routes=self._routes.published,
+            keys=authentication.key_table,
+            take_over=self._invocations.take_over,
+            begin=self._looks.begin,
+            ids=(ids.prefix, ids.last),
+        )
+        if lane is not None:
+            self._gate.lane = self._dispatcher.lane = lane
+            self._invocations.tracks = Tracks(
+                lane, keys=authentication.key_table, sign=authentication.signed
+            )
 
     def _channel(self, address: str, listener: Listener) -> WorkerChannel:
         if self._settings.tracing is not None:

@@ -47,7 +47,7 @@ class Routes:
         *,
         own: Callable[[EndpointRoute], bool] = lambda _: True,
     ) -> None:
-        self._published: Published[tuple[EndpointRoute, ...]] = Published(
+        self.published: Published[tuple[EndpointRoute, ...]] = Published(
             home.run, "routes", decode=EndpointDecoder(), empty=()
         )
         self._dispatcher = dispatcher
@@ -69,7 +69,7 @@ class Routes:
 
     def refresh(self) -> None:
         """Look whether there is a new table: one comparison where there is none."""
-        table = self._published.current()
+        table = self.published.current()
         if table is self._table:
             return
         self._table = table

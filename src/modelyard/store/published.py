@@ -66,18 +66,20 @@ class Published(Generic[T]):
 
     def __init__(self, folder: Path, name: str, *, decode: Callable[[bytes], T], empty: T) -> None:
         self._path = folder / f"{name}.json"
-        self._epoch = _map_epoch(folder / f"{name}.epoch")
-        self._seen = b""
+        self.epoch = _map_epoch(folder / f"{name}.epoch")
+        """Shared memory: the newest table's."""
+        self.seen = b""
+        """The epoch of the table that was read last."""
         self._decode = decode
         self._table = empty
 
     def current(self) -> T:
         """The newest table; ``empty`` before the first. Raises ``ValueError`` for another format version."""
-        now = self._epoch[:]
-        if now != self._seen:
+        now = self.epoch[:]
+        if now != self.seen:
             # The epoch is read before the file: a table published in between is read again, never missed.
             self._table = self._load()
-            self._seen = now
+            self.seen = now
         return self._table
 
     def _load(self) -> T:

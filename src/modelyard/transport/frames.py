@@ -237,8 +237,3 @@ else:
 
         __slots__ = ()
         broken = staticmethod(_until_the_bad_one)
-
-
-def with_meta(frame: Frame, meta: bytes) -> Frame:
-    """The same frame with another meta."""
-    return Frame(frame.kind, frame.flags, frame.id, frame.number, meta, frame.body)

@@ -21,7 +21,7 @@ class KeyEntry:
     active: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KeyTable:
     """All long-lived access keys of the platform; sessions carry theirs in their tokens."""
 

@@ -10,7 +10,8 @@ import pytest
 
 from modelyard.transport import channel as channel_module
 from modelyard.transport import frames
-from modelyard.transport.channel import RETRY_FIRST_SECONDS, TOGETHER, Channel
+from modelyard.transport.channel import RETRY_FIRST_SECONDS, Channel
+from modelyard.transport.line import TOGETHER
 
 pytestmark = pytest.mark.anyio
 META = frames.encode_meta(frames.RequestMeta(content_type="text/csv"))
@@ -58,7 +59,7 @@ async def test_only_a_lone_request_that_was_not_read_is_known_to_be_harmless(
     async with asyncio.timeout(10):
         await owner.is_ready.wait()
     for number in range(requests):
-        channel.send(number, remaining_ms=1000, flags=0, meta=META, body=b"1")
+        channel.send(number, 1000, 0, META, b"1")
     await asyncio.to_thread(worker.recv, 1, socket.MSG_PEEK)
     if reads:
         worker.recv(1 << 16)
@@ -80,10 +81,7 @@ async def test_a_request_whose_answer_cannot_be_read_is_lost_as_its_neighbours_a
         worker.sendall(frames.encode_frame(frames.HELLO, 0))
         async with asyncio.timeout(10):
             await owner.is_ready.wait()
-        ids = [
-            channel.send(number, remaining_ms=1000, flags=0, meta=META, body=b"1")
-            for number in range(2)
-        ]
+        ids = [channel.send(number, 1000, 0, META, b"1") for number in range(2)]
         worker.sendall(frames.encode_answer(ids[0], 200, 0, b"\xc1", b""))
         async with asyncio.timeout(10):
             await owner.is_told.wait()
@@ -130,7 +128,7 @@ async def test_what_a_turn_sends_does_not_wait_for_the_next_turn_once_it_is_wort
     channel, wire = Channel("unix:/nowhere", Owner(), frame_limit=1 << 20), Wire()
     channel.connection_made(wire)  # type: ignore[arg-type]
     for number in range(TOGETHER + 3):
-        channel.send(number, remaining_ms=1000, flags=0, meta=META, body=b"1")
+        channel.send(number, 1000, 0, META, b"1")
     assert [_ids(data) for data in wire.written] == [[1], [*range(2, TOGETHER + 2)]]
     await asyncio.sleep(0)
     assert _ids(wire.written[-1]) == [TOGETHER + 2, TOGETHER + 3]
