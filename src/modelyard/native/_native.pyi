@@ -1,6 +1,7 @@
 """What the C defines, for type checkers."""
 
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 sha256_by: Literal["portable", "sha-ni"]
 
@@ -30,3 +31,41 @@ class Signed:
     ) -> Signed: ...
     def verify(self, data: bytes, head_end: int, now: float, /) -> bool: ...
     def length(self, head: bytes, /) -> int: ...
+
+class Frame:
+    kind: int
+    flags: int
+    id: int
+    number: int
+    meta: bytes
+    body: bytes
+
+    def __init__(
+        self, kind: int, flags: int, id: int, number: int, meta: bytes, body: bytes
+    ) -> None: ...
+
+class FrameDecoder:
+    def __init__(self, *, limit: int) -> None: ...
+    def feed(self, data: bytes, /) -> Iterable[Frame]: ...
+
+class Waiting:
+    peer: Any
+    frame: Any
+    meta: Any
+    expires: float
+
+    def __init__(self, peer: Any, frame: Any, meta: Any, expires: float) -> None: ...
+
+def waiting_of(
+    frames: list[Frame], start: int, peer: object, metas: dict[bytes, Any], now: float, /
+) -> tuple[list[Waiting], int]: ...
+def survey(batch: list[Any], now: float, /) -> tuple[int, list[Any]] | None: ...
+def alike(batch: list[Any], /) -> tuple[Any, list[bytes]] | None: ...
+def answers_to(
+    batch: list[Any], meta: bytes, bodies: list[Any], /
+) -> list[tuple[Any, bytes]] | None: ...
+def rows(bodies: list[bytes], is_csv: bool, /) -> tuple[bytearray, int, list[int]] | None: ...
+def predictions(
+    output: object, counts: list[int], rare: Callable[[float], bytes], /
+) -> list[bytes] | None: ...
+def deal(text: bytes, counts: list[int], /) -> list[bytes]: ...
