@@ -154,6 +154,13 @@ def predictions(output: Output, counts: list[int]) -> list[bytes] | None:
     return bodies
 
 
+def lines(output: Output, counts: list[int]) -> list[bytes] | None:
+    """The same in CSV, of float32 only: None for all else."""
+    if _quick_predictions is None:
+        return None
+    return _quick_predictions(output, counts, _rare, True)  # type: ignore[no-any-return]
+
+
 def _rare(value: float) -> bytes:
     """A float32 that is tiny, huge or no number."""
     return _encode_json(float(str(np.float32(value))))

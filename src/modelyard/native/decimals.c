@@ -192,14 +192,17 @@ text_write_number(Text *text, float value, PyObject *rare)
     return 0;
 }
 
-/* One element of the first axis: a number, or a list of ``width`` of them. */
+/* How elements of the first axis are written: as numbers or lists of a JSON array, or as lines of CSV. */
+typedef enum { NUMBERS, LISTS, LINES } Layout;
+
+/* One element of the first axis, which has ``width`` numbers. */
 static int
-text_write_row(Text *text, const float *values, Py_ssize_t width, int is_list, PyObject *rare)
+text_write_row(Text *text, const float *values, Py_ssize_t width, Layout layout, PyObject *rare)
 {
     if (text_reserve(text, 2) < 0) {
         return -1;
     }
-    if (is_list) {
+    if (layout == LISTS) {
         *text->at++ = '[';
     }
     for (Py_ssize_t place = 0; place < width; place++) {
@@ -208,46 +211,46 @@ text_write_row(Text *text, const float *values, Py_ssize_t width, int is_list, P
         }
         *text->at++ = ','; /* There is room for two more. */
     }
-    if (is_list) {
-        if (width > 0) {
-            text->at[-1] = ']';
-        }
-        else {
-            *text->at++ = ']';
-        }
+    text->at -= width > 0; /* The last comma. */
+    if (layout == LISTS) {
+        *text->at++ = ']';
     }
-    else {
-        text->at--;
+    else if (layout == LINES) {
+        *text->at++ = '\n';
     }
     return 0;
 }
 
 /* So many rows from *values on as one body; NULL with an exception. */
 static PyObject *
-predictions_of(Text *text, const float **values, Py_ssize_t rows, Py_ssize_t width, int is_list,
+predictions_of(Text *text, const float **values, Py_ssize_t rows, Py_ssize_t width, Layout layout,
                PyObject *rare)
 {
     text->at = text->begin;
     if (text_reserve(text, (Py_ssize_t)FRAME_OF_TEXT) < 0) {
         return NULL;
     }
-    text->at = write_digits(text->at, opening, sizeof(opening) - 1);
+    if (layout != LINES) {
+        text->at = write_digits(text->at, opening, sizeof(opening) - 1);
+    }
     for (Py_ssize_t row = 0; row < rows; row++) {
-        if (text_write_row(text, *values, width, is_list, rare) < 0) {
+        if (text_write_row(text, *values, width, layout, rare) < 0) {
             return NULL;
         }
         *values += width;
         if (text_reserve(text, 4) < 0) {
             return NULL;
         }
-        if (row + 1 < rows) {
+        if (row + 1 < rows && layout != LINES) {
             *text->at++ = ',';
         }
     }
     if (text_reserve(text, sizeof(closing)) < 0) {
         return NULL;
     }
-    text->at = write_digits(text->at, closing, sizeof(closing) - 1);
+    if (layout != LINES) {
+        text->at = write_digits(text->at, closing, sizeof(closing) - 1);
+    }
     return PyBytes_FromStringAndSize(text->begin, text->at - text->begin);
 }
 
@@ -271,16 +274,16 @@ sum_of(PyObject *counts)
 
 /* A body for each of ``counts``; NULL with an exception. */
 static PyObject *
-bodies_of(const Py_buffer *view, PyObject *counts, PyObject *rare)
+bodies_of(const Py_buffer *view, PyObject *counts, PyObject *rare, int is_csv)
 {
     const float *values = view->buf;
-    int is_list = view->ndim == 2;
-    Py_ssize_t width = is_list ? view->shape[1] : 1;
+    Py_ssize_t width = view->ndim == 2 ? view->shape[1] : 1;
+    Layout layout = is_csv ? LINES : view->ndim == 2 ? LISTS : NUMBERS;
     PyObject *bodies = PyList_New(PyList_GET_SIZE(counts));
     Text text = {NULL, NULL, NULL};
     for (Py_ssize_t place = 0; bodies != NULL && place < PyList_GET_SIZE(bodies); place++) {
         Py_ssize_t rows = PyLong_AsSsize_t(PyList_GET_ITEM(counts, place));
-        PyObject *body = predictions_of(&text, &values, rows, width, is_list, rare);
+        PyObject *body = predictions_of(&text, &values, rows, width, layout, rare);
         if (body == NULL) {
             Py_CLEAR(bodies);
             break;
@@ -291,12 +294,28 @@ bodies_of(const Py_buffer *view, PyObject *counts, PyObject *rare)
     return bodies;
 }
 
+/* Whether all are numbers, which is all that C writes as CSV, and there are any. */
+static int
+is_finite(const Py_buffer *view)
+{
+    const float *values = view->buf;
+    Py_ssize_t count = view->len / (Py_ssize_t)sizeof(float);
+    for (Py_ssize_t place = 0; place < count; place++) {
+        if (!isfinite(values[place])) {
+            return 0;
+        }
+    }
+    return count > 0;
+}
+
 static PyObject *
 predictions(PyObject *module, PyObject *args)
 {
     (void)module;
     PyObject *output, *counts, *rare;
-    if (!PyArg_ParseTuple(args, "OO!O:predictions", &output, &PyList_Type, &counts, &rare)) {
+    int is_csv = 0;
+    if (!PyArg_ParseTuple(args, "OO!O|p:predictions", &output, &PyList_Type, &counts, &rare,
+                          &is_csv)) {
         return NULL;
     }
     Py_ssize_t sum = sum_of(counts);
@@ -312,8 +331,11 @@ predictions(PyObject *module, PyObject *args)
     if (strcmp(view.format, "f") != 0 || view.ndim < 1 || view.ndim > 2 || view.shape[0] != sum) {
         result = Py_NewRef(Py_None);
     }
+    else if (is_csv && !is_finite(&view)) {
+        result = Py_NewRef(Py_None);
+    }
     else {
-        result = bodies_of(&view, counts, rare);
+        result = bodies_of(&view, counts, rare, is_csv);
     }
     PyBuffer_Release(&view);
     return result;
@@ -375,8 +397,8 @@ static PyMethodDef functions[] = {
     {"deal", deal, METH_VARARGS,
      "deal(text, counts): a JSON body for each count of the elements of a JSON array of numbers, or of lists of them."},
     {"predictions", predictions, METH_VARARGS,
-     "predictions(output, counts, rare): a JSON body for each count of rows of float32; None where Python has to write them. "
-     "``rare`` writes a float that is tiny, huge or none."},
+     "predictions(output, counts, rare, is_csv=False): a body for each count of rows of float32; None where Python has to write "
+     "them. ``rare`` writes a float that is tiny, huge or none."},
     {0},
 };
 

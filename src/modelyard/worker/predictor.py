@@ -91,30 +91,32 @@ class Predictor:
 
     def answer_alike(
         self, encoded: list[bytes], content_type: str, accept: str
-    ) -> Sequence[bytes | Answer] | None:
-        """For requests that differ in nothing but their bodies: for each the body of an answer in JSON, or an ``Answer``.
+    ) -> tuple[str, Sequence[bytes | Answer]] | None:
+        """For requests that differ in nothing but their bodies: a type, and for each a body of that type or an ``Answer``.
 
         None, and nothing was predicted, where their bodies cannot be read together: ``answer`` does what this does.
         """
         if len(encoded) > 1 and not self._model.row_wise:
             return None
-        decoded = _decode_alike(encoded, content_type, accept)
-        if decoded is None:
+        kind = _plain_type(content_type, accept)
+        decoded = None if kind is None else _decode_alike(encoded, content_type)
+        if kind is None or decoded is None:
             return None
         batch, counts = decoded
+        write = answers.predictions if kind == answers.JSON else answers.lines
         try:
             output = self._predict(batch)
-            written = answers.predictions(output, counts)
+            written = write(output, counts)
             pieces = answers.split(output, counts) if written is None else ()
         except Exception as error:  # noqa: BLE001 - the model's own code may raise anything
             if len(encoded) > 1:
-                return [self._alone(body, content_type, accept) for body in encoded]
-            return [_model_error(error)]
+                return kind, [self._alone(body, content_type, accept) for body in encoded]
+            return kind, [_model_error(error)]
         if written is None:
-            return [self._encode(piece, answers.JSON) for piece in pieces]
+            return kind, [self._encode(piece, kind) for piece in pieces]
         if max(map(len, written)) > self._answer_bytes:
-            return [self._sized(body, answers.JSON) for body in written]
-        return written
+            return kind, [self._sized(body, kind) for body in written]
+        return kind, written
 
     def _alone(self, body: bytes, content_type: str, accept: str) -> Answer:
         return self.answer([Request(body, content_type, accept)])[0]
@@ -165,17 +167,22 @@ class Predictor:
         return Answer(200, content_type, body)
 
 
-def _decode_alike(
-    encoded: list[bytes], content_type: str, accept: str
-) -> tuple[Batch, list[int]] | None:
-    """All rows, and how many are whose, of bodies that are answered in JSON; None where each has to be looked at."""
+def _plain_type(content_type: str, accept: str) -> str | None:
+    """JSON or CSV, where that is what the answer will be."""
     if accept == ARRAYS:
         return None
     try:
-        if answers.choose(accept, content_type) != answers.JSON:
-            return None
+        kind = answers.choose(accept, content_type)
+    except answers.NotAcceptable:
+        return None
+    return kind if kind in (answers.JSON, answers.CSV) else None
+
+
+def _decode_alike(encoded: list[bytes], content_type: str) -> tuple[Batch, list[int]] | None:
+    """All rows, and how many are whose; None where each body has to be looked at."""
+    try:
         return bodies.decode_together(encoded, content_type)
-    except (answers.NotAcceptable, bodies.BodyError, MemoryError):
+    except (bodies.BodyError, MemoryError):
         return None
 
 

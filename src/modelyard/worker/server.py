@@ -21,7 +21,6 @@ from typing import Protocol
 
 import msgspec
 
-from modelyard.frameworks.answers import JSON
 from modelyard.native import part
 from modelyard.transport import frames
 from modelyard.worker.batcher import Batcher, Bounds, Waiting, times_of
@@ -67,7 +66,7 @@ class _PredictsAlike(Protocol):
 
     def __call__(
         self, encoded: list[bytes], content_type: str, accept: str
-    ) -> Sequence[bytes | Answer] | None: ...
+    ) -> tuple[str, Sequence[bytes | Answer]] | None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -290,7 +289,7 @@ class WorkerServer:
                 self._collect()
 
     def _predict_alike(self, batch: Sequence[Waiting[_Connection]]) -> bool:
-        """The ordinary batch: requests without flags of one meta, answered in JSON; False, and nothing is done, for others."""
+        """The ordinary batch: requests without flags, of one meta, in JSON or CSV; False, and nothing is done, for others."""
         answer_alike = self._answer_alike
         alike = None if _alike is None or answer_alike is None else _alike(batch)
         if alike is None or answer_alike is None:
@@ -299,10 +298,11 @@ class WorkerServer:
         found = answer_alike(bodies, meta.content_type, meta.accept)
         if found is None:
             return False
-        letters = _answers_to(batch, _plain_meta(JSON, ""), found)
+        kind, answers = found
+        letters = _answers_to(batch, _plain_meta(kind, ""), answers)
         if letters is None:
-            for waiting, one in zip(batch, found, strict=True):
-                answer = Answer(200, JSON, one) if isinstance(one, bytes) else one
+            for waiting, one in zip(batch, answers, strict=True):
+                answer = Answer(200, kind, one) if isinstance(one, bytes) else one
                 self._answer(waiting.peer, waiting.frame.id, answer)
             return True
         for peer, encoded in letters:

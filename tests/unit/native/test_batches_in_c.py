@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelyard import native
+from modelyard.domain.chain import ARRAYS
 from modelyard.frameworks import answers
 from modelyard.frameworks.batch import Batch
 from modelyard.frameworks.model import Array, BadInput
@@ -43,7 +44,7 @@ REQUEST = st.tuples(
     st.sampled_from([frames.REQUEST] * 40 + [frames.CANCEL, frames.CREDIT]),
     st.sampled_from([0] * 40 + [frames.SOLO, frames.STREAM]),
     st.sampled_from([1000] * 40 + [0, 20]),
-    st.sampled_from([0] * 40 + [1, 2, 3, 4, 5]),
+    st.sampled_from([0] * 40 + [1, 2, 3, 3, 4, 5]),
     st.sampled_from([0, 1] * 10 + list(range(len(BODIES)))),
     st.integers(0, 2),
 )
@@ -168,15 +169,20 @@ def predicting(model: Doubles, answer_bytes: int = 300) -> Predictor:
 def test_an_ordinary_batch_is_one_predict_and_its_answers_are_bodies() -> None:
     model = Doubles()
     found = predicting(model).answer_alike(BODIES[:2], "application/json", "")
-    assert found == [b'{"predictions":[[0.5]]}', b'{"predictions":[[1.0],[1.6666666]]}']
-    assert model.batches == [3]
+    assert found == (
+        answers.JSON,
+        [b'{"predictions":[[0.5]]}', b'{"predictions":[[1.0],[1.6666666]]}'],
+    )
+    in_csv = predicting(model).answer_alike([b"1.5,2", b"3,4\n5,6\n"], "text/csv", "")
+    assert in_csv == (answers.CSV, [b"0.5\n", b"1.0\n1.6666666\n"])
+    assert model.batches == [3, 3]
 
 
 def test_what_fails_together_is_predicted_alone() -> None:
     model = Doubles()
     found = predicting(model).answer_alike([b"[[1.5,2]]", BODIES[6]], "application/json", "")
     assert found is not None
-    one, other = found
+    one, other = found[1]
     assert isinstance(one, Answer) and one.body == b'{"predictions":[[0.5]]}'
     assert isinstance(other, Answer) and (other.status, other.body) == (400, b"666 is not taken")
     assert model.batches == [2, 1, 1]
@@ -187,14 +193,16 @@ def test_a_long_answer_is_refused_and_its_neighbour_answered() -> None:
         [BODIES[1], b"[[1.5,2]]"], "application/json", ""
     )
     assert found is not None
-    assert [one.status for one in found if isinstance(one, Answer)] == [500, 200]
+    assert [one.status for one in found[1] if isinstance(one, Answer)] == [500, 200]
 
 
 @pytest.mark.parametrize(
     ("content_type", "accept"),
-    [("text/csv", ""), ("application/json", "text/csv"), ("image/png", ""), ("text/csv", "image/png")],
+    [("text/csv", ARRAYS), ("application/json", "application/x-npy"), ("image/png", ""), ("text/csv", "image/png")],
 )  # fmt: skip
-def test_nothing_is_predicted_where_answers_are_no_json(content_type: str, accept: str) -> None:
+def test_nothing_is_predicted_where_answers_are_neither_json_nor_csv(
+    content_type: str, accept: str
+) -> None:
     model = Doubles()
     assert predicting(model).answer_alike([b"1,2"], content_type, accept) is None
     assert model.batches == []
@@ -212,4 +220,4 @@ def test_alone_and_together_are_the_same_answers() -> None:
     alone = [predicting(Doubles()).answer([one])[0] for one in asked]
     assert [one.content_type for one in alone] == [answers.JSON] * 2
     together = predicting(Doubles()).answer_alike(BODIES[:2], "application/json", "")
-    assert together == [one.body for one in alone]
+    assert together == (answers.JSON, [one.body for one in alone])

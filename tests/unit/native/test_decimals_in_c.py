@@ -63,6 +63,19 @@ def test_rows_go_to_their_owners(data: st.DataObject, counts: list[int], width: 
     assert together(values, counts) == alone(one_by_one(values), counts)
 
 
+@given(st.data(), st.lists(st.integers(1, 5), min_size=1, max_size=9), st.integers(0, 3))
+def test_lines_are_those_of_csv(data: st.DataObject, counts: list[int], width: int) -> None:
+    rows = sum(counts)
+    shape = data.draw(st.sampled_from([(rows, width), (rows,)]))
+    values = data.draw(arrays.arrays(np.float32, shape))
+    found = answers.lines(values, counts)
+    assert (found is None) == (not values.size or not np.isfinite(values).all())
+    if found is not None:
+        assert found == [
+            answers.encode(piece, answers.CSV) for piece in answers.split(values, counts)
+        ]
+
+
 @given(st.data(), COUNTS, st.sampled_from([np.float64, np.int64, np.uint8, ">f8"]))
 def test_so_they_do_where_msgspec_writes_them(
     data: st.DataObject, counts: list[int], dtype: Any
