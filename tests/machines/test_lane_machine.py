@@ -1,245 +1,45 @@
 """A gateway with a lane and one without are asked the same by the same clients, and nobody can tell them apart.
 
-Clients send whole requests, halves and several at once, leave and stop reading; workers answer whatever they may, die and
-come back; the routing table changes, time passes, the gateway is drained. After each step both have written the same bytes
-to every client and the same frames to every worker, and hold and count the same.
+Clients send whole requests, halves and several at once, signed rightly, wrongly and not at all, leave and stop reading; workers
+answer whatever they may, die and come back; the tables of routes and keys change, time passes, the gateway is drained. After
+each step both have written the same bytes to every client and the same frames to every worker, and hold and count the same.
 """
 
-import asyncio
 import re
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from modelyard.base.call import Principal
-from modelyard.base.ids import RequestIds, SeededRandom
-from modelyard.base.settings import Limits
-from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
-from modelyard.gateway.counters import Counters
-from modelyard.gateway.dispatcher import Dispatcher
-from modelyard.gateway.gate import Gate
-from modelyard.gateway.heads import Head
+from modelyard.domain.routes import EndpointRoute
 from modelyard.gateway.http import ClientConnection
-from modelyard.gateway.invocations import Invocations
-from modelyard.gateway.lane import Tracks, open_lane
 from modelyard.native import part
+from modelyard.testing.gateways import (
+    HEADS,
+    OTHER_SECRET,
+    SECRET,
+    Gateway,
+    Loop,
+    Request,
+    Worker,
+    endpoint,
+    key_table,
+)
 from modelyard.testing.wire import Wire
 from modelyard.transport import frames
-from modelyard.transport.channel import Channel, Listener
+from modelyard.wire.keys import KeyTable
 
 pytestmark = pytest.mark.skipif(part("Lane") is None, reason="the C was not built")
 
-CALLER = Principal(kind="root", arn="arn:aws:iam::1:root", id="1", account="1")
-LIMITS = Limits(
-    replica_queue=4,
-    payload_bytes=3000,
-    body_budget_bytes=9000,
-    invocation_seconds=6.0,
-    header_seconds=3.0,
-    idle_seconds=12.0,
-)
-HEADS = {
-    "json": "Content-Type: application/json\r\n",
-    "csv": "Content-Type: text/csv\r\nAccept: text/csv\r\n",
-    "attributes": "X-Amzn-SageMaker-Custom-Attributes: a=b\r\n",
-    "close": "Connection: close\r\n",
-    "refused": "X-Amzn-SageMaker-Inference-Component: c\r\n",
-}
 METAS = (
     frames.AnswerMeta("application/json"),
     frames.AnswerMeta("text/csv"),
     frames.AnswerMeta("application/json", "c=d"),
     frames.AnswerMeta("bad\r\ntype"),
 )
-_ID = re.compile(rb"x-amzn-RequestId: \S{36}")
-
-
-class Loop:
-    """An event loop that turns when it is told to, and connects nobody."""
-
-    def __init__(self) -> None:
-        self.calls: list[Callable[[], Any]] = []
-
-    def call_soon(self, call: Callable[..., Any], *arguments: Any) -> None:
-        self.calls.append(lambda: call(*arguments))
-
-    def create_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        work.close()
-
-    def turn(self) -> None:
-        while self.calls:
-            calls, self.calls = self.calls, []
-            for call in calls:
-                call()
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        asyncio._set_running_loop(cast(Any, self))
-        try:
-            yield
-        finally:
-            asyncio._set_running_loop(None)
-
-
-class Routes:
-    """A published table."""
-
-    def __init__(self) -> None:
-        self.epoch = bytearray(8)
-        self.seen = bytes(8)
-
-
-@dataclass
-class Worker:
-    """One worker's connection, and what it was sent."""
-
-    channel: Channel
-    wire: Wire = field(default_factory=Wire)
-    is_connected: bool = False
-    read: int = 0
-    asked: list[frames.Frame] = field(default_factory=list)
-    heard: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
-
-    def look(self) -> None:
-        """What was written since the last look."""
-        data, self.read = self.wire.written[self.read :], len(self.wire.written)
-        for frame in frames.FrameDecoder(limit=1 << 20).feed(data):
-            self.heard.append((frame.kind, frame.id, frame.flags, frame.meta, frame.body))
-            if frame.kind == frames.CANCEL:
-                self._sort_cancels()
-            if frame.kind == frames.REQUEST:
-                assert 0 < frame.number <= 6_000
-                self.asked.append(frame)
-
-    def _sort_cancels(self) -> None:
-        """Of requests that came at one time, it is open whose time is over first."""
-        first = len(self.heard)
-        while first and self.heard[first - 1][0] == frames.CANCEL:
-            first -= 1
-        self.heard[first:] = sorted(self.heard[first:])
-
-
-class Gateway:
-    """One of the two."""
-
-    def __init__(self, loop: Loop, *, has_lane: bool) -> None:
-        self.loop = loop
-        self.now = 1000.0
-        self.endpoints: dict[str, EndpointRoute] = {}
-        self.newest: tuple[EndpointRoute, ...] = ()
-        self.workers: dict[str, Worker] = {}
-        self.clients: list[tuple[ClientConnection, Wire]] = []
-        self.routes = Routes()
-        self.gate = Gate(LIMITS, self._handle, self._now)
-        self.dispatcher = Dispatcher(
-            channel=self._channel, now=self._now, queue_limit=LIMITS.replica_queue, wait_seconds=2.0
-        )  # fmt: skip
-        self.counters = self.dispatcher.counters = Counters()
-        unused: Any = None
-        self.invocations = Invocations(
-            gate=self.gate,
-            dispatcher=self.dispatcher,
-            authenticate=lambda head, body: (CALLER, "r"),
-            authorise=lambda call: None,
-            audit=lambda call, error: None,
-            find=self._find,
-            random=SeededRandom(1),
-            now=self._now,
-            request_id=RequestIds(SeededRandom(2)),
-            counters=self.counters,
-            capture=unused,
-            shelves=unused,
-            shadows=unused,
-            books=unused,
-        )
-        self.begun = 0
-        if has_lane:
-            ids = RequestIds(SeededRandom(3))
-            lane = open_lane(
-                self.gate,
-                routes=self.routes,
-                keys=object,
-                take_over=self.invocations.take_over,
-                begin=self._begin,
-                ids=(ids.prefix, ids.last),
-                clocks=(self._now, self._now),
-            )
-            assert lane is not None
-            self.gate.lane = self.dispatcher.lane = lane
-            self.invocations.tracks = Tracks(lane, keys=object, sign=lambda form: None)
-
-    def _begin(self) -> None:
-        self.begun += 1
-
-    def _now(self) -> float:
-        return self.now
-
-    def _handle(self, head: Head, client: ClientConnection) -> Any:
-        return self.invocations.begin(head, client)
-
-    def _channel(self, address: str, listener: Listener) -> Channel:
-        channel = Channel(address, listener, frame_limit=1 << 20)
-        self.workers[address] = Worker(channel)
-        return channel
-
-    def _find(self, account: str, region: str, name: str) -> EndpointRoute | None:
-        self.refresh()
-        return self.endpoints.get(name)
-
-    def publish(self, endpoints: tuple[EndpointRoute, ...]) -> None:
-        self.newest = endpoints
-        self.routes.epoch[0] = (self.routes.epoch[0] + 1) % 256
-
-    def refresh(self) -> None:
-        if bytes(self.routes.epoch) != self.routes.seen:
-            self.routes.seen = bytes(self.routes.epoch)
-            self.endpoints = {endpoint.name: endpoint for endpoint in self.newest}
-            self.dispatcher.update(self.newest)
-
-    def look(self) -> None:
-        for worker in self.workers.values():
-            worker.look()
-
-    @property
-    def held(self) -> int:
-        return self.gate.body_bytes + (0 if self.gate.lane is None else self.gate.lane.held)
-
-    @property
-    def counted(self) -> list[dict[str, Any]]:
-        """Of each cell what does not depend on the width of a bucket."""
-        self.counters.note(0, [])
-        cells = cast(Any, self.counters)._cells.values()
-        return [
-            {
-                "requests": sum(cell.model.values()),
-                "again": sum(cell.overhead.values()),
-                "errors": (cell.client_errors, cell.server_errors, cell.model_errors),
-                "seconds": (round(cell.model_sum), round(cell.overhead_sum)),
-                "endpoint": cell.endpoint,
-            }
-            for cell in sorted(cells, key=lambda cell: cell.endpoint)
-            if cell.model
-        ]
-
-
-def replicas(*names: str) -> tuple[ReplicaRoute, ...]:
-    return tuple(
-        ReplicaRoute(id=name, workers=(WorkerRoute(id=name, container="primary", address=name),))
-        for name in names
-    )
-
-
-def endpoint(name: str, *workers: str, **more: Any) -> EndpointRoute:
-    variant = VariantRoute(name="v", weight=1.0, replicas=replicas(*workers), **more)
-    return EndpointRoute(name=name, arn="a", account="1", region="r", variants=(variant,))
-
-
+_ID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TABLES: tuple[tuple[EndpointRoute, ...], ...] = (
     (endpoint("one", "w1"), endpoint("two", "w2", "w3")),
     (endpoint("one", "w1"), endpoint("two", "w2")),
@@ -249,18 +49,21 @@ TABLES: tuple[tuple[EndpointRoute, ...], ...] = (
 )
 
 
-def request(name: str, head: str, body: bytes) -> bytes:
-    return (
-        f"POST /endpoints/{name}/invocations HTTP/1.1\r\nHost: localhost\r\n{HEADS[head]}"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
-
-
 REQUESTS = st.builds(
-    request,
+    Request,
     st.sampled_from(["one", "one", "two", "none"]),
     st.sampled_from(["json", "json", "json", "csv", *HEADS]),
     st.sampled_from([b"[[1.5]]", b"[[1.5]]", b"[[2.5]]", b"", b"x" * 2900, b"x" * 3100]),
+    st.sampled_from([None, None, None, SECRET, SECRET, SECRET, OTHER_SECRET]),
+    st.sampled_from([0.0, 0.0, 0.0, 290.0, 310.0]),
+)
+KEYS: tuple[Callable[[], KeyTable | OSError], ...] = (
+    key_table,
+    key_table,
+    lambda: key_table(is_active=False),
+    lambda: key_table(OTHER_SECRET),
+    lambda: KeyTable({}),
+    lambda: OSError("too many files are open"),
 )
 
 
@@ -283,17 +86,12 @@ class LaneMachine(RuleBasedStateMachine):
         with self.loop.running():
             for gateway in self.pair:
                 act(gateway)
-                self.loop.turn()
+                self.loop.turn(gateway.pass_time)
                 gateway.look()
 
     @rule()
     def connect(self) -> None:
-        def act(gateway: Gateway) -> None:
-            connection, wire = ClientConnection(gateway.gate), Wire()
-            connection.connection_made(cast(Any, wire))
-            gateway.clients.append((connection, wire))
-
-        self.both(act)
+        self.both(lambda gateway: gateway.connect())
 
     def on_client(self, place: int, act: Callable[[ClientConnection, Wire], object]) -> None:
         def do(gateway: Gateway) -> None:
@@ -310,13 +108,23 @@ class LaneMachine(RuleBasedStateMachine):
         if data and connection.is_open and wire.is_reading:
             connection.data_received(data)
 
-    @rule(place=st.integers(0, 5), data=REQUESTS)
-    def ask(self, place: int, data: bytes) -> None:
+    def bytes_of(self, *asked: Request) -> list[bytes]:
+        """As they are sent now."""
+        return [one.at(self.pair[0].wall()) for one in asked]
+
+    @rule(place=st.integers(0, 5), asked=REQUESTS)
+    def ask(self, place: int, asked: Request) -> None:
+        (data,) = self.bytes_of(asked)
         self.on_client(place, lambda connection, wire: self.send(connection, wire, data))
 
-    @rule(data=st.lists(REQUESTS, min_size=2, max_size=14))
-    def ask_together(self, data: list[bytes]) -> None:
+    @rule(asked=REQUESTS, times=st.integers(3, 9))
+    def ask_all_the_same(self, asked: Request, times: int) -> None:
+        self.ask_together([asked] * times)
+
+    @rule(asked=st.lists(REQUESTS, min_size=2, max_size=14))
+    def ask_together(self, asked: list[Request]) -> None:
         """In one turn, each on a connection of its own as far as there are so many."""
+        data = self.bytes_of(*asked)
 
         def act(gateway: Gateway) -> None:
             for place, one in enumerate(data):
@@ -327,11 +135,11 @@ class LaneMachine(RuleBasedStateMachine):
 
     @rule(
         place=st.integers(0, 5),
-        data=st.lists(REQUESTS, min_size=1, max_size=3),
+        asked=st.lists(REQUESTS, min_size=1, max_size=3),
         cut=st.integers(1, 400),
     )
-    def ask_in_pieces(self, place: int, data: list[bytes], cut: int) -> None:
-        whole = b"".join(data)
+    def ask_in_pieces(self, place: int, asked: list[Request], cut: int) -> None:
+        whole = b"".join(self.bytes_of(*asked))
 
         def act(connection: ClientConnection, wire: Wire) -> None:
             for piece in (whole[:cut], whole[cut:]):
@@ -339,8 +147,9 @@ class LaneMachine(RuleBasedStateMachine):
 
         self.on_client(place, act)
 
-    @rule(place=st.integers(0, 5), data=REQUESTS, cut=st.integers(1, 300))
-    def ask_half(self, place: int, data: bytes, cut: int) -> None:
+    @rule(place=st.integers(0, 5), asked=REQUESTS, cut=st.integers(1, 300))
+    def ask_half(self, place: int, asked: Request, cut: int) -> None:
+        (data,) = self.bytes_of(asked)
         self.on_client(place, lambda connection, wire: self.send(connection, wire, data[:cut]))
 
     @rule(place=st.integers(0, 5))
@@ -429,14 +238,7 @@ class LaneMachine(RuleBasedStateMachine):
 
     @rule()
     def greet_all(self) -> None:
-        def act(gateway: Gateway) -> None:
-            for worker in gateway.workers.values():
-                if not worker.is_connected and not cast(Any, worker.channel)._closed:
-                    worker.wire, worker.read, worker.is_connected = Wire(), 0, True
-                    worker.channel.connection_made(cast(Any, worker.wire))
-                    worker.channel.data_received(frames.encode_frame(frames.HELLO, 0))
-
-        self.both(act)
+        self.both(lambda gateway: gateway.greet())
 
     @rule(table=st.integers(0, len(TABLES) - 1), is_read=st.booleans())
     def reroute(self, table: int, is_read: bool = True) -> None:
@@ -449,6 +251,13 @@ class LaneMachine(RuleBasedStateMachine):
             for worker in gateway.workers.values():
                 if worker.is_connected and worker.wire.is_closed:
                     self.drop(worker, None)
+
+        self.both(act)
+
+    @rule(table=st.sampled_from(KEYS))
+    def change_keys(self, table: Callable[[], KeyTable | OSError]) -> None:
+        def act(gateway: Gateway) -> None:
+            gateway.table = table()
 
         self.both(act)
 

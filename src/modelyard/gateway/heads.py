@@ -83,6 +83,11 @@ class HeadForm:
         self.track: Track | None = None
         """Of the lane, for those that ask for what the form's own head does."""
 
+    @property
+    def target(self) -> str:
+        """Of the head that it was made of."""
+        return self._head.target
+
     def read(self, raw: bytes) -> Head | None:
         """The head that these bytes are, or None: ask the parser."""
         lines = raw.split(_LINE_END)

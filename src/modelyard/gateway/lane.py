@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from modelyard.gateway.answers import common_lines
 from modelyard.gateway.body_shares import SMALL_BYTES
 from modelyard.gateway.counters import CellKey
@@ -142,7 +144,7 @@ def open_lane(  # noqa: PLR0913 - what the C has to ask of Python, gathered in o
         begin,
         clocks,
         limits.invocation_seconds,
-        (limits.payload_bytes, SMALL_BYTES, limits.body_budget_bytes),
+        (limits.payload_bytes, min(SMALL_BYTES, limits.payload_bytes), limits.body_budget_bytes),
         ids,
     )
     return opened
@@ -217,12 +219,16 @@ class Tracks:
         if port is None or way is None:
             return
         track = known.track if form is None else form.track
-        if track is not None and track.is_open and track.table in (None, self._keys()):
+        if (
+            track is not None
+            and track.is_open
+            and (track.table is None or track.table is self._keys())
+        ):
             return
         signer = table = None
         if "authorization" in head.joined:
-            if form is None or form.plan is None or form.plan.target != head.target:
-                return
+            if form is None or form.target != head.target:
+                return  # A form's track is for its own target; what it reads besides goes elsewhere.
             signed = self._sign(form)
             if signed is None:
                 return
@@ -231,7 +237,8 @@ class Tracks:
             self._lane,
             port,
             known.asked.encoded,
-            (head, way),
+            # A head of its own: that one knows its form or its memo, and these the track.
+            (structs.replace(head, form=None, memo=None), way),
             head.peer,
             head.length,
             signer,

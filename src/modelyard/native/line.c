@@ -368,20 +368,22 @@ shut(LineObject *self, PyObject *Py_UNUSED(none))
     buffer_clear(&self->unfinished);
     self->outgoing_frames = 0;
     self->opened++;
-    PyObject *lost = PyDict_Values(self->pending);
-    if (lost == NULL) {
-        return NULL;
+    PyObject *tags = PyDict_Values(self->pending), *lost = tags == NULL ? NULL : PyList_New(0);
+    if (lost != NULL) {
+        PyDict_Clear(self->pending);
     }
-    PyDict_Clear(self->pending);
-    for (Py_ssize_t i = PyList_GET_SIZE(lost) - 1; i >= 0; i--) {
-        PyObject *tag = PyList_GET_ITEM(lost, i);
+    for (Py_ssize_t i = 0; lost != NULL && i < PyList_GET_SIZE(tags); i++) {
+        PyObject *tag = PyList_GET_ITEM(tags, i);
         PyObject *told = Trip_Check(tag) ? trip_hand_over(tag) : Py_NewRef(tag);
-        if (told == NULL || (told == Py_None && PySequence_DelItem(lost, i) < 0)) {
-            Py_CLEAR(lost);
-            return NULL;
+        if (told == NULL) {
+            PyErr_WriteUnraisable(tag); /* One that cannot be handed over keeps no other from being told of. */
         }
-        PyList_SetItem(lost, i, told);
+        else if (told != Py_None && PyList_Append(lost, told) < 0) {
+            Py_CLEAR(lost);
+        }
+        Py_XDECREF(told);
     }
+    Py_XDECREF(tags);
     return lost;
 }
 

@@ -76,6 +76,7 @@ trip_start(struct ClientObject *client, TrackObject *track, Py_ssize_t place, Py
     self->replica = Py_NewRef(PyTuple_GET_ITEM(track->port->replicas, place));
     self->data = Py_NewRef(data);
     self->body = body;
+    self->number = 0;
     self->request = ++lane->next_request;
     self->deadline = arrived + lane->seconds;
     self->sent_at = now;
@@ -87,10 +88,10 @@ trip_start(struct ClientObject *client, TrackObject *track, Py_ssize_t place, Py
                              PyBytes_AS_STRING(track->meta), PyBytes_GET_SIZE(track->meta),
                              PyBytes_AS_STRING(data) + body, PyBytes_GET_SIZE(data) - body);
     int failed = self->number == 0;
-    if (failed) {
+    if (failed && self->is_in_flight) {
         unlink_trip(self);
     }
-    else if (!lane->is_watched) {
+    else if (!failed && !lane->is_watched) {
         lane->is_watched = 1;
         failed = call(lane->begin) < 0;
     }
@@ -190,16 +191,15 @@ PyObject *
 trip_hand_over(PyObject *trip)
 {
     TripObject *self = (TripObject *)trip;
-    if (self->is_in_flight) {
-        Py_INCREF(trip);
-        unlink_trip(self);
-        self->invocation = PyObject_CallOneArg(self->track->lane->take_over, trip);
-        Py_DECREF(trip);
-        if (self->invocation == NULL) {
-            return NULL;
-        }
+    if (!self->is_in_flight) {
+        return trip_invocation(trip);
     }
-    return trip_invocation(trip);
+    Py_INCREF(trip); /* Whoever takes it over may be the one that lets go of it. */
+    unlink_trip(self);
+    self->invocation = PyObject_CallOneArg(self->track->lane->take_over, trip);
+    PyObject *invocation = Py_XNewRef(self->invocation);
+    Py_DECREF(trip);
+    return invocation;
 }
 
 PyObject *

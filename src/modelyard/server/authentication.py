@@ -118,7 +118,8 @@ class Authentication:
             body=body,
         )
         if form is not None and self._settings.auth:
-            form.plan = self._plan(head, service)
+            # What was made of the last plan says yes no more: this one is of another day, or scope.
+            form.plan, form.track = self._plan(head, service), None
         return found
 
     def signed(self, form: HeadForm, *, service: str = "sagemaker") -> SignedForm | None:
