@@ -3,20 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help setup clients demo check lint format test test-fast test-processes docs quality site lock clean
+.PHONY: help setup clients demo check lint format test test-fast test-without-c test-processes docs quality site lock clean
 CLIENTS := .cache/venvs/aws-cli/.installed .cache/venvs/sagemaker-2/.installed .cache/venvs/sagemaker-3/.installed \
   .cache/venvs/frameworks/.installed .cache/venvs/docs/.installed .cache/javascript/.installed
 TORCH := torch==2.13.0
 # Processes that run tests side by side: fast tests compute, the others wait most of the time.
 FAST := --numprocesses logical --maxprocesses 4 --dist worksteal
 PROCESSES := --numprocesses 4 --dist loadfile
+TWINS := tests/unit/gateway tests/unit/transport $(addprefix tests/unit/worker/test_,batcher.py worker_server.py worker_streams.py) \
+  $(addprefix tests/unit/frameworks/test_,answers.py answers_together.py bodies.py)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## install Modelyard and its tools into .venv
+setup: $(BUILT) ## install Modelyard and its tools into .venv
 
 $(STAMP): requirements/dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Modelyard needs Python 3.11 or newer; this is " + sys.version.split()[0] \
@@ -24,9 +27,14 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing what requirements/dev.lock pins (about 400 MB; a minute or two) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r requirements/dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(BIN)/python -m compileall -q src  # Where Python may write no bytecode, each process would compile it all anew.
 	@touch $(STAMP)
+
+# Modelyard itself, with its C where there is a compiler: anew when the C has changed, such as by a git pull.
+$(BUILT): $(STAMP) setup.py $(wildcard src/modelyard/native/*.[ch])
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -c 'from modelyard import native; print(f"The hot paths run {native.in_words()}.")'
+	@touch $(BUILT)
 
 clients: $(CLIENTS) ## install AWS clients, heavy frameworks and mkdocs for the tests, each in an environment of its own
 
@@ -36,11 +44,12 @@ clients: $(CLIENTS) ## install AWS clients, heavy frameworks and mkdocs for the 
 	@touch $@
 
 # torch comes last and by its version alone: its CPU build is not in every index, and has a checksum of its own.
+# Nothing is compiled: this is the Python of .venv, has what was built there, and tests that run may be using it.
 .cache/venvs/frameworks/.installed: requirements/frameworks.lock pyproject.toml
 	$(PYTHON) -m venv .cache/venvs/frameworks
 	.cache/venvs/frameworks/bin/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r $<
 	.cache/venvs/frameworks/bin/python -m pip install --quiet --disable-pip-version-check --compile $(TORCH)
-	.cache/venvs/frameworks/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	CC=false .cache/venvs/frameworks/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 # Where there is no node, its test skips.
@@ -54,7 +63,7 @@ clients: $(CLIENTS) ## install AWS clients, heavy frameworks and mkdocs for the 
 demo: setup ## train a model on real data, serve it, ask it, score a file with it, see a bad version roll back
 	$(BIN)/python examples/demo.py
 
-check: lint test-fast ## format, lint, types, import contracts, fast tests
+check: lint test-fast test-without-c ## format, lint, types, import contracts, fast tests
 
 lint: setup ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -69,10 +78,13 @@ format: setup ## rewrite the code in the project's format
 test-fast: setup ## unit tests, contracts and state machines: seconds
 	$(BIN)/python -m pytest $(FAST) tests/unit tests/machines tests/contract tests/conformance
 
+test-without-c: setup ## what has a twin in C, as where there is no compiler
+	$(BIN)/python -m pytest $(FAST) --without-c $(TWINS)
+
 test-processes: setup clients ## what real processes and clients show: minutes
 	$(BIN)/python -m pytest $(PROCESSES) tests/crash tests/system
 
-test: test-fast test-processes ## every test
+test: test-fast test-without-c test-processes ## every test
 
 docs: setup ## generate the pages that come from the code
 	$(BIN)/python -m modelyard.server.reference > docs/reference/operations.md

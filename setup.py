@@ -1,15 +1,27 @@
 """The one thing that pyproject.toml cannot say yet: the C in ``modelyard.native``, left out where there is no compiler."""
 
-from glob import glob
+import runpy
+from pathlib import Path
 
 from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent
+FOLDER = Path("src/modelyard/native")
+digest = runpy.run_path(str(ROOT / FOLDER / "sources.py"))["digest"]
+
+
+def files(ending: str) -> list[str]:
+    """Relative, as setuptools wants them, and in an order that no file system chooses."""
+    return sorted(str(FOLDER / path.name) for path in (ROOT / FOLDER).glob(f"*{ending}"))
+
 
 setup(
     ext_modules=[
         Extension(
             "modelyard.native._native",
-            sources=sorted(glob("src/modelyard/native/*.c")),
-            depends=sorted(glob("src/modelyard/native/*.h")),
+            sources=files(".c"),
+            depends=files(".h"),
+            define_macros=[("MODELYARD_SOURCES", f'"{digest(ROOT / FOLDER)}"')],
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra", "-fvisibility=hidden"],
             optional=True,
         )

@@ -38,6 +38,29 @@ APART = frozenset(("tests/crash/test_platform_at_failpoints.py",))
 """Modules whose tests share nothing and take long: each test is work by itself."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without-c", action="store_true", help="as where there was no compiler: Python's twins"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--without-c"):
+        assert "modelyard.native" not in sys.modules
+        sys.modules["modelyard.native._native"] = None  # type: ignore[assignment]  # Not to be imported.
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says it loudly where the C is not what was tested."""
+    from modelyard import native
+
+    if native.built is not None:
+        return
+    asked = terminalreporter.config.getoption("--without-c")
+    told = "in Python, as --without-c says" if asked else native.in_words()
+    terminalreporter.write_line(f"The hot paths were tested {told}.", yellow=True, bold=True)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With ``--dist loadfile``: a module's tests run in one process, one after another, and share what they have made."""

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from botocore.exceptions import BotoCoreError
 
+from modelyard import native
 from modelyard.base import log
 from modelyard.base.settings import MIB, Home, Limits, Settings, default_home, read_tracing
 from modelyard.cli import output
@@ -223,12 +224,12 @@ def _limits(texts: list[str], *, strict: bool) -> Limits:
 
 def _announce(settings: Settings) -> None:
     output.notes.print(f"Modelyard is ready on [bold]{settings.url}[/] (home {settings.home}).")
-    _tell_of_protections(settings)
+    _tell_of_installation(settings)
     output.notes.print("Use it from another terminal: eval $(modelyard env)   Stop: Ctrl-C")
 
 
-def _tell_of_protections(settings: Settings) -> None:
-    """One line, where models are not isolated although nobody asked for that."""
+def _tell_of_installation(settings: Settings) -> None:
+    """A line where models are not isolated although nobody asked for that, and one where C was left out."""
     reason = protections(Home(settings.home))["isolation"]
     if reason and settings.isolation != "off":
         output.notes.print(
@@ -236,6 +237,10 @@ def _tell_of_protections(settings: Settings) -> None:
             style="yellow",
             markup=False,
             soft_wrap=True,
+        )
+    if native.why_not:
+        output.notes.print(
+            f"The hot paths run {native.in_words()}.", style="yellow", markup=False, soft_wrap=True
         )
 
 
@@ -263,7 +268,7 @@ def _start_detached(settings: Settings) -> None:
         )
     settings = _wait_until_ready(process, home, begin)
     output.notes.print(f"Modelyard is ready on [bold]{settings.url}[/] (home {settings.home}).")
-    _tell_of_protections(settings)
+    _tell_of_installation(settings)
     output.notes.print("Next: eval $(modelyard env)   or   modelyard deploy MODEL --name NAME")
 
 

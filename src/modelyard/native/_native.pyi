@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+sources: str
+"""The digest of the C that it was built of (``sources.py``)."""
 sha256_by: Literal["portable", "sha-ni"]
 
 def sha256_hex(data: bytes, portable: bool = False, /) -> str: ...

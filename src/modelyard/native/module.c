@@ -8,6 +8,10 @@
 #include "signed.h"
 #include "waiting.h"
 
+#ifndef MODELYARD_SOURCES /* setup.py says: the digest of the files that this is built of. */
+#define MODELYARD_SOURCES ""
+#endif
+
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "modelyard.native._native",
@@ -42,6 +46,10 @@ PyInit__native(void)
             Py_DECREF(module);
             return NULL;
         }
+    }
+    if (PyModule_AddStringConstant(module, "sources", MODELYARD_SOURCES) < 0) {
+        Py_DECREF(module);
+        return NULL;
     }
     return module;
 }

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
+from modelyard import native
 from modelyard.base.settings import MIB, Home, Settings, zone_names
 from modelyard.control.processes import Processes
 from modelyard.runtimes.runtime import RuntimeUnavailable
@@ -75,6 +76,7 @@ async def platform_status(
             "Isolation": f"off: {off['isolation']}; models run as this user and see its files"
             if off["isolation"]
             else "on: each model sees its own files and processes only",
+            "Hot paths": native.in_words(),
             "Memory in all": f"{sum(row['memory'] for row in rows) >> 20} MiB",
             "Disk": disk(home, slowest_write=store.slowest_write()),
             **zones,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from modelyard import native
 from modelyard.base.settings import Home, Settings
 from modelyard.server.host import save_protections
 from modelyard.server.status import platform_status, protections, worker_memory
@@ -62,3 +63,23 @@ async def test_a_queue_that_cannot_be_written_is_told_and_one_that_can_is_not(
             queue_trouble=trouble,
         )
         assert status["facts"].get("Asynchronous queue") == expected
+
+
+@pytest.mark.anyio
+async def test_hot_paths_that_are_left_to_python_are_told_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    home.create()
+    home.process_table.write_text("{}")
+    told = []
+    for built, why_not in ((native, ""), (None, "no compiler")):
+        monkeypatch.setattr(native, "built", built)
+        monkeypatch.setattr(native, "why_not", why_not)
+        status = await platform_status(
+            Settings(home=tmp_path),
+            Store(clock=ManualClock()),
+            NoProcesses(),  # type: ignore[arg-type]
+        )
+        told.append(status["facts"]["Hot paths"])
+    assert told == ["in C", "in Python, which is slower: no compiler"]
