@@ -135,11 +135,10 @@ answer_bytes(TripObject *self, PyObject *head, const FrameView *answer)
 
 /* Counted, told to the client; and its replica hears of the free place where somebody waits for it. */
 static int
-finish(TripObject *self, PyObject *head, const FrameView *answer)
+finish(TripObject *self, double now, PyObject *head, const FrameView *answer)
 {
     PortObject *port = self->track->port;
-    double now = lane_now(self->track->lane);
-    PyObject *bytes = now < 0.0 ? NULL : answer_bytes(self, head, answer);
+    PyObject *bytes = answer_bytes(self, head, answer);
     if (bytes == NULL) {
         return -1;
     }
@@ -182,9 +181,14 @@ trip_answered(PyObject *trip, const FrameView *answer)
         return trip_hand_over(trip);
     }
     Py_INCREF(head);
-    int failed = finish(self, head, answer);
+    double now = lane_now(self->track->lane);
+    int failed = now < 0.0;
+    int is_mine = self->is_in_flight; /* Python was asked things, and may have taken it. */
+    if (!failed && is_mine) {
+        failed = finish(self, now, head, answer) < 0;
+    }
     Py_DECREF(head);
-    return failed < 0 ? NULL : Py_NewRef(Py_None);
+    return failed ? NULL : is_mine ? Py_NewRef(Py_None) : trip_invocation(trip);
 }
 
 PyObject *

@@ -168,7 +168,7 @@ class Worker:
 class Gateway:
     """One gateway's part in it."""
 
-    def __init__(self, loop: Loop, *, has_lane: bool) -> None:
+    def __init__(self, loop: Loop, *, has_lane: bool, seed: int = 0) -> None:
         self.loop = loop
         self.now = _BEGIN
         self.table: KeyTable | OSError = key_table()
@@ -191,9 +191,9 @@ class Gateway:
             authorise=lambda call: None,
             audit=lambda call, error: None,
             find=self._find,
-            random=SeededRandom(1),
+            random=SeededRandom(seed + 1),
             now=self._now,
-            request_id=RequestIds(SeededRandom(2)),
+            request_id=RequestIds(SeededRandom(seed + 2)),
             counters=self.counters,
             capture=unused,
             shelves=unused,
@@ -207,7 +207,7 @@ class Gateway:
         )
         self.lane: Lane | None = None
         if has_lane:
-            ids = RequestIds(SeededRandom(3))
+            ids = RequestIds(SeededRandom(seed + 3))
             keys = self._authentication.key_table
             lane = open_lane(
                 self.gate,

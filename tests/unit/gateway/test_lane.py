@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from modelyard.domain.routes import EndpointRoute
+from modelyard.gateway import lane as lane_module
 from modelyard.native import part
 from modelyard.testing.gateways import (
     LIMITS,
@@ -54,9 +55,9 @@ class Client:
 class Yard:
     """A gateway with a lane, and the workers of its endpoints."""
 
-    def __init__(self, loop: Loop, *table: EndpointRoute) -> None:
+    def __init__(self, loop: Loop, *table: EndpointRoute, seed: int = 0) -> None:
         self.loop = loop
-        self.gateway = Gateway(self.loop, has_lane=True)
+        self.gateway = Gateway(self.loop, has_lane=True, seed=seed)
         assert self.gateway.lane is not None
         self.lane = self.gateway.lane
         self.publish(*table)
@@ -241,3 +242,145 @@ def test_a_line_may_end_while_one_of_its_requests_is_taken_over(
     monkeypatch.setattr(pool, "take_over", lambda invocation: line.shut())
     client.connection.close_when_idle()
     assert (yard.lane.in_flight, line.in_flight) == (0, 0)
+
+
+def test_a_request_may_be_taken_over_while_its_answer_is_made(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(yard)
+
+    def interrupted(variant: str, meta: bytes) -> bytes:
+        client.connection.close_when_idle()
+        return b""
+
+    assert [yard.is_trip(client) for _ in range(2)] == [False, True]
+    client.read()
+    monkeypatch.setattr(lane_module, "common_lines", interrupted)
+    yard.publish(endpoint("one", "w1"))
+    assert [yard.is_trip(client) for _ in range(2)] == [False, True]
+    assert (yard.lane.in_flight, yard.lane.held) == (0, 0)
+    assert client.read().count(b"HTTP/1.1 200 OK") == 2
+    assert client.wire.is_closed
+
+
+def test_a_newer_routing_table_sends_a_request_to_python_first(yard: Yard) -> None:
+    client = Client(yard)
+    assert [yard.is_trip(client) for _ in range(2)] == [False, True]
+    client.read()
+    yard.publish(endpoint("two", "w2"))
+    client.ask()
+    assert (client.status, yard.worker().asked) == (400, [])
+    yard.publish(*TABLE)
+    client.ask()
+    yard.gateway.greet()
+    yard.answer()
+    assert client.status == 200
+    assert yard.is_trip(client)
+
+
+def test_bodies_on_the_lane_count_against_the_budget_of_all(yard: Yard) -> None:
+    body = b"x" * LIMITS.payload_bytes
+    clients = [Client(yard) for _ in range(4)]
+    for client in clients:
+        client.ask(body=body)
+        yard.answer()
+        assert client.status == 200
+    for client in clients:
+        client.ask(body=body)
+    assert [client.read()[9:12] for client in clients] == [b"", b"", b"", b"503"]
+    assert yard.lane.held == yard.gateway.held == LIMITS.body_budget_bytes
+    yard.answer()
+    assert yard.gateway.held == 0
+
+
+def test_the_worker_is_told_of_a_client_that_leaves(yard: Yard) -> None:
+    client = Client(yard)
+    assert [yard.is_trip(client) for _ in range(2)] == [False, True]
+    client.ask()
+    (asked,) = yard.worker().asked
+    client.connection.connection_lost(None)
+    yard.turn()
+    assert yard.worker().heard[-1][:2] == (frames.CANCEL, asked.id)
+    assert (yard.lane.in_flight, yard.gateway.held) == (0, 0)
+    yard.answer()
+    assert client.read().count(b"HTTP/1.1") == 2
+
+
+def test_a_trip_has_the_deadline_of_any_invocation(yard: Yard) -> None:
+    client = Client(yard)
+    assert [yard.is_trip(client) for _ in range(2)] == [False, True]
+    client.read()
+    yard.wait(0.1)
+    assert yard.gateway.dispatcher.is_idle
+    begun = yard.gateway.begun
+    client.ask()
+    assert yard.gateway.begun == begun + 1
+    yard.wait(LIMITS.invocation_seconds - 0.1)
+    assert not yard.gateway.dispatcher.is_idle
+    assert client.read() == b""
+    yard.wait(0.2)
+    assert client.status == 424
+    assert yard.worker().heard[-1][0] == frames.CANCEL
+    yard.answer()
+    yard.wait(1.0)
+    assert yard.gateway.dispatcher.is_idle
+    assert yard.is_trip(client)
+    assert yard.gateway.begun == begun + 2
+
+
+def test_trips_are_counted_as_other_requests_are(yard: Yard) -> None:
+    client = Client(yard)
+    assert [yard.is_trip(client) for _ in range(5)] == [False, True, True, True, True]
+    (counted,) = yard.gateway.counted
+    assert (counted["requests"], counted["again"], counted["errors"]) == (5, 5, (0, 0, 0))
+    model, overhead = counted["seconds"]
+    assert model >= 5 * 1000  # Microseconds: time passes with each turn.
+    assert overhead >= 0
+
+
+def test_no_two_requests_have_the_same_id() -> None:
+    ids: list[bytes] = []
+    for place in range(2):
+        loop = Loop()
+        with loop.running():
+            yard = Yard(loop, *TABLE, seed=10 * place)
+            client = Client(yard)
+            assert [yard.is_trip(client) for _ in range(4)] == [False, True, True, True]
+            ids += [part[:36] for part in client.read().split(b"RequestId: ")[1:]]
+    assert len(ids) == len(set(ids)) == 8
+
+
+def test_a_client_of_the_lane_is_not_idle(yard: Yard) -> None:
+    client = Client(yard)
+    for _ in range(10):
+        yard.is_trip(client)
+        yard.wait(LIMITS.idle_seconds / 2)
+        assert not client.wire.is_closed
+    yard.wait(LIMITS.idle_seconds + 3.0)
+    assert client.wire.is_closed
+
+
+def test_a_trip_that_takes_long_is_no_idle_time(yard: Yard) -> None:
+    client = Client(yard)
+    yard.wait(1.0)
+    assert [yard.is_trip(client) for _ in range(2)] == [False, True]
+    yard.wait(LIMITS.idle_seconds - 1.0)
+    client.ask()
+    yard.wait(LIMITS.invocation_seconds - 1.0)
+    yard.answer()
+    assert not client.wire.is_closed
+    assert yard.is_trip(client)
+
+
+def test_a_slow_head_after_a_trip_has_the_time_of_any_head(yard: Yard) -> None:
+    client = Client(yard)
+    yard.wait(1.0)
+    assert [yard.is_trip(client) for _ in range(2)] == [False, True]
+    client.read()
+    client.send(b"POST /endpoints/one/invocations HTTP/1.1\r\n")
+    yard.wait(LIMITS.header_seconds - 0.5)
+    assert client.read() == b""
+    client.send(b"Host: ")
+    yard.wait(1.5)
+    assert client.status == 408
+    assert client.wire.is_closed
