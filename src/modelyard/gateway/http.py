@@ -211,6 +211,9 @@ class ClientConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.client_gone()
             self._exchange = None
+        self._parser = (
+            None  # It knows the connection: a cycle would wait for the garbage collector.
+        )
 
     def eof_received(self) -> bool:
         return False

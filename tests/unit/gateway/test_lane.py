@@ -1,5 +1,7 @@
 """What the lane takes, and what it leaves to Python: request by request, with time that is told."""
 
+import gc
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -384,3 +386,39 @@ def test_a_slow_head_after_a_trip_has_the_time_of_any_head(yard: Yard) -> None:
     yard.wait(1.5)
     assert client.status == 408
     assert client.wire.is_closed
+
+
+@pytest.mark.parametrize("secret", [None, SECRET])
+def test_connections_that_end_leave_nothing_for_the_garbage_collector(
+    yard: Yard, secret: str | None
+) -> None:
+    def use() -> None:
+        """One is used to its end, the other leaves with a trip in flight."""
+        for leaves in (False, True):
+            client = Client(yard)
+            for _ in range(3):
+                yard.is_trip(client, secret=secret)
+            client.ask(secret=secret)
+            assert yard.lane.in_flight == 1
+            if not leaves:
+                yard.answer()
+            client.connection.connection_lost(None)
+            yard.answer()
+        yard.gateway.clients.clear()
+        yard.gateway.dispatcher.tick()
+
+    def found() -> Counter[str]:
+        kinds = Counter(map(type, gc.get_objects()))
+        return Counter({f"{k.__module__}.{k.__name__}": n for k, n in kinds.items()})
+
+    use()
+    gc.collect()
+    gc.disable()
+    try:
+        before = found()
+        for _ in range(5):
+            use()
+        grown = found() - before
+    finally:
+        gc.enable()
+    assert {name: n for name, n in grown.items() if name.startswith("modelyard.")} == {}
