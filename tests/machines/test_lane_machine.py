@@ -152,6 +152,15 @@ class LaneMachine(RuleBasedStateMachine):
         (data,) = self.bytes_of(asked)
         self.on_client(place, lambda connection, wire: self.send(connection, wire, data[:cut]))
 
+    @rule(
+        place=st.integers(0, 5), asked=REQUESTS, at=st.integers(0, 420), byte=st.binary(max_size=2)
+    )
+    def ask_damaged(self, place: int, asked: Request, at: int, byte: bytes) -> None:
+        """With a byte that is another one, or gone, or two."""
+        (data,) = self.bytes_of(asked)
+        data = data[:at] + byte + data[at + 1 :]
+        self.on_client(place, lambda connection, wire: self.send(connection, wire, data))
+
     @rule(place=st.integers(0, 5))
     def leave(self, place: int) -> None:
         self.on_client(place, lambda connection, wire: connection.connection_lost(None))
