@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec.structs import replace
 
 from modelyard.domain.routes import EndpointRoute
 from modelyard.gateway.http import ClientConnection
@@ -40,12 +41,21 @@ METAS = (
     frames.AnswerMeta("bad\r\ntype"),
 )
 _ID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def _both(one: EndpointRoute, other: EndpointRoute) -> EndpointRoute:
+    """Amid a rollout: requests go two ways."""
+    return replace(one, variants=one.variants + other.variants)
+
+
 TABLES: tuple[tuple[EndpointRoute, ...], ...] = (
     (endpoint("one", "w1"), endpoint("two", "w2", "w3")),
     (endpoint("one", "w1"), endpoint("two", "w2")),
     (endpoint("one", "w4"), endpoint("two", "w2", "w3", retry=False)),
     (endpoint("one", "w1", "w4"),),
     (endpoint("one"), endpoint("two", "w3", concurrency=1)),
+    (endpoint("one", "w5", fleet=1), endpoint("two", "w2", "w3")),
+    (endpoint("one", "w1"), _both(endpoint("two", "w2"), endpoint("two", "w5", fleet=1))),
 )
 
 
