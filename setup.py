@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 FOLDER = Path("src/modelyard/native")
@@ -15,7 +16,16 @@ def files(ending: str) -> list[str]:
     return sorted(str(FOLDER / path.name) for path in (ROOT / FOLDER).glob(f"*{ending}"))
 
 
+class Build(build_ext):
+    """Begins with nothing: where compiling fails, what an earlier build left in ``build`` would be installed, of other C."""
+
+    def build_extension(self, ext: Extension) -> None:
+        Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+        super().build_extension(ext)
+
+
 setup(
+    cmdclass={"build_ext": Build},
     ext_modules=[
         Extension(
             "modelyard.native._native",
@@ -25,5 +35,5 @@ setup(
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra", "-fvisibility=hidden"],
             optional=True,
         )
-    ]
+    ],
 )
