@@ -34,6 +34,7 @@ from modelyard.wire.keys import KeyTable
 
 pytestmark = pytest.mark.skipif(part("Lane") is None, reason="the C was not built")
 
+CLIENTS = 4
 METAS = (
     frames.AnswerMeta("application/json"),
     frames.AnswerMeta("text/csv"),
@@ -89,8 +90,6 @@ class LaneMachine(RuleBasedStateMachine):
             self.pair = [Gateway(self.loop, has_lane=has_lane) for has_lane in (False, True)]
         self.reroute(0)
         self.greet_all()
-        for _ in range(3):
-            self.connect()
 
     def both(self, act: Callable[[Gateway], object]) -> None:
         with self.loop.running():
@@ -106,11 +105,18 @@ class LaneMachine(RuleBasedStateMachine):
     def on_client(self, place: int, act: Callable[[ClientConnection, Wire], object]) -> None:
         def do(gateway: Gateway) -> None:
             gateway.now += 1e-4
-            connection, wire = gateway.clients[place % len(gateway.clients)]
-            if connection.is_open:
-                act(connection, wire)
+            clients = self.clients_of(gateway)
+            act(*clients[place % len(clients)])
 
         self.both(do)
+
+    @staticmethod
+    def clients_of(gateway: Gateway) -> list[tuple[ClientConnection, Wire]]:
+        """Those that are there, and as many as are needed for something to happen."""
+        clients = [client for client in gateway.clients if client[0].is_open]
+        while len(clients) < CLIENTS:
+            clients.append(gateway.connect())
+        return clients
 
     @staticmethod
     def send(connection: ClientConnection, wire: Wire, data: bytes) -> None:
@@ -137,9 +143,10 @@ class LaneMachine(RuleBasedStateMachine):
         data = self.bytes_of(*asked)
 
         def act(gateway: Gateway) -> None:
+            clients = self.clients_of(gateway)
             for place, one in enumerate(data):
                 gateway.now += 1e-4
-                self.send(*gateway.clients[place % len(gateway.clients)], one)
+                self.send(*clients[place % len(clients)], one)
 
         self.both(act)
 
@@ -218,6 +225,29 @@ class LaneMachine(RuleBasedStateMachine):
                     worker.channel.data_received(piece)
 
         self.both(act)
+
+    @rule()
+    def answer_all(self) -> None:
+        """All workers, all that they were asked."""
+        meta = frames.encode_meta(METAS[0])
+
+        def act(gateway: Gateway) -> None:
+            for worker in gateway.workers.values():
+                asked, worker.asked = worker.asked, []
+                for one in asked if worker.is_connected else ():
+                    answer = frames.encode_answer(one.id, 200, 0, meta, b"[0.5]" + one.body[:10])
+                    worker.channel.data_received(answer)
+
+        self.both(act)
+
+    @rule(asked=REQUESTS, times=st.integers(1, 3))
+    def serve_all(self, asked: Request, times: int) -> None:
+        """Clients learn the lane's ways: the third signed request of a connection is the first that is a trip."""
+        for _ in range(times):
+            self.greet_all()
+            for place in range(CLIENTS):
+                self.ask(place, asked)
+            self.answer_all()
 
     @rule(
         place=st.integers(0, 5),

@@ -21,9 +21,10 @@ from modelyard.base.call import Principal
 from modelyard.base.ids import RequestIds, SeededRandom
 from modelyard.base.settings import Limits, Settings
 from modelyard.domain.routes import EndpointRoute, ReplicaRoute, VariantRoute, WorkerRoute
+from modelyard.gateway.asked import is_invocation
 from modelyard.gateway.counters import Counters
 from modelyard.gateway.dispatcher import Dispatcher
-from modelyard.gateway.gate import Gate
+from modelyard.gateway.gate import Exchange, Gate
 from modelyard.gateway.heads import Head
 from modelyard.gateway.http import ClientConnection
 from modelyard.gateway.invocations import Invocations
@@ -165,6 +166,23 @@ class Worker:
         self.heard[first:] = sorted(self.heard[first:])
 
 
+class _Elsewhere:
+    """What is no invocation has nobody here."""
+
+    def __init__(self, client: ClientConnection) -> None:
+        self._client = client
+
+    def body(self, data: bytes) -> None: ...
+    def client_gone(self) -> None: ...
+    def client_paused(self, paused: bool) -> None: ...
+
+    def whole(self, data: bytes) -> None:
+        self.complete()
+
+    def complete(self) -> None:
+        self._client.respond(404, b"", b"")
+
+
 class Gateway:
     """One gateway's part in it."""
 
@@ -247,7 +265,9 @@ class Gateway:
             return CALLER, "r"
         return self._authentication.invocation(head, body)
 
-    def _handle(self, head: Head, client: ClientConnection) -> Any:
+    def _handle(self, head: Head, client: ClientConnection) -> Exchange:
+        if not is_invocation(head.path):
+            return _Elsewhere(client)
         return self.invocations.begin(head, client)
 
     def _channel(self, address: str, listener: Listener) -> Channel:
