@@ -7,8 +7,6 @@
 
 #include "trip.h"
 
-enum { TOGETHER = 8 }; /* transport/line.py says why. */
-
 static PyObject *name_answered, *name_flush_rest;
 
 /* ---- out ---- */
@@ -46,7 +44,7 @@ flush(LineObject *self)
 static int
 flush_in_time(LineObject *self)
 {
-    if (++self->outgoing_frames >= TOGETHER) {
+    if (++self->outgoing_frames >= self->together) {
         return flush(self);
     }
     if (self->is_flush_due || self->soon == NULL) {
@@ -405,7 +403,8 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
 {
     PyObject *asker, *take, *frame_error, *decode_error;
     Py_ssize_t limit;
-    if (!PyArg_ParseTuple(args, "OO(OO)n", &asker, &take, &frame_error, &decode_error, &limit)) {
+    int together;
+    if (!PyArg_ParseTuple(args, "OO(OO)ni", &asker, &take, &frame_error, &decode_error, &limit, &together)) {
         return NULL;
     }
     LineObject *self = (LineObject *)type->tp_alloc(type, 0);
@@ -417,6 +416,7 @@ line_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
     self->frame_error = Py_NewRef(frame_error);
     self->decode_error = Py_NewRef(decode_error);
     self->limit = limit;
+    self->together = together;
     self->next_number = 1;
     self->pending = PyDict_New();
     if (self->pending == NULL) {

@@ -19,7 +19,7 @@ typedef struct {
     Py_ssize_t limit;       /* Bytes of a frame. */
     uint64_t next_number;
     Buffer outgoing, unfinished;
-    int outgoing_frames;
+    int outgoing_frames, together; /* So many wait for each other at most. */
     unsigned opened; /* How many connections there have been: what came on one is nothing to the next. */
     char is_ready, is_flush_due;
 } LineObject;

@@ -15,6 +15,8 @@ from modelyard.transport import frames
 TOGETHER = 8
 """So many frames wait for each other at most. What is written in a turn of the event loop is sent at its end; what is left for a
 call of the next turn is sent at the end of that one, and the worker may be idle till then."""
+TOGETHER_IN_C = 32
+"""The same where a gateway has so many in the time in which Python has eight."""
 _ANSWER = frames.ANSWER
 
 
@@ -66,7 +68,8 @@ def make_line(asker: Asker, take: Callable[[frames.Frame], None], *, limit: int)
     built = part("Line")
     if built is None:
         return Line(asker, take, limit=limit)
-    line: WorkerLine = built(asker, take, (frames.FrameError, msgspec.DecodeError), limit)
+    errors = (frames.FrameError, msgspec.DecodeError)
+    line: WorkerLine = built(asker, take, errors, limit, TOGETHER_IN_C)
     return line
 
 

@@ -11,7 +11,7 @@ import pytest
 from modelyard.transport import channel as channel_module
 from modelyard.transport import frames
 from modelyard.transport.channel import RETRY_FIRST_SECONDS, Channel
-from modelyard.transport.line import TOGETHER
+from modelyard.transport.line import TOGETHER, TOGETHER_IN_C, Line
 
 pytestmark = pytest.mark.anyio
 META = frames.encode_meta(frames.RequestMeta(content_type="text/csv"))
@@ -127,11 +127,12 @@ class Wire:
 async def test_what_a_turn_sends_does_not_wait_for_the_next_turn_once_it_is_worth_a_write() -> None:
     channel, wire = Channel("unix:/nowhere", Owner(), frame_limit=1 << 20), Wire()
     channel.connection_made(wire)  # type: ignore[arg-type]
-    for number in range(TOGETHER + 3):
+    together = TOGETHER if isinstance(channel.line, Line) else TOGETHER_IN_C
+    for number in range(together + 3):
         channel.send(number, 1000, 0, META, b"1")
-    assert [_ids(data) for data in wire.written] == [[1], [*range(2, TOGETHER + 2)]]
+    assert [_ids(data) for data in wire.written] == [[1], [*range(2, together + 2)]]
     await asyncio.sleep(0)
-    assert _ids(wire.written[-1]) == [TOGETHER + 2, TOGETHER + 3]
+    assert _ids(wire.written[-1]) == [together + 2, together + 3]
     channel.close()
 
 
