@@ -167,15 +167,15 @@ def open_port(
 ) -> Port | None:
     """Of replicas that are one worker each; None where one is reached by what is no line of the C's."""
     line = part("Line")
-    lines = [channel.line for _, channel in replicas if isinstance(channel, Channel)]
-    if line is None or len(lines) < len(replicas) or not all(type(one) is line for one in lines):
+    lines = tuple(line_of(channel) for _, channel in replicas)
+    if line is None or not all(type(one) is line for one in lines):
         return None
     port: Port = part("Port")(
         key,
         pool,
         *queues,
         tuple(replica for replica, _ in replicas),
-        tuple(lines),
+        lines,
         limit,
         functools.partial(common_lines, variant),
     )

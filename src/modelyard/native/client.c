@@ -219,6 +219,7 @@ data_received(ClientObject *self, PyObject *data)
     if (connection == NULL) {
         return Py_NewRef(Py_None);
     }
+    Py_INCREF(connection); /* Whatever Python is asked here may be the end of it. */
     int taken = 0;
     if (self->trip != NULL) {
         taken = hand_over(self); /* More comes before the answer has gone. */
@@ -226,11 +227,13 @@ data_received(ClientObject *self, PyObject *data)
     else if (PyBytes_CheckExact(data) && self->write != NULL) {
         taken = take_trip(self, data);
     }
-    if (taken != 0) {
-        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    PyObject *done = NULL;
+    if (taken == 0) {
+        done = PyObject_CallMethodOneArg(connection, name_read, data);
     }
-    Py_INCREF(connection);
-    PyObject *done = PyObject_CallMethodOneArg(connection, name_read, data);
+    else if (taken > 0) {
+        done = Py_NewRef(Py_None);
+    }
     Py_DECREF(connection);
     return done;
 }
