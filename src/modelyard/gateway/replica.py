@@ -91,6 +91,10 @@ class Replica:
 
     @property
     def takes_more(self) -> bool:
+        line = self._line
+        if line is not None:  # Nearly all: one worker, reached by a line of its own.
+            is_full = self._in_flight + line.trips >= self.limit
+            return line.is_ready and not (is_full or self.is_reserved)
         if self.is_reserved or self.in_flight >= self.limit:
             return False
         return self.channels[0].is_ready if self._is_single else self.is_ready

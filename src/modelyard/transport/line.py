@@ -100,7 +100,14 @@ class Line:
         request_id = self._next_id
         self._next_id = request_id + 1
         self._pending[request_id] = tag
-        self.say(frames.encode_request(request_id, remaining_ms, flags, meta, body))
+        frame = frames.encode_request(request_id, remaining_ms, flags, meta, body)
+        outgoing = self._outgoing
+        if outgoing:  # Nearly always, of many: no further call.
+            outgoing.append(frame)
+            if len(outgoing) >= TOGETHER:
+                self._flush()
+        else:
+            self.say(frame)
         return request_id
 
     @property
